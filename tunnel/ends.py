@@ -1,0 +1,103 @@
+"""Two ends of a byte stream, linked: what one receives the other sends, both ways.
+
+An End is one side of a stream: a plain socket, the stream inside an end-to-end
+connection, a channel of SSH. Ends are driven by callbacks, not by tasks, because a small
+message must not wake a task on its way through (docs/architecture.md). Half-close and
+reset cross from end to end; an end that cannot take more stops its peer's reading, so that
+memory per stream is bounded by what one read delivers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TypeAlias
+
+from tunnel.codes import Code
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+
+class End(ABC):
+    """One side of a stream. Methods are called by its peer, in the event loop's thread.
+
+    A subclass reads from its own medium and calls `self.peer.send(...)`,
+    `self.peer.send_eof()` and `self.peer.reset(...)`; it calls `self.receive_ended()` after it
+    delivered EOF, and `self.closed(...)` exactly once when it is done for good, in any way.
+    """
+
+    def __init__(self) -> None:
+        self.peer: End = _NOBODY
+        self.finished: asyncio.Future[Code | None] = asyncio.get_running_loop().create_future()
+        self.bytes_sent = 0  # towards this end's own medium
+
+    def link(self, peer: End) -> None:
+        """Deliver to `peer` from now on, and begin to read."""
+        self.peer = peer
+        self.resume_reading()
+
+    @abstractmethod
+    def send(self, data: Bytes) -> None:
+        """Take all of `data` (which the caller may reuse at once); pause the peer when full."""
+
+    @abstractmethod
+    def send_eof(self) -> None:
+        """No more data comes; the other direction stays open."""
+
+    @abstractmethod
+    def reset(self, code: Code) -> None:
+        """End both directions at once, with an error where the medium can say one. Idempotent."""
+
+    @abstractmethod
+    def pause_reading(self) -> None:
+        """Deliver nothing until `resume_reading` (what was read already may still come)."""
+
+    @abstractmethod
+    def resume_reading(self) -> None:
+        """Deliver again. Must not deliver from within this call."""
+
+    def closed(self, code: Code | None) -> None:
+        """Mark this end as done: None after two clean ends of stream, else the reason."""
+        if not self.finished.done():
+            self.finished.set_result(code)
+
+
+class _Nobody(End):
+    """The peer of an end that is not linked: refuses to be talked to."""
+
+    def __init__(self) -> None:  # no event loop at import time, so no future
+        pass
+
+    def send(self, data: Bytes) -> None:
+        raise AssertionError("an end delivered before it was linked")
+
+    def send_eof(self) -> None:
+        raise AssertionError("an end delivered before it was linked")
+
+    def reset(self, code: Code) -> None:
+        """Nobody is there to be told."""
+
+    def pause_reading(self) -> None:
+        """Nobody reads."""
+
+    def resume_reading(self) -> None:
+        """Nobody reads."""
+
+
+_NOBODY: End = _Nobody()
+
+
+async def bridge(a: End, b: End) -> Code | None:
+    """Link two ends and wait until both are done; None if both directions ended cleanly.
+
+    Cancelled: both ends are reset with CLOSED. When one end fails, the other is reset by
+    it, as its peer. Neither end is used again by the caller.
+    """
+    try:
+        a.link(b)
+        b.link(a)
+        reason = await a.finished
+        return await b.finished or reason
+    finally:
+        a.reset(Code.CLOSED)
+        b.reset(Code.CLOSED)
