@@ -1,0 +1,155 @@
+"""A plain TCP (or UNIX) socket as the end of a stream.
+
+Reads go into one buffer per thread that is handed on at once, so an idle socket owns no
+buffer; what the kernel does not take is kept, and the peer stops reading until it is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+
+from tunnel.codes import Code, code_for_os_error
+from tunnel.ends import Bytes, End
+
+# One read's size: large enough for full speed, small enough that one busy stream does not
+# hold up the others for long.
+READ_SIZE = 256 * 1024
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST (socket(7), SO_LINGER)
+
+
+class _Scratch(threading.local):
+    """Read buffers of one thread. Valid only until the callback that filled them returns."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ_SIZE))
+
+
+scratch = _Scratch()
+
+
+class SocketEnd(End):
+    """The end made of `sock`: connected and non-blocking; owned, and closed when done."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._backlog = bytearray()  # bounded: the peer is paused while it is not empty
+        self._reading = False
+        self._received_eof = False
+        self._eof_pending = False
+        self._sent_eof = False
+
+    def send(self, data: Bytes) -> None:
+        """See End.send."""
+        if self.finished.done() or self._sent_eof:
+            return
+        self.bytes_sent += len(data)
+        if self._backlog:
+            self._backlog += data
+            return
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._fail(error)
+            return
+        if sent < len(data):
+            self._backlog += memoryview(data)[sent:]
+            self._loop.add_writer(self._sock, self._on_writable)
+            self.peer.pause_reading()
+
+    def send_eof(self) -> None:
+        """Shut the sending direction down, after what is still queued."""
+        if self.finished.done() or self._sent_eof:
+            return
+        self._eof_pending = True
+        if not self._backlog:
+            self._shut_down()
+
+    def reset(self, code: Code) -> None:
+        """Close with RST, so that the far program sees an error, not an end of file."""
+        if self.finished.done():
+            return
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        except OSError:
+            pass  # the socket is dead already; closing it is all that is left
+        self._close(code)
+
+    def pause_reading(self) -> None:
+        """See End.pause_reading."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._sock)
+
+    def resume_reading(self) -> None:
+        """See End.resume_reading."""
+        if not self._reading and not self._received_eof and not self.finished.done():
+            self._reading = True
+            self._loop.add_reader(self._sock, self._on_readable)
+
+    def _on_readable(self) -> None:
+        try:
+            size = self._sock.recv_into(scratch.view)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        if size:
+            self.peer.send(scratch.view[:size])
+            return
+        self.pause_reading()
+        self._received_eof = True
+        self.peer.send_eof()
+        self._maybe_finish()
+
+    def _on_writable(self) -> None:
+        try:
+            sent = self._sock.send(self._backlog)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        del self._backlog[:sent]
+        if self._backlog:
+            return
+        self._loop.remove_writer(self._sock)
+        if self._eof_pending:
+            self._shut_down()
+        else:
+            self.peer.resume_reading()
+
+    def _shut_down(self) -> None:
+        self._sent_eof = True
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._fail(error)
+            return
+        self._maybe_finish()
+
+    def _maybe_finish(self) -> None:
+        if self._received_eof and self._sent_eof:
+            self._close(None)
+
+    def _fail(self, error: OSError) -> None:
+        code = code_for_os_error(error)
+        self._close(code)
+        self.peer.reset(code)
+
+    def _close(self, code: Code | None) -> None:
+        if self.finished.done():
+            return
+        self.pause_reading()
+        self._loop.remove_writer(self._sock)
+        self._backlog.clear()
+        self._sock.close()
+        self.closed(code)
