@@ -1,0 +1,102 @@
+"""`python -m tests.lab up | exec HOST -- COMMAND... | clean | list`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from tests.lab import plan, state
+from tests.lab.host import entering
+from tests.lab.lab import Lab
+from tunnel.errors import VshareError
+
+
+@click.group()
+def main() -> None:
+    """Hosts on different networks, on this machine."""
+
+
+@main.command()
+@click.option("--hosts", default=",".join(plan.HOSTS), show_default=True, help="Only these.")
+@click.option("--no-vm", is_flag=True, help="Start no virtual machine in alice.")
+def up(hosts: str, no_vm: bool) -> None:
+    """Bring a lab up and keep it until Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        with Lab(tuple(hosts.split(","))) as lab:
+            _describe(lab)
+            signal.pause()
+    except KeyboardInterrupt:
+        click.echo("the lab is gone", err=True)
+
+
+def _describe(lab: Lab) -> None:
+    assert lab.state is not None
+    click.echo(f"lab {lab.state.id} is up, in {lab.folder}; Ctrl-C removes it")
+    for name, host in lab.hosts.items():
+        node = plan.NODES[name]
+        behind = f"  behind {node.attached_to}" if node.attached_to.endswith("-nat") else ""
+        click.echo(f"  {name:10} {host.ip}{behind}")
+    click.echo("try:\n  python -m tests.lab exec bob -- ping -c1 relay.test")
+
+
+@main.command(name="exec", context_settings={"ignore_unknown_options": True})
+@click.option("--lab", "lab_id", help="Which lab, if several are up; the newest by default.")
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True)
+def exec_(lab_id: str | None, host: str, command: tuple[str, ...]) -> None:
+    """Run COMMAND on HOST of a lab that is up; its exit code becomes this one's."""
+    found = state.find(lab_id)
+    if host not in found.hosts:
+        raise VshareError(f"no host {host!r} in lab {found.id}", f"hosts: {', '.join(found.hosts)}")
+    there = found.hosts[host]
+    environment = {**there.environment, "TERM": os.environ.get("TERM", "dumb")}
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        # the host has ptys of its own; programs such as tmux look theirs up by name
+        command = ("script", "-qefc", shell_words(command), "/dev/null")
+    arguments = entering(there.holder.pid, Path(there.folder), command)
+    os.execve(arguments[0], arguments, environment)
+
+
+def shell_words(command: tuple[str, ...]) -> str:
+    """A command line as a shell reads it back."""
+    import shlex
+
+    return shlex.join(command)
+
+
+@main.command()
+def clean() -> None:
+    """Remove what labs that were killed left behind."""
+    removed = state.clean()
+    click.echo(f"removed: {', '.join(removed) or 'nothing'}")
+
+
+@main.command(name="list")
+def list_() -> None:
+    """The labs that are up."""
+    for found in state.labs():
+        if found.owner.alive():
+            click.echo(f"{found.id}  {', '.join(found.hosts)}")
+
+
+def run() -> None:
+    """The program: as root, errors in two lines."""
+    if os.geteuid() != 0:
+        os.execvp("sudo", ["sudo", sys.executable, "-m", "tests.lab", *sys.argv[1:]])
+    try:
+        main(prog_name="tests.lab", standalone_mode=True)
+    except VshareError as error:
+        print(f"error: {error.text}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    run()
