@@ -1,0 +1,133 @@
+"""The messages of the control channel between a share and its relay (docs/protocol.md 4). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, TypeAlias, TypeVar
+
+import msgspec
+
+from tunnel.errors import RemoteProtocolError
+
+VERSION = 1
+PATH = "/v1/share"
+MAX_MESSAGE = 64 * 1024  # bytes of one JSON document; the largest is 64 tickets or 2 certificates
+PING_EVERY = 20.0  # seconds
+SILENCE_ENDS = 45.0  # seconds without a word: two pings and a margin
+NONCE = 32  # bytes
+MAX_TICKETS = 64  # in one message: the most parked connections a share keeps
+MAX_TEXT = 1024  # characters of a sentence meant for people
+MAX_PEM = 16 * 1024  # characters of a certificate
+_SIGNED = b"vshare-register-1\0"
+
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+Pem: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_PEM)]
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=10 * 366 * 86_400)]
+
+
+class _Message(msgspec.Struct, frozen=True, tag_field="type"):
+    """A JSON object; unknown members are ignored."""
+
+
+class Challenge(_Message, frozen=True, tag="challenge"):
+    """Relay: sign this. `gateway_key` is the gateway's public key, DER SPKI."""
+
+    nonce: bytes
+    domain: Text
+    version: int
+    gateway_key: bytes
+
+
+class Register(_Message, frozen=True, tag="register"):
+    """Share: this is my key (raw Ed25519); I want `name` (empty: any) for `expires_in` seconds."""
+
+    key: bytes
+    signature: bytes
+    name: Text
+    http: bool
+    expires_in: Seconds
+    version: int
+
+
+class Registered(_Message, frozen=True, tag="registered"):
+    """Relay: the name is yours for `expires_in` seconds; these are its URLs."""
+
+    name: Text
+    domain: Text
+    url: Text
+    https_url: Text
+    expires_in: Seconds
+
+
+class Rejected(_Message, frozen=True, tag="rejected"):
+    """Relay: no; code is `name-taken`, `name-invalid`, `signature`, `full` or `version`."""
+
+    code: Text
+    text: Text
+
+
+class Tickets(_Message, frozen=True, tag="tickets"):
+    """Relay: park that many more connections, each with one of these."""
+
+    tickets: Annotated[list[bytes], msgspec.Meta(max_length=MAX_TICKETS)]
+
+
+class Publish(_Message, frozen=True, tag="publish"):
+    """Share: what the public URL opens, and the gateway's certificate (PEM) to open it with."""
+
+    http_port: Port | None
+    https_port: Port | None
+    certificate: Pem
+    ca: Pem
+
+
+class End(_Message, frozen=True, tag="end"):
+    """Share: it is over; give up the name's lease."""
+
+
+class Ended(_Message, frozen=True, tag="ended"):
+    """Relay: it is over; code is `expired`, `evicted` or `closed`."""
+
+    code: Text
+    text: Text
+
+
+FromRelay: TypeAlias = Challenge | Registered | Rejected | Tickets | Ended
+FromShare: TypeAlias = Register | Publish | End
+AnyMessage: TypeAlias = FromRelay | FromShare
+
+M = TypeVar("M")
+
+_encoder = msgspec.json.Encoder()
+_from_relay: msgspec.json.Decoder[FromRelay] = msgspec.json.Decoder(FromRelay)
+_from_share: msgspec.json.Decoder[FromShare] = msgspec.json.Decoder(FromShare)
+
+
+def serialize(message: AnyMessage) -> str:
+    """The text of `message`."""
+    return _encoder.encode(message).decode()
+
+
+def parse_from_relay(text: str | bytes) -> FromRelay:
+    """What the relay said. Raises RemoteProtocolError."""
+    return _parse(_from_relay, text)
+
+
+def parse_from_share(text: str | bytes) -> FromShare:
+    """What the share said. Raises RemoteProtocolError."""
+    return _parse(_from_share, text)
+
+
+def _parse(decoder: msgspec.json.Decoder[M], text: str | bytes) -> M:
+    if len(text) > MAX_MESSAGE:
+        raise RemoteProtocolError(f"a control message of more than {MAX_MESSAGE} bytes")
+    try:
+        return decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"a control message that does not parse: {error}") from None
+
+
+def signed_bytes(nonce: bytes, relay_certificate: bytes, name: str) -> bytes:
+    """What a share signs to register `name`; the certificate (DER) binds it to this relay."""
+    return _SIGNED + nonce + hashlib.sha256(relay_certificate).digest() + name.encode()

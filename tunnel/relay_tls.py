@@ -1,0 +1,108 @@
+"""TLS to a relay, always verified: as browsers do, or pinned (docs/protocol.md 1).
+
+A pinned certificate is fetched, compared with the fingerprint in the relay's address, and
+loaded as the only trust anchor of the connections that follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import socket
+import ssl
+
+from tunnel.address import RelayAddress
+from tunnel.bio_tls import BioTls
+from tunnel.codes import Code
+from tunnel.dialler import dial
+from tunnel.errors import LostError, RefusedError, VshareError
+
+CONNECT_DEADLINE = 10.0  # seconds to resolve and reach a relay
+
+
+class RelayError(VshareError):
+    """The relay cannot be reached, or is not the one that its address names."""
+
+
+async def dial_relay(relay: RelayAddress, deadline: float = CONNECT_DEADLINE) -> socket.socket:
+    """A connected, non-blocking socket to `relay`; the caller closes it. Raises RelayError."""
+    try:
+        return await dial(relay.host, relay.port, deadline)
+    except RefusedError as error:
+        hint = "check the relay's address and that this machine can reach it"
+        if error.code is Code.CONNECTION_REFUSED:
+            hint = "nothing listens there: is `vrelay serve` running, on that port?"
+        raise RelayError(f"the relay {relay} cannot be reached: {error.text}", hint) from error
+
+
+def server_hostname(relay: RelayAddress) -> str | None:
+    """What to send as SNI: the relay's name, nothing for an address (RFC 6066 3)."""
+    try:
+        ipaddress.ip_address(relay.host.partition("%")[0])
+    except ValueError:
+        return relay.host
+    return None if relay.fingerprint else relay.host
+
+
+async def relay_context(relay: RelayAddress) -> ssl.SSLContext:
+    """A client context that accepts `relay` alone; set ALPN on it, use it for many connections.
+
+    Raises RelayError.
+    """
+    if relay.fingerprint is None:
+        return ssl.create_default_context()
+    certificate = await fetch_certificate(relay)
+    if not matches(certificate, relay.fingerprint):
+        raise RelayError(
+            f"the relay at {relay.host}:{relay.port} shows a certificate other than its address"
+            f" names: expected {relay.fingerprint[:32]}, got {fingerprint(certificate)[:32]}",
+            "take the address from `vrelay serve` again; if it did not change,"
+            " somebody is in between",
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # the one certificate is the identity, whatever it says
+    context.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(certificate))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a leaf may be the anchor
+    return context
+
+
+def fingerprint(certificate: bytes) -> str:
+    """The pin of a certificate (DER): its SHA-256, 64 hex digits."""
+    return hashlib.sha256(certificate).hexdigest()
+
+
+def matches(certificate: bytes, pin: str) -> bool:
+    """Whether `certificate` (DER) has the fingerprint that begins with `pin`."""
+    return hmac.compare_digest(fingerprint(certificate)[: len(pin)], pin.lower())
+
+
+async def fetch_certificate(relay: RelayAddress) -> bytes:
+    """The certificate (DER) that `relay` shows; nothing is sent to it. Raises RelayError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # only looked at: the pin is compared by the caller
+    sock = await dial_relay(relay)
+    with sock:
+        tls = BioTls(sock, context, server_hostname=server_hostname(relay))
+        await handshake(tls, relay)
+        return tls.peer_certificate
+
+
+async def handshake(tls: BioTls, relay: RelayAddress) -> None:
+    """TLS handshake with a relay; what goes wrong becomes a RelayError."""
+    try:
+        async with asyncio.timeout(CONNECT_DEADLINE):
+            await tls.handshake()
+    except ssl.SSLCertVerificationError as error:
+        raise RelayError(
+            f"the certificate of the relay {relay} is not valid: {error.verify_message}",
+            "for a relay with a self-made certificate, give its address with the #fingerprint"
+            " that `vrelay serve` prints",
+        ) from error
+    except (ssl.SSLError, LostError, TimeoutError) as error:
+        raise RelayError(
+            f"the relay {relay} does not answer in TLS: {error or 'no answer'}",
+            "check host and port: this may be another service",
+        ) from error
