@@ -29,6 +29,7 @@ class OwnNames:
         self._names.discard(canonical_host(name))
 
     def __contains__(self, host: str) -> bool:
+        """Does `host` mean the shared machine?"""
         name = canonical_host(host)
         if name in self._names:
             return True

@@ -1,0 +1,266 @@
+"""The SOCKS5 server of the connecting host (RFC 1928): local programs reach the share by it.
+
+The counterpart is any SOCKS client; what it asks for is opened by an `Opener`. A connection
+is answered when the share has answered, so that a closed port is refused here too. There is
+no authentication: the server listens on loopback unless it is told another address, and
+whoever can reach that address uses the share with this guest's rights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from types import TracebackType
+
+from connect_vm import socks
+from connect_vm.opener import Opener
+from connect_vm.own_names import OwnNames
+from connect_vm.socks_udp import Association, FlowBudget
+from tunnel.codes import Code
+from tunnel.dialler import tune
+from tunnel.ends import bridge
+from tunnel.errors import LostError, RefusedError, RemoteProtocolError, UsageError, VshareError
+from tunnel.socket_end import SocketEnd
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_SECONDS = 10.0  # a local program asks at once; nobody types a SOCKS request
+OPEN_SECONDS = 60.0  # longer than the share itself waits for the machine to answer
+MAX_HANDSHAKES = 256  # connections that have not asked yet; more wait in the backlog
+MAX_STREAMS = 1_024  # connections that have asked, associations included
+BACKLOG = 512  # a browser opens dozens at once, a load generator hundreds
+ACCEPT_PAUSE = 0.1  # seconds; out of file descriptors: let some connections end first
+HANG_UP_SECONDS = 1.0  # for the client to read a refusal before the socket is closed
+HANG_UP_BYTES = 64 * 1024  # what a refused client may still send in that time
+
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class SocksServer:
+    """Serve SOCKS5 at `address` while the async context lasts; leaving it ends every connection.
+
+    `listen_host` is an IP address: anything but loopback opens the shared machine to everybody
+    who can connect there, so it is passed only when the user asked for it. `port` 0 takes a
+    free one. `own_names` are the hosts that mean the shared machine; it may grow later.
+    Raises UsageError on entering when the address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        opener: Opener,
+        listen_host: str = "127.0.0.1",
+        port: int = 0,
+        own_names: OwnNames | None = None,
+    ) -> None:
+        self._opener = opener
+        self._listen_host = listen_host
+        self._port = port
+        self._own_names = own_names or OwnNames()
+        self._handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
+        self._streams = 0
+        self._flow_budget = FlowBudget()
+        self._group = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> SocksServer:
+        """Listen, and accept from now on."""
+        self._listener = _listen(self._listen_host, self._port)
+        try:
+            await self._group.__aenter__()
+        except BaseException:
+            self._listener.close()
+            raise
+        self._serving = self._group.create_task(self._serve(), name="socks")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the listener, reset every connection, and wait until all are gone."""
+        self._serving.cancel()
+        try:
+            # An error of the body's is its own, not one of this group's.
+            await self._group.__aexit__(None, None, None)
+        finally:
+            self._listener.close()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The IP address and port that the server listens on."""
+        host, port = self._listener.getsockname()[:2]
+        return host, port
+
+    def add_name(self, name: str) -> None:
+        """`name`, a host name or an IP address, means the shared machine from now on."""
+        self._own_names.add(name)
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as connections:
+            while True:
+                await self._handshakes.acquire()
+                sock, source = await self._accept()
+                # Should the task be cancelled before it begins, the socket is closed with it.
+                task = connections.create_task(
+                    self._handle(sock), name=f"socks {source[0]}:{source[1]}"
+                )
+                task.add_done_callback(lambda _, sock=sock: sock.close())  # type: ignore[misc]  # mypy cannot infer a lambda's default
+
+    async def _accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await loop.sock_accept(self._listener)
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    log.warning("cannot accept SOCKS connections: %s", error.strerror)
+                    await asyncio.sleep(ACCEPT_PAUSE)
+                # Else it is of the one connection that was lost (accept(2), "Error handling").
+
+    async def _handle(self, sock: socket.socket) -> None:
+        """One connection from its first byte to its last. Closes `sock`; raises nothing."""
+        try:
+            request = await self._receive_request(sock)
+            if request:
+                await self._answer(sock, request)
+        except OSError as error:
+            log.debug("a SOCKS client is gone: %s", error)
+        except Exception:
+            # A fault in one connection must not end the others.
+            log.exception("a SOCKS connection failed")
+
+    async def _receive_request(self, sock: socket.socket) -> socks.Request | None:
+        """The client's request; None when it sent something else, and was told so."""
+        try:
+            sock.setblocking(False)
+            tune(sock)
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                return await _handshake(sock)
+        except TimeoutError:
+            log.debug("a SOCKS client did not finish its request in %g s", HANDSHAKE_SECONDS)
+        except RemoteProtocolError as error:
+            log.info("a SOCKS client was turned away: %s", error.text)
+            await _hang_up(sock)
+        finally:
+            self._handshakes.release()
+        return None
+
+    async def _answer(self, sock: socket.socket, request: socks.Request) -> None:
+        """Do what was asked, or say why not."""
+        self._streams += 1
+        try:
+            if self._streams > MAX_STREAMS:
+                raise RefusedError(Code.BUSY, f"{MAX_STREAMS} SOCKS connections are open")
+            if request.command is socks.Command.CONNECT:
+                await self._connect(sock, request)
+            else:
+                await self._associate(sock)
+        except VshareError as error:
+            log.info("SOCKS to %s:%d: %s", request.host, request.port, error.text)
+            reply = _reply_for_error(error)
+            await asyncio.get_running_loop().sock_sendall(sock, socks.serialize_reply(reply))
+            await _hang_up(sock)
+        finally:
+            self._streams -= 1
+
+    async def _connect(self, sock: socket.socket, request: socks.Request) -> None:
+        if not request.port:
+            raise RefusedError(Code.CONNECTION_REFUSED, "nothing listens on port 0")
+        host = self._own_names.resolve(request.host)
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                end = await self._opener.open(host, request.port)
+        except TimeoutError:
+            text = f"the share did not answer in {OPEN_SECONDS:g} s"
+            raise RefusedError(Code.TIMED_OUT, text) from None
+        try:
+            reply = socks.serialize_reply(socks.Reply.SUCCEEDED)
+            await asyncio.get_running_loop().sock_sendall(sock, reply)
+            client = SocketEnd(sock)
+        except BaseException:
+            end.reset(Code.CLOSED)
+            raise
+        await bridge(end, client)
+
+    async def _associate(self, sock: socket.socket) -> None:
+        """Serve an association until its TCP connection ends (RFC 1928 7)."""
+        loop = asyncio.get_running_loop()
+        association = Association(
+            self._opener,
+            self._own_names,
+            self._flow_budget,
+            local_host=sock.getsockname()[0],
+            client_host=sock.getpeername()[0],
+        )
+        async with association, asyncio.TaskGroup() as group:
+            opening = group.create_task(association.open_flows(), name="socks flows")
+            try:
+                reply = socks.serialize_reply(socks.Reply.SUCCEEDED, *association.address)
+                await loop.sock_sendall(sock, reply)
+                while await loop.sock_recv(sock, HANG_UP_BYTES):
+                    pass  # nothing is defined for it
+            except OSError as error:
+                log.debug("an association ends: %s", error)
+            finally:
+                opening.cancel()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening, non-blocking socket. Raises UsageError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UsageError(
+            f"cannot listen for SOCKS on {host} port {port}: {(reason or str(error)).lower()}",
+            "choose another address or port, or port 0 for any free one",
+        ) from error
+    return listener
+
+
+async def _handshake(sock: socket.socket) -> socks.Request | None:
+    """Read a request and not a byte more. None when the client hangs up first.
+
+    Raises RemoteProtocolError, with the answer sent.
+    """
+    loop = asyncio.get_running_loop()
+    handshake = socks.Handshake()
+    while handshake.request is None:
+        data = await loop.sock_recv(sock, handshake.bytes_wanted)
+        if not data:
+            return None
+        try:
+            handshake.receive_data(data)
+        finally:
+            if answer := handshake.data_to_send():
+                await loop.sock_sendall(sock, answer)
+    return handshake.request
+
+
+def _reply_for_error(error: VshareError) -> socks.Reply:
+    if isinstance(error, RefusedError):
+        return socks.reply_for_code(error.code)
+    if isinstance(error, LostError):
+        return socks.reply_for_code(Code.LOST)
+    return socks.Reply.GENERAL_FAILURE
+
+
+async def _hang_up(sock: socket.socket) -> None:
+    """Let the client read what it was told: close() on unread bytes would reset it away."""
+    loop = asyncio.get_running_loop()
+    left = HANG_UP_BYTES
+    try:
+        async with asyncio.timeout(HANG_UP_SECONDS):
+            sock.shutdown(socket.SHUT_WR)
+            while left > 0 and (data := await loop.sock_recv(sock, HANG_UP_BYTES)):
+                left -= len(data)
+    except (OSError, TimeoutError):
+        pass  # the client had its time
