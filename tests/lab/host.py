@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
-from tests.lab import state
+from tests.lab import libvirt, state, vagrant
 from tests.lab.plan import Node
 from tunnel.errors import VshareError
 
@@ -37,6 +38,8 @@ class Host:
         self.tmp = folder / "tmp"
         self._holder: subprocess.Popen[str] | None = None
         self._running: list[subprocess.Popen[Any]] = []
+        self._libvirtd = Lock()
+        self._has_libvirtd = False
         self.pid = 0
 
     # -- life ------------------------------------------------------------------------------
@@ -45,11 +48,12 @@ class Host:
         """Start the holder; `wait_ready` follows. `files` replace files of the machine."""
         for name in ("home", "tmp", "log", *BINDS):
             (self.folder / name).mkdir(parents=True)
+        passwd = {"/etc/passwd": _passwd(self.home)}
         config = {
             "name": self.name,
             "scratch": str(self.folder),
             "binds": BINDS,
-            "files": dict(files),
+            "files": {**files, **passwd},
         }
         self._holder = subprocess.Popen(
             [sys.executable, "-I", "-S", str(PROGRAMS / "holder.py"), json.dumps(config)],
@@ -90,6 +94,21 @@ class Host:
             self._holder.wait()
             self._holder.stdout.close()
             self._holder = None
+
+    def start_libvirtd(self) -> None:
+        """A libvirtd of this host's own, started once. Raises VshareError when it does not."""
+        with self._libvirtd:
+            if not self._has_libvirtd:
+                libvirt.start(self)
+                self._has_libvirtd = True
+
+    def vagrant_up(self, vagrantfile: Path = vagrant.VAGRANTFILE, box: Path = vagrant.BOX) -> Path:
+        """Boot the demo machine under Vagrant here; returns the folder of its Vagrantfile.
+
+        Raises VshareError, with Vagrant's last words, when the box is missing or does not boot.
+        """
+        self.start_libvirtd()
+        return vagrant.up(self, vagrantfile, box)
 
     # -- commands --------------------------------------------------------------------------
 
@@ -226,6 +245,16 @@ def entering(pid: int, folder: Path, command: Sequence[str]) -> list[str]:
     """The command line that runs `command` on the host whose process 1 is `pid`."""
     program = [sys.executable, "-I", "-S", str(PROGRAMS / "enter.py")]
     return [*program, str(pid), str(folder), *command]
+
+
+def _passwd(home: Path) -> str:
+    """/etc/passwd with another home for root: OpenSSH looks there, whatever HOME says."""
+    lines = Path("/etc/passwd").read_text().splitlines()
+    rows = [line.split(":") for line in lines]
+    for row in rows:
+        if row[0] == "root":
+            row[5] = str(home)
+    return "".join(":".join(row) + "\n" for row in rows)
 
 
 def _last_words(output: str | bytes | None) -> str:

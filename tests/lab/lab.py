@@ -36,6 +36,31 @@ class Lab:
             raise VshareError("the lab is not up")
         return self.state.folder
 
+    @property
+    def relay(self) -> Host:
+        """The host on the internet that a relay runs on."""
+        return self.hosts["relay"]
+
+    @property
+    def alice(self) -> Host:
+        """The host that shares."""
+        return self.hosts["alice"]
+
+    @property
+    def services(self) -> Host:
+        """The host beside alice, with real services; `tests.lab.services.start` starts them."""
+        return self.hosts["services"]
+
+    @property
+    def bob(self) -> Host:
+        """The host that connects."""
+        return self.hosts["bob"]
+
+    @property
+    def carol(self) -> Host:
+        """A second host that connects."""
+        return self.hosts["carol"]
+
     def __enter__(self) -> Lab:
         state.clean()
         self.state = state.create()
