@@ -1,0 +1,94 @@
+"""The agent, started: configuration, nft, sockets, the loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import NamedTuple
+
+from .flows import IP_TRANSPARENT, Flows, transparent_udp
+from .loop import IN, Loop
+from .netlink import PacketQueue
+from .parking import BACKLOG, Parking
+from .ruleset import QUEUE, ruleset
+from .syns import Syns
+
+CONFIG = "/etc/vshare/agent.json"
+RULES = "/run/vshare.nft"
+DIVERT = ("127.0.0.1", 7001)  # where tproxy sends; not reachable from outside
+
+
+class Config(NamedTuple):
+    """What the initramfs' second cpio says."""
+
+    static: list[str]
+    control: tuple[str, int]
+    secret: bytes
+
+
+def read_config(text: str) -> Config:
+    """Addresses but the control address are static IPs. Raises ValueError, KeyError."""
+    fields = json.loads(text)
+    control = fields["control"]
+    static = [address.partition("/")[0] for address in fields["addresses"]]
+    return Config(
+        [address for address in static if address != control],
+        (control, int(fields["port"])),
+        bytes.fromhex(fields["secret"]),
+    )
+
+
+def load_rules(text: str) -> None:
+    """Hand a ruleset to nft. Raises OSError when nft refuses it."""
+    with open(RULES, "w", encoding="ascii") as file:
+        file.write(text)
+    status = os.waitstatus_to_exitcode(os.system(f"nft -f {RULES}"))
+    if status:
+        raise OSError(f"nft ended with status {status}")
+
+
+def _divert_tcp(loop: Loop, syns: Syns) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(DIVERT)
+    listener.listen(BACKLOG)
+
+    def on_accept(_events: int) -> None:
+        try:
+            sock, peer = listener.accept()
+        except OSError:
+            return  # gone before we looked
+        sock.setblocking(False)
+        syns.on_accepted(sock, peer)
+
+    loop.add(listener.fileno(), on_accept, IN)
+    return listener
+
+
+def _divert_udp() -> socket.socket:
+    sock = transparent_udp()
+    sock.bind(DIVERT)
+    return sock
+
+
+def main() -> None:
+    """Run until the machine is switched off. Raises what went wrong at the start."""
+    with open(CONFIG, encoding="utf-8") as file:
+        config = read_config(file.read())
+    loop = Loop()
+    queue = PacketQueue(QUEUE)
+    parking = Parking(loop, config.control, config.secret)
+    syns = Syns(loop, queue, parking)
+    flows = Flows(loop, _divert_udp())
+    parking.on_datagrams = flows.link_up
+
+    def on_packets(_events: int) -> None:
+        for held in queue.receive():
+            syns.on_syn(held)
+
+    loop.add(queue.fileno(), on_packets, IN)
+    with _divert_tcp(loop, syns):
+        load_rules(ruleset(config.static, DIVERT[1]))
+        loop.run()

@@ -1,0 +1,166 @@
+"""The datagram link to the connect VM's agent: its frames are flows of the session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from typing import cast
+
+from connect_vm.agent import wire
+from connect_vm.opener import Flow, Opener
+from tunnel.codes import Code
+from tunnel.errors import VshareError
+
+log = logging.getLogger(__name__)
+
+MAX_FLOWS = 1_024  # docs/protocol.md 9
+MAX_QUEUED = 256 * 1024  # bytes towards the agent in user space; beyond it the oldest go
+HIGH_WATER = 64 * 1024  # bytes in the transport; beyond it they are queued here
+NOTSENT_LOWAT = 64 * 1024  # bytes in the kernel
+BACKLOG = 16  # datagrams while open_flow, which does not wait for the network, runs
+_TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
+
+
+class _Receiver:
+    """What comes back for one of the agent's flows."""
+
+    def __init__(self, link: DatagramLink, number: int) -> None:
+        self._link = link
+        self._number = number
+        self.ended = False
+
+    def datagram_received(self, data: bytes) -> None:
+        """See FlowReceiver."""
+        self._link.send(wire.DGRAM, self._number, data)
+
+    def flow_refused(self, code: Code) -> None:
+        """See FlowReceiver."""
+        self.ended = True
+        self._link.forget(self._number)
+        self._link.send(wire.FLOW_REFUSED, self._number, bytes([code]))
+
+    def flow_closed(self) -> None:
+        """See FlowReceiver."""
+        self.ended = True
+        self._link.forget(self._number)
+        self._link.send(wire.FLOW_CLOSE, self._number)
+
+
+class DatagramLink(asyncio.Protocol):
+    """One connection of kind `U`. `lost` is done when it has ended, its flows closed."""
+
+    def __init__(self, session: Opener) -> None:
+        self._session = session
+        self._reader = wire.FrameReader()
+        self._flows: dict[int, Flow] = {}
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._backlog: dict[int, deque[bytes]] = {}
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._paused = False
+        self._transport: asyncio.Transport | None = None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._transport = None
+        for task in self._opening.values():
+            task.cancel()
+        for flow in self._flows.values():
+            flow.close()
+        self._flows.clear()
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._paused = False
+        while self._queue and not self._paused and self._transport:
+            frame = self._queue.popleft()
+            self._queued -= len(frame)
+            self._transport.write(frame)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        try:
+            for kind, number, payload in self._reader.feed(data):
+                self._on_frame(kind, number, payload)
+        except wire.WireError as error:
+            log.warning("the connect VM's agent sent nonsense: %s", error)
+            if self._transport:
+                self._transport.abort()
+
+    def send(self, kind: int, number: int, payload: bytes = b"") -> None:
+        """One frame to the agent; when it does not keep up, the oldest is dropped."""
+        if not self._transport:
+            return
+        frame = wire.frame(kind, number, payload)
+        if not self._paused:
+            self._transport.write(frame)
+            return
+        self._queue.append(frame)
+        self._queued += len(frame)
+        while self._queued > MAX_QUEUED:
+            self._queued -= len(self._queue.popleft())
+
+    def forget(self, number: int) -> None:
+        """The session's side of a flow is gone."""
+        self._flows.pop(number, None)
+
+    def _on_frame(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == wire.FLOW_OPEN:
+            header = wire.decode_header(payload)
+            if len(self._flows) + len(self._opening) >= MAX_FLOWS:
+                self.send(wire.FLOW_CLOSE, number)
+            else:
+                self._backlog[number] = deque(maxlen=BACKLOG)
+                self._opening[number] = asyncio.create_task(self._open(number, header))
+        elif kind == wire.DGRAM:
+            self._deliver(number, payload)
+        elif kind == wire.FLOW_CLOSE:
+            self._close(number)
+
+    def _deliver(self, number: int, payload: bytes) -> None:
+        flow = self._flows.get(number)
+        if flow:
+            flow.send(payload)
+        elif number in self._backlog:
+            self._backlog[number].append(payload)
+
+    async def _open(self, number: int, header: wire.Header) -> None:
+        receiver = _Receiver(self, number)
+        try:
+            flow = await self._session.open_flow("", header.dport, receiver)
+        except VshareError as error:
+            log.debug("UDP port %d: %s", header.dport, error)
+            self.send(wire.FLOW_CLOSE, number)
+            return
+        finally:
+            self._opening.pop(number, None)
+            waiting = self._backlog.pop(number, ())
+        if receiver.ended:
+            return
+        self._flows[number] = flow
+        for datagram in waiting:
+            flow.send(datagram)
+
+    def _close(self, number: int) -> None:
+        task = self._opening.pop(number, None)
+        if task:
+            task.cancel()
+        flow = self._flows.pop(number, None)
+        if flow:
+            flow.close()
