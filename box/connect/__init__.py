@@ -1,0 +1,1 @@
+"""What goes into the connect VM besides Debian's packages."""
