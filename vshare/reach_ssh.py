@@ -1,0 +1,158 @@
+"""Reach a machine through its SSH server: for machines without an address, and for loopbacks.
+
+TCP is a `direct-tcpip` channel each; UDP a helper inside the machine (udp_helper.py). All share
+one SSH connection (ssh_link.py), which is made again when it has died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from types import TracebackType
+from typing import Self
+
+import asyncssh
+
+from tunnel.codes import Code
+from tunnel.ends import End
+from tunnel.errors import RefusedError, VshareError
+from vshare import udp_helper
+from vshare.machine import is_loopback, parse_ip
+from vshare.reach import OPEN_TIMEOUT_SECONDS, Flow, FlowReceiver
+from vshare.ssh_end import SshEnd, code_for_open_error
+from vshare.ssh_link import SshLink
+from vshare.udp_helper import SocatFlow, UdpHelper
+
+_LOOPBACK = "127.0.0.1"
+# sshd(8) and dropbear(8): "client-address client-port server-address server-port".
+_OWN_ADDRESS = "sh -c 'echo $SSH_CONNECTION'"
+MAX_SOCATS = 64  # processes inside the machine
+
+
+class SshReach:
+    """Host "" is the address at which the machine's SSH server was reached.
+
+    So what listens on the machine's loopback only stays closed unless a loopback host is
+    asked for; `own_is_loopback` says that the two are one (SSH came in through a forwarder).
+    `link` is the caller's: it is entered and left outside.
+    """
+
+    def __init__(self, link: SshLink) -> None:
+        self.link = link
+        self.own_address = ""
+        self._helper: UdpHelper | None = None
+        self._helper_lock = asyncio.Lock()
+        self._program: str | None = None
+        self._socats: list[SocatFlow] = []
+
+    @property
+    def own_is_loopback(self) -> bool:
+        """Whether host "" reaches the machine's loopback. False before the first use."""
+        return is_loopback(self.own_address) if self.own_address else False
+
+    async def __aenter__(self) -> Self:
+        """Log in and learn the machine's own address. Raises VshareError."""
+        await self._find_own_address()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the helpers; the link is the caller's."""
+        for flow in self._socats:
+            flow.close()
+        if self._helper is not None:
+            self._helper.close()
+
+    async def open_tcp(self, host: str, port: int) -> End:
+        """See Reach.open_tcp."""
+        target = await self._target(host)
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
+                connection = await self._connection()
+                _, end = await connection.create_connection(SshEnd, target, port)
+                return end  # type: ignore[return-value]  # asyncssh: the factory's base class
+        except TimeoutError:
+            raise RefusedError(
+                Code.TIMED_OUT, f"no answer from {target} port {port} in the machine"
+            ) from None
+        except asyncssh.ChannelOpenError as error:
+            raise _refused(error, target, port) from error
+        except (asyncssh.Error, OSError) as error:
+            raise RefusedError(Code.LOST, f"the machine's SSH connection: {error}") from error
+
+    async def open_udp(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
+        """See Reach.open_udp."""
+        target = await self._target(host)
+        program = await self._find_program()
+        if program == "socat":
+            return await self._open_socat(target, port, receiver)
+        async with self._helper_lock:
+            if self._helper is None or not self._helper.alive:
+                self._helper = await udp_helper.start(await self._connection(), program)
+            return self._helper.open(target, port, receiver)
+
+    async def _open_socat(self, target: str, port: int, receiver: FlowReceiver) -> Flow:
+        if parse_ip(target) is None:
+            raise RefusedError(
+                Code.UNSUPPORTED, f"UDP unavailable: socat is given addresses only, not {target!r}"
+            )
+        self._socats = [flow for flow in self._socats if flow.alive]
+        if len(self._socats) >= MAX_SOCATS:
+            raise RefusedError(Code.BUSY, f"{MAX_SOCATS} UDP flows through socat are the limit")
+        connection = await self._connection()
+        flow = await udp_helper.open_socat(connection, target, port, receiver)
+        self._socats.append(flow)
+        return flow
+
+    async def _connection(self) -> asyncssh.SSHClientConnection:
+        """The link's connection. Raises RefusedError in place of VshareError."""
+        try:
+            return await self.link.connection()
+        except VshareError as error:
+            raise RefusedError(Code.HOST_UNREACHABLE, error.text, error.hint) from error
+
+    async def _target(self, host: str) -> str:
+        if not host:
+            if not self.own_address:
+                await self._find_own_address()
+            return self.own_address
+        # Only the machine itself may say what its loopback's names are.
+        return _LOOPBACK if is_loopback(host) and parse_ip(host) is None else host
+
+    async def _find_own_address(self) -> None:
+        words = (await self.link.run(_OWN_ADDRESS)).decode("ascii", "replace").split()
+        address = parse_ip(words[2].partition("%")[0]) if len(words) == 4 else None
+        self.own_address = str(address) if address else _LOOPBACK
+
+    async def _find_program(self) -> str:
+        """The first of python3, perl and socat that the machine has. Raises RefusedError."""
+        if self._program is None:
+            try:
+                found = await self.link.run(udp_helper.PROBE)
+            except VshareError as error:
+                raise RefusedError(Code.UNSUPPORTED, f"UDP unavailable: {error.text}") from error
+            self._program = next(
+                (line.rpartition("/")[2] for line in found.decode("utf-8", "replace").splitlines()),
+                "",
+            )
+        if self._program not in ("python3", "perl", "socat"):
+            raise RefusedError(
+                Code.UNSUPPORTED,
+                "UDP unavailable: the machine has no address of its own, and none of python3, perl"
+                " and socat inside, one of which is needed to carry UDP through SSH",
+                "install python3, perl or socat in the machine",
+            )
+        return self._program
+
+
+def _refused(error: asyncssh.ChannelOpenError, host: str, port: int) -> RefusedError:
+    code = code_for_open_error(error)
+    text = f"{host} port {port} in the machine: {shlex.quote(error.reason) or code.name.lower()}"
+    if code is Code.NOT_ALLOWED:
+        hint = "the machine's SSH server forbids forwarding; set AllowTcpForwarding yes there"
+        return RefusedError(code, text, hint)
+    return RefusedError(code, text)
