@@ -62,6 +62,33 @@ class End(ABC):
             self.finished.set_result(code)
 
 
+class Sink(End):
+    """An end that takes bytes and throws them away, or keeps up to `limit` of them."""
+
+    def __init__(self, limit: int = 0) -> None:
+        super().__init__()
+        self.data = bytearray()
+        self._limit = limit
+
+    def send(self, data: Bytes) -> None:
+        """Keep what fits under the limit."""
+        self.data += data[: self._limit - len(self.data)]
+
+    def send_eof(self) -> None:
+        """Nothing more comes."""
+        self.closed(None)
+
+    def reset(self, code: Code) -> None:
+        """Nothing more comes, and what came may be incomplete."""
+        self.closed(code)
+
+    def pause_reading(self) -> None:
+        """Nothing is read from here."""
+
+    def resume_reading(self) -> None:
+        """Nothing is read from here."""
+
+
 class _Nobody(End):
     """The peer of an end that is not linked: refuses to be talked to."""
 
@@ -94,6 +121,7 @@ async def bridge(a: End, b: End) -> Code | None:
     it, as its peer. Neither end is used again by the caller.
     """
     try:
+        a.peer, b.peer = b, a  # both, before either delivers what came early
         a.link(b)
         b.link(a)
         reason = await a.finished

@@ -21,6 +21,7 @@ from typing import Protocol
 
 BIG_PIPE = 1 << 20  # bytes; /proc/sys/fs/pipe-max-size for everybody
 MAX_BIG_PIPES = 32  # half of what pipe-user-pages-soft (64 MiB) grants an ordinary user
+MAX_PIPES = 512  # at a time, unless told otherwise; streams beyond go through user space
 MAX_IDLE_PIPES = 32  # kept for the next burst; each is two file descriptors
 SCATTER = 64 * 1024  # bytes held in user space where no pipe is to be had
 ROUNDS = 4  # pipe fillings per wake-up: then other connections have their turn
@@ -109,11 +110,13 @@ class _Buffer:
 
 
 class PipePool:
-    """The process's pipes: a few are kept, at most MAX_BIG_PIPES of them are large."""
+    """The process's pipes: at most `limit`, of which MAX_BIG_PIPES are large; a few are kept."""
 
     def __init__(self) -> None:
         self._idle: list[_Pipe] = []
         self._big = 0
+        self._made = 0
+        self.limit = MAX_PIPES
 
     def may_grow(self) -> bool:
         """Whether another pipe may be made large."""
@@ -123,11 +126,14 @@ class PipePool:
         """A carrier with nothing in it; never waits."""
         if self._idle:
             return self._idle.pop()
+        if self._made >= self.limit:
+            return _Buffer()
         try:
             pipe = _Pipe(self)
         except OSError:  # EMFILE, ENFILE: no descriptor, or no pipe pages left for this user
             return _Buffer()
         self._big += pipe.big
+        self._made += 1
         return pipe
 
     def put_back(self, pipe: _Pipe) -> None:
@@ -136,15 +142,17 @@ class PipePool:
         if pipe.pending == 0 and small_is_enough and len(self._idle) < MAX_IDLE_PIPES:
             self._idle.append(pipe)
             return
-        self._big -= pipe.big
-        pipe.close()
+        self._close(pipe)
 
     def close_idle(self) -> None:
         """Close what is kept; pipes in use are not touched."""
         while self._idle:
-            pipe = self._idle.pop()
-            self._big -= pipe.big
-            pipe.close()
+            self._close(self._idle.pop())
+
+    def _close(self, pipe: _Pipe) -> None:
+        self._big -= pipe.big
+        self._made -= 1
+        pipe.close()
 
 
 PIPES = PipePool()

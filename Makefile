@@ -1,0 +1,34 @@
+# The commands of this project. Everything they need is installed by `tools/install`.
+
+PYTHON := .venv/bin/python
+
+.PHONY: help install box lab demo test lint unit e2e clean
+
+help:
+	@echo "make demo          a real machine shared and connected to, until Ctrl-C"
+	@echo "make demo CHECK=1  the same, every way in tried, then the end"
+	@echo "make test          install what is missing, then lint, unit and e2e tests"
+	@echo "make lab           the lab alone: hosts behind NAT, until Ctrl-C"
+	@echo "make box           the images of the connect VM and of the demo machine"
+
+install:
+	@tools/install
+
+box: install
+	@$(PYTHON) -m box connect
+	@$(PYTHON) -m box demo
+
+lab: box
+	@$(PYTHON) -m tests.lab up
+
+demo: box
+	@$(PYTHON) -m tests.demo $(if $(CHECK),--check)
+
+test: box
+	@.venv/bin/tox
+
+lint unit e2e: install
+	@.venv/bin/tox -e $@
+
+clean:
+	rm -rf .tox .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info

@@ -1,0 +1,47 @@
+"""What a TLS failure on the way to a share means, in words (docs/protocol.md 3)."""
+
+from __future__ import annotations
+
+import ssl
+
+from tunnel.errors import LostError, VshareError
+
+
+class ShareNotFoundError(VshareError):
+    """The relay knows no share of that name, now."""
+
+
+class AccessLostError(VshareError):
+    """The share no longer takes this guest's certificate."""
+
+
+def explain(error: Exception, name: str) -> VshareError:
+    """The error to show for a connection to share `name` that failed with `error`."""
+    if isinstance(error, VshareError):
+        return error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return LostError(
+            f"whoever answers for {name!r} is not the share: {error.verify_message}",
+            "the relay, or somebody before it, may be playing the share; nothing was sent to it",
+        )
+    reason = (error.reason or str(error)) if isinstance(error, ssl.SSLError) else str(error)
+    if "UNRECOGNIZED_NAME" in reason:
+        return ShareNotFoundError(
+            f"the relay has no share named {name!r}",
+            "it has ended or expired, or the name is mistyped; ask the sharer",
+        )
+    if "ACCESS_DENIED" in reason:
+        return LostError(
+            f"the relay refuses more connections to {name!r} at the moment", "try again later"
+        )
+    if "INTERNAL_ERROR" in reason:
+        return LostError(
+            f"the share {name!r} does not answer: its relay has no connection of it free",
+            "try again in a few seconds; the sharer's network may be down",
+        )
+    if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
+        return AccessLostError(
+            f"the share {name!r} does not take this certificate any more",
+            "join again with a code from the sharer",
+        )
+    return LostError(f"no connection to the share {name!r}: {reason or type(error).__name__}")

@@ -1,0 +1,412 @@
+"""One end-to-end connection of `vshare/1`: frames over TLS, one stream at a time.
+
+docs/protocol.md 8. Both sides use this class; `is_client` says who opens streams. The
+stream under way is a StreamEnd; a lane takes the connection over with `become_lane`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from tunnel.codes import Code
+from tunnel.ends import Bytes, End, Sink
+from tunnel.errors import LostError, RefusedError, RemoteProtocolError
+from tunnel.frames import (
+    FrameParser,
+    FrameType,
+    Hello,
+    Open,
+    Opened,
+    Reason,
+    header,
+    parse_message,
+    serialize,
+    serialize_message,
+)
+from tunnel.stream_state import ANSWERED, Input, StreamState
+from tunnel.tls_socket import TlsSocket
+
+MAX_TEXT = 300  # characters of a reason's text: a sentence
+
+
+class LaneReceiver(Protocol):
+    """What a connection tells the lane that took it over."""
+
+    def frame_received(self, kind: int, flow: int, payload: memoryview) -> None:
+        """A frame of types 32 to 35."""
+
+    def writable(self) -> None:
+        """The connection takes frames again."""
+
+    def connection_lost(self) -> None:
+        """It is over."""
+
+
+class Connection:
+    """Frames over an established TlsSocket. Callback-driven; errors end it and are told once.
+
+    on_change is called when the connection became idle, was retired or was lost.
+    """
+
+    def __init__(self, tls: TlsSocket, *, is_client: bool, on_change: Callable[[Connection], None]):
+        self._loop = asyncio.get_running_loop()
+        self._tls = tls
+        self._is_client = is_client
+        self._on_change = on_change
+        self._parser = FrameParser()
+        self._lane: LaneReceiver | None = None
+        self._asked: tuple[Open, StreamEnd] | None = None
+        self._next_open: asyncio.Future[tuple[Open, StreamEnd]] | None = None
+        self.hello: asyncio.Future[Hello] = self._loop.create_future()
+        self.stream = StreamState()
+        self.end: StreamEnd | None = None
+        self.retired_by_us = False
+        self.retired_by_them = False
+        self.heard_at = self._loop.time()  # loop time of the last byte that came
+        self.error: LostError | None = None
+        tls.start(self)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.error is not None or self._tls.is_lost
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a stream could be opened here now."""
+        retired = self.retired_by_us or self.retired_by_them
+        return self.stream.is_idle and self._lane is None and not retired and not self.is_lost
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether its stream has stopped reading, so that silence means nothing."""
+        return not self._tls.is_reading
+
+    @property
+    def congested(self) -> bool:
+        """Whether what was written has not all been taken by the kernel."""
+        return self._tls.congested
+
+    # -- what a client does
+
+    def open(self, message: Open) -> StreamEnd:
+        """Send OPEN. Its StreamEnd can be sent to at once; await `end.opened` for the answer."""
+        self.stream.send(Input.SEND_OPEN)
+        self.end = StreamEnd(self)
+        self._tls.write(serialize_message(FrameType.OPEN, self.stream.number, message))
+        return self.end
+
+    # -- what a share does
+
+    def send_hello(self, hello: Hello) -> None:
+        """The share's first frame."""
+        self._tls.write(serialize_message(FrameType.HELLO, 0, hello))
+
+    async def next_open(self) -> tuple[Open, StreamEnd]:
+        """The next OPEN with its stream, to be answered by `accept` or `refuse`. Raises LostError."""
+        if self._asked is not None:
+            asked, self._asked = self._asked, None
+            return asked
+        if self.error is not None:
+            raise self.error
+        self._next_open = self._loop.create_future()
+        try:
+            return await self._next_open
+        finally:
+            self._next_open = None
+
+    def accept(self, end: StreamEnd) -> None:
+        """Answer OPENED."""
+        if end is self.end:
+            self._tls.write(serialize_message(FrameType.OPENED, self.stream.number, Opened()))
+
+    def refuse(self, end: StreamEnd, code: Code, text: str) -> None:
+        """Answer REFUSED: the stream is over."""
+        end.terminate(code, text, FrameType.REFUSED)
+
+    # -- both
+
+    def become_lane(self, receiver: LaneReceiver) -> None:
+        """Frames 32 to 35 go to `receiver` from now on; no stream runs here again."""
+        self._lane = receiver
+
+    def send_lane(self, frame: bytes) -> None:
+        """Send a frame of a lane."""
+        self._tls.write(frame)
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Ask for a PONG."""
+        self._tls.write(serialize(FrameType.PING, 0, payload))
+
+    def retire(self) -> None:
+        """Say that no further stream starts here; close as soon as it is idle."""
+        if not self.retired_by_us and not self.is_lost:
+            self.retired_by_us = True
+            self._tls.write(serialize(FrameType.RETIRE, 0))
+            self._settle()
+
+    def abort(self, text: str) -> None:
+        """End it at once; a stream under way ends with LOST."""
+        self._tls.abort(LostError(text))
+
+    # -- for StreamEnd
+
+    def send_stream(self, step: Input, kind: FrameType, head: bytes, data: Bytes = b"") -> None:
+        """Account for `step` and send a frame of the current stream."""
+        self.stream.send(step)
+        self._tls.write(header(kind, len(head) + len(data), self.stream.number) + head, data)
+
+    def pause_reading(self) -> None:
+        """For back-pressure by the stream."""
+        self._tls.pause_reading()
+
+    def resume_reading(self) -> None:
+        """For the stream's peer, when it takes more."""
+        self._tls.resume_reading()
+
+    def stream_changed(self) -> None:
+        """The stream's state moved: end it and go idle where both sides are done."""
+        end = self.end
+        if not self.stream.is_idle or end is None:
+            return
+        self.end = None
+        self._tls.resume_reading()
+        end.closed(end.reason)
+        self._settle()
+
+    def _settle(self) -> None:
+        if self.stream.is_idle and (self.retired_by_us or self.retired_by_them):
+            self._tls.close()
+        self._on_change(self)
+
+    # -- Receiver
+
+    def data_received(self, data: memoryview) -> None:
+        """Plaintext: frames and pieces of them. Raises RemoteProtocolError (ends the connection)."""
+        self.heard_at = self._loop.time()
+        for kind, number, payload in self._parser.receive_data(data):
+            self._frame_received(kind, number, payload)
+            if self._tls.is_lost:
+                return
+
+    def writable(self) -> None:
+        """See Receiver."""
+        if self._lane is not None:
+            self._lane.writable()
+        elif self.end is not None:
+            self.end.peer.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See Receiver."""
+        self.error = LostError(f"the connection was lost: {error}" if error else "closed")
+        if not self.hello.done():
+            self.hello.set_exception(self.error)
+            self.hello.exception()  # somebody may have stopped waiting for it
+        if self._next_open is not None and not self._next_open.done():
+            self._next_open.set_exception(self.error)
+        end, self.end = self.end, None
+        if end is not None:
+            end.lose(self.error)
+        if self._lane is not None:
+            self._lane.connection_lost()
+        self._on_change(self)
+
+    def _frame_received(self, kind: int, number: int, payload: memoryview) -> None:
+        if kind == FrameType.DATA:
+            if self.stream.receive(Input.RECEIVE_DATA, number) and self.end is not None:
+                self.end.data_received(payload)
+        elif kind >= FrameType.FLOW_OPEN and self._lane is not None:
+            self._lane.frame_received(kind, number, payload)
+        elif (handler := _HANDLERS.get(kind)) is not None:
+            handler(self, number, payload)
+        elif kind in (FrameType.DGRAM, FrameType.FLOW_OPEN):
+            raise RemoteProtocolError("datagrams on a connection that is not a lane")
+
+    def _hello_received(self, number: int, payload: memoryview) -> None:
+        if not self._is_client or self.hello.done():
+            raise RemoteProtocolError("unexpected HELLO")
+        self.hello.set_result(parse_message(Hello, payload))
+
+    def _open_received(self, number: int, payload: memoryview) -> None:
+        if self._is_client or self._lane is not None:
+            raise RemoteProtocolError("unexpected OPEN")
+        message = parse_message(Open, payload)
+        self.stream.receive(Input.RECEIVE_OPEN, number)
+        end = self.end = StreamEnd(self)
+        end.opened.set_result(None)
+        if self.retired_by_us:
+            self.refuse(end, Code.RETIRED, "this connection takes no further streams")
+        elif self._next_open is None or self._next_open.done():
+            self._asked = (message, end)  # one at most: the next needs this one's end
+        else:
+            self._next_open.set_result((message, end))
+
+    def _opened_received(self, number: int, payload: memoryview) -> None:
+        parse_message(Opened, payload)
+        if not self._is_client or number != self.stream.number or self.end is None:
+            raise RemoteProtocolError(f"unexpected OPENED for stream {number}")
+        if not self.end.opened.done():
+            self.end.opened.set_result(None)
+
+    def _eof_received(self, number: int, payload: memoryview) -> None:
+        if self.stream.receive(Input.RECEIVE_EOF, number):
+            if self.end is not None:
+                self.end.eof_received()
+            self.stream_changed()
+
+    def _reset_received(self, number: int, payload: memoryview) -> None:
+        reason = parse_message(Reason, payload)
+        answer = self.stream.state in ANSWERED
+        if not self.stream.receive(Input.RECEIVE_RESET, number):
+            return
+        if answer:
+            self._tls.write(serialize_message(FrameType.RESET, number, Reason(Code.CLOSED)))
+        if self.end is not None:
+            self.end.reset_received(Code.from_wire(reason.code), reason.text[:MAX_TEXT])
+        self.stream_changed()
+
+    def _ping_received(self, number: int, payload: memoryview) -> None:
+        self._tls.write(serialize(FrameType.PONG, 0, bytes(payload)))
+
+    def _retire_received(self, number: int, payload: memoryview) -> None:
+        self.retired_by_them = True
+        self._settle()
+
+    def _resume_received(self, number: int, payload: memoryview) -> None:
+        raise RemoteProtocolError("RESUME is not a capability of this side", Code.UNSUPPORTED)
+
+    def _ignore(self, number: int, payload: memoryview) -> None:
+        """ACK and PONG: that bytes came is all we use of them (docs/protocol.md 8.2)."""
+
+
+_HANDLERS: dict[int, Callable[[Connection, int, memoryview], None]] = {
+    FrameType.HELLO: Connection._hello_received,
+    FrameType.OPEN: Connection._open_received,
+    FrameType.OPENED: Connection._opened_received,
+    FrameType.REFUSED: Connection._reset_received,
+    FrameType.EOF: Connection._eof_received,
+    FrameType.RESET: Connection._reset_received,
+    FrameType.ACK: Connection._ignore,
+    FrameType.PING: Connection._ping_received,
+    FrameType.PONG: Connection._ignore,
+    FrameType.RETIRE: Connection._retire_received,
+    FrameType.RESUME: Connection._resume_received,
+}
+
+
+class StreamEnd(End):
+    """The stream under way in a connection, as an End.
+
+    `opened` is done when the share has answered: with None, RefusedError or LostError. What
+    comes before `link` is kept (one read's worth, since reading is then paused).
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
+        self._early = bytearray()
+        self._early_eof = False
+        self._linked = False
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.reason: Code | None = None
+        self.lost = False
+
+    def link(self, peer: End) -> None:
+        """See End.link. What came early is delivered first."""
+        self.peer = peer
+        self._linked = True
+        self.resume_reading()
+        if self._early:
+            early, self._early = self._early, bytearray()
+            peer.send(early)
+        if self._early_eof:
+            peer.send_eof()
+        if self.finished.done() and self.reason is not None:
+            peer.reset(self.reason)
+
+    def send(self, data: Bytes) -> None:
+        """See End.send: DATA. The peer delivers at most one read's worth at once."""
+        if not self._may(Input.SEND_DATA):
+            return
+        self.bytes_sent += len(data)
+        self.connection.send_stream(Input.SEND_DATA, FrameType.DATA, b"", data)
+        if self.connection.congested:
+            self.peer.pause_reading()
+
+    def send_eof(self) -> None:
+        """See End.send_eof: EOF."""
+        if self._may(Input.SEND_EOF):
+            self.connection.send_stream(Input.SEND_EOF, FrameType.EOF, b"")
+            self.connection.stream_changed()
+
+    def reset(self, code: Code) -> None:
+        """See End.reset: RESET, unless both sides are done."""
+        self.terminate(code, "", FrameType.RESET)
+
+    def terminate(self, code: Code, text: str, kind: FrameType) -> None:
+        """End the stream with RESET or REFUSED; nothing more is delivered."""
+        if self._may(Input.SEND_RESET):
+            self.reason = code
+            message = serialize_message(kind, 0, Reason(code, text[:MAX_TEXT]))[8:]
+            self.connection.send_stream(Input.SEND_RESET, kind, message)
+            self.connection.resume_reading()  # the answer must be seen, whatever the peer takes
+            self.connection.stream_changed()
+
+    def pause_reading(self) -> None:
+        """See End.pause_reading."""
+        if self._is_current:
+            self.connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See End.resume_reading."""
+        if self._is_current:
+            self.connection.resume_reading()
+
+    @property
+    def _is_current(self) -> bool:
+        return self.connection.end is self
+
+    def _may(self, step: Input) -> bool:
+        """Whether `step` still means something: the stream may have ended a moment ago."""
+        return self._is_current and self.connection.stream.allows(step)
+
+    def discard(self) -> None:
+        """Throw away what still comes."""
+        self.link(Sink())
+
+    # -- what the connection tells
+
+    def data_received(self, data: memoryview) -> None:
+        """DATA arrived."""
+        if self._linked:
+            self.peer.send(data)
+            return
+        self._early += data
+        self.connection.pause_reading()
+
+    def eof_received(self) -> None:
+        """EOF arrived."""
+        if self._linked:
+            self.peer.send_eof()
+        else:
+            self._early_eof = True
+
+    def reset_received(self, code: Code, text: str) -> None:
+        """RESET or REFUSED arrived."""
+        self.reason = code
+        if not self.opened.done():
+            self.opened.set_exception(RefusedError(code, text))
+            self.opened.exception()  # the opener may have gone
+        self.peer.reset(code)
+
+    def lose(self, error: LostError) -> None:
+        """The connection is gone."""
+        self.reason = Code.LOST
+        self.lost = True
+        if not self.opened.done():
+            self.opened.set_exception(error)
+            self.opened.exception()
+        self.peer.reset(Code.LOST)
+        self.closed(Code.LOST)

@@ -1,0 +1,326 @@
+"""A lane: datagrams in a connection of their own (docs/protocol.md 9).
+
+Reliable streams make datagrams late, not lost; so what cannot leave at once waits in a small
+queue that drops its oldest, and the kernel is told to keep little unsent. Order inside a flow
+is kept, though nobody should count on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from tunnel.codes import Code
+from tunnel.connection import Connection
+from tunnel.errors import RefusedError, RemoteProtocolError
+from tunnel.frames import (
+    MAX_DATAGRAM,
+    FlowOpen,
+    FrameType,
+    Reason,
+    parse_message,
+    serialize,
+    serialize_message,
+)
+
+MAX_FLOWS = 1024  # per lane; a resolver or a game uses dozens
+MAX_QUEUED = 256 * 1024  # bytes waiting for a congested connection
+FLOW_IDLE = 60.0  # seconds without a datagram; RFC 4787 asks NATs for more, DNS needs far less
+SWEEP_EVERY = 15.0  # seconds between looks for silent flows
+MAX_EARLY = 16  # datagrams kept while a flow's socket is being opened
+
+
+class FlowReceiver(Protocol):
+    """What a flow tells its user, from the event loop."""
+
+    def datagram_received(self, data: bytes) -> None:
+        """A datagram came back."""
+
+    def flow_refused(self, code: Code) -> None:
+        """The other side will not have it, or nothing listens there. The flow is over."""
+
+    def flow_closed(self) -> None:
+        """The flow is over: silence, or the lane was lost. Open a new one to go on."""
+
+
+class Flow(Protocol):
+    """A way to send datagrams to one place."""
+
+    def send(self, data: bytes) -> None:
+        """Send one; never waits: the oldest queued are dropped when there is no room."""
+
+    def close(self) -> None:
+        """Done. Nothing is delivered any more. Idempotent."""
+
+
+class _Sender:
+    """Frames towards a connection, the oldest datagrams dropped while it is congested."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self.dropped = 0
+
+    def send(self, frame: bytes) -> None:
+        """Send or queue a frame."""
+        if not self._connection.congested:
+            self._connection.send_lane(frame)
+            return
+        self._queue.append(frame)
+        self._queued += len(frame)
+        while self._queued > MAX_QUEUED:
+            self._queued -= len(self._queue.popleft())
+            self.dropped += 1
+
+    def flush(self) -> None:
+        """The connection takes frames again."""
+        while self._queue and not self._connection.congested:
+            frame = self._queue.popleft()
+            self._queued -= len(frame)
+            self._connection.send_lane(frame)
+
+
+class _ClientFlow:
+    """One flow at the client's end of a lane."""
+
+    def __init__(self, lane: ClientLane, number: int, receiver: FlowReceiver, now: float) -> None:
+        self._lane = lane
+        self._number = number
+        self.receiver = receiver
+        self.active_at = now
+
+    def send(self, data: bytes) -> None:
+        """See Flow.send."""
+        self._lane.send_datagram(self._number, data)
+
+    def close(self) -> None:
+        """See Flow.close."""
+        self._lane.close_flow(self._number)
+
+
+class ClientLane:
+    """The client's end: opens flows. `on_lost` is called once when the connection is gone."""
+
+    def __init__(self, connection: Connection, on_lost: Callable[[ClientLane], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sender = _Sender(connection)
+        self._flows: dict[int, _ClientFlow] = {}
+        self._number = 0
+        self._on_lost = on_lost
+        self.is_lost = False
+        connection.become_lane(self)
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams dropped for want of room."""
+        return self._sender.dropped
+
+    def open_flow(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
+        """Begin a flow; a refusal arrives at `receiver`. The idlest goes when there are too many."""
+        if len(self._flows) >= MAX_FLOWS:
+            self._end_flow(min(self._flows, key=lambda key: self._flows[key].active_at))
+        self._number += 1
+        flow = _ClientFlow(self, self._number, receiver, self._loop.time())
+        self._flows[self._number] = flow
+        message = serialize_message(FrameType.FLOW_OPEN, self._number, FlowOpen(host, port))
+        self._sender.send(message)
+        return flow
+
+    def send_datagram(self, number: int, data: bytes) -> None:
+        """For flows: send unless the flow has ended."""
+        flow = self._flows.get(number)
+        if flow is not None and len(data) <= MAX_DATAGRAM:
+            flow.active_at = self._loop.time()
+            self._sender.send(serialize(FrameType.DGRAM, number, data))
+
+    def close_flow(self, number: int) -> None:
+        """For flows: tell the share that no more comes."""
+        if self._flows.pop(number, None) is not None:
+            self._sender.send(serialize(FrameType.FLOW_CLOSE, number))
+
+    def sweep(self) -> None:
+        """End the flows that were silent for FLOW_IDLE seconds."""
+        limit = self._loop.time() - FLOW_IDLE
+        for number in [key for key, flow in self._flows.items() if flow.active_at < limit]:
+            self._end_flow(number)
+
+    def _end_flow(self, number: int) -> None:
+        receiver = self._flows[number].receiver
+        self.close_flow(number)
+        receiver.flow_closed()
+
+    def frame_received(self, kind: int, flow: int, payload: memoryview) -> None:
+        """See LaneReceiver."""
+        found = self._flows.get(flow)
+        if found is None:
+            return  # closed here while it was on its way
+        if kind == FrameType.DGRAM:
+            found.active_at = self._loop.time()
+            found.receiver.datagram_received(bytes(payload))
+        elif kind == FrameType.FLOW_REFUSED:
+            del self._flows[flow]
+            found.receiver.flow_refused(Code.from_wire(parse_message(Reason, payload).code))
+        elif kind == FrameType.FLOW_CLOSE:
+            del self._flows[flow]
+            found.receiver.flow_closed()
+        else:
+            raise RemoteProtocolError(f"unexpected frame type {kind} in a lane")
+
+    def writable(self) -> None:
+        """See LaneReceiver."""
+        self._sender.flush()
+
+    def connection_lost(self) -> None:
+        """See LaneReceiver."""
+        self.is_lost = True
+        flows, self._flows = self._flows, {}
+        for flow in flows.values():
+            flow.receiver.flow_closed()
+        self._on_lost(self)
+
+
+# Opens a flow's way out on the share's side: (host, port, receiver). Raises RefusedError.
+OpenFlow = Callable[[str, int, FlowReceiver], Awaitable[Flow]]
+
+
+class ServerFlow:
+    """One flow at the share's end: between the lane and the machine's socket."""
+
+    def __init__(self, lane: ServerLane, number: int, now: float) -> None:
+        self._lane = lane
+        self.number = number
+        self.active_at = now
+        self.out: Flow | None = None
+        self.early: deque[bytes] = deque(maxlen=MAX_EARLY)
+
+    def opened(self, out: Flow) -> None:
+        """The machine's side is ready: send what waited."""
+        self.out = out
+        while self.early:
+            out.send(self.early.popleft())
+
+    def datagram_received(self, data: bytes) -> None:
+        """See FlowReceiver: from the machine."""
+        self._lane.send_datagram(self, data)
+
+    def flow_refused(self, code: Code) -> None:
+        """See FlowReceiver: the machine refused (ICMP port unreachable)."""
+        self._lane.refuse(self, code, "")
+
+    def flow_closed(self) -> None:
+        """See FlowReceiver."""
+        self._lane.end_flow(self)
+
+
+class ServerLane:
+    """The share's end. `serve` runs until the connection is lost."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._sender = _Sender(connection)
+        self._flows: dict[int, ServerFlow] = {}
+        self._asked: asyncio.Queue[tuple[ServerFlow, FlowOpen]] = asyncio.Queue(MAX_FLOWS)
+        self._lost = asyncio.Event()
+        connection.become_lane(self)
+
+    async def serve(self, open_flow: OpenFlow) -> None:
+        """Open what the client asks for with `open_flow` until the lane is lost."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                sweeper = group.create_task(self._sweep(), name="lane sweep")
+                opener = group.create_task(self._open_flows(group, open_flow), name="lane opener")
+                await self._lost.wait()
+                sweeper.cancel()
+                opener.cancel()
+        finally:
+            for flow in list(self._flows.values()):
+                self._drop(flow)
+
+    async def _open_flows(self, group: asyncio.TaskGroup, open_flow: OpenFlow) -> None:
+        while True:
+            flow, message = await self._asked.get()
+            group.create_task(self._open_one(flow, message, open_flow), name="flow")
+
+    async def _open_one(self, flow: ServerFlow, message: FlowOpen, open_flow: OpenFlow) -> None:
+        try:
+            out = await open_flow(message.host, message.port, flow)
+        except RefusedError as error:
+            self.refuse(flow, error.code, error.text)
+            return
+        if self._flows.get(flow.number) is flow and not self._lost.is_set():
+            flow.opened(out)
+        else:
+            out.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            limit = self._loop.time() - FLOW_IDLE
+            for flow in [one for one in self._flows.values() if one.active_at < limit]:
+                self.end_flow(flow)
+
+    def frame_received(self, kind: int, flow: int, payload: memoryview) -> None:
+        """See LaneReceiver."""
+        if kind == FrameType.DGRAM:
+            found = self._flows.get(flow)
+            if found is not None:
+                found.active_at = self._loop.time()
+                if found.out is not None:
+                    found.out.send(bytes(payload))
+                else:
+                    found.early.append(bytes(payload))
+        elif kind == FrameType.FLOW_OPEN:
+            self._open_received(flow, parse_message(FlowOpen, payload))
+        elif kind == FrameType.FLOW_CLOSE:
+            closed = self._flows.get(flow)
+            if closed is not None:
+                self._drop(closed)
+        else:
+            raise RemoteProtocolError(f"unexpected frame type {kind} in a lane")
+
+    def _open_received(self, number: int, message: FlowOpen) -> None:
+        if number in self._flows:
+            raise RemoteProtocolError(f"flow {number} is open already")
+        flow = ServerFlow(self, number, self._loop.time())
+        if len(self._flows) >= MAX_FLOWS or self._asked.full():
+            self.refuse(flow, Code.BUSY, f"more than {MAX_FLOWS} flows")
+            return
+        self._flows[number] = flow
+        self._asked.put_nowait((flow, message))
+
+    def send_datagram(self, flow: ServerFlow, data: bytes) -> None:
+        """For flows: a datagram of the machine's, towards the guest."""
+        if self._flows.get(flow.number) is flow and len(data) <= MAX_DATAGRAM:
+            flow.active_at = self._loop.time()
+            self._sender.send(serialize(FrameType.DGRAM, flow.number, data))
+
+    def refuse(self, flow: ServerFlow, code: Code, text: str) -> None:
+        """End a flow with FLOW_REFUSED."""
+        self._drop(flow)
+        reason = Reason(code, text)
+        self._sender.send(serialize_message(FrameType.FLOW_REFUSED, flow.number, reason))
+
+    def end_flow(self, flow: ServerFlow) -> None:
+        """End a flow with FLOW_CLOSE."""
+        if self._flows.get(flow.number) is flow:
+            self._drop(flow)
+            self._sender.send(serialize(FrameType.FLOW_CLOSE, flow.number))
+
+    def _drop(self, flow: ServerFlow) -> None:
+        if self._flows.get(flow.number) is flow:
+            del self._flows[flow.number]
+        out, flow.out = flow.out, None
+        if out is not None:
+            out.close()
+
+    def writable(self) -> None:
+        """See LaneReceiver."""
+        self._sender.flush()
+
+    def connection_lost(self) -> None:
+        """See LaneReceiver."""
+        self._lost.set()

@@ -1,0 +1,207 @@
+"""Frames of `vshare/1` (docs/protocol.md 8): their types, payloads, writing and parsing. Pure.
+
+The parser hands DATA on in pieces as they arrive, so that nothing waits for a whole frame;
+control frames and datagrams are handed on whole. Every length is checked before a byte of
+the payload is kept.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+
+from tunnel.errors import RemoteProtocolError
+
+VERSION = 1
+MAX_DATA = 256 * 1024  # one read's worth
+MAX_CONTROL = 16 * 1024  # HELLO with its rights is the largest
+MAX_DATAGRAM = 65_507  # UDP over IPv4: 65,535 - 20 - 8
+MAX_PING = 64
+MAX_SKIPPED = MAX_DATA  # an unknown type of a newer peer
+HEADER_SIZE = 8
+ALPN = "vshare/1"
+CAPABILITIES: tuple[str, ...] = ("datagram", "api")
+
+_HEADER = struct.Struct(">II")
+
+
+class FrameType(enum.IntEnum):
+    """The first byte of a frame."""
+
+    HELLO = 1
+    OPEN = 2
+    OPENED = 3
+    REFUSED = 4
+    DATA = 5
+    EOF = 6
+    RESET = 7
+    ACK = 8
+    RESUME = 9
+    PING = 10
+    PONG = 11
+    RETIRE = 12
+    FLOW_OPEN = 32
+    DGRAM = 33
+    FLOW_REFUSED = 34
+    FLOW_CLOSE = 35
+
+
+_KNOWN = frozenset(int(kind) for kind in FrameType)
+_LIMITS = {
+    FrameType.DATA: MAX_DATA,
+    FrameType.EOF: 0,
+    FrameType.ACK: 8,
+    FrameType.PING: MAX_PING,
+    FrameType.PONG: MAX_PING,
+    FrameType.RETIRE: 0,
+    FrameType.DGRAM: MAX_DATAGRAM,
+    FrameType.FLOW_CLOSE: 0,
+}
+
+
+class Hello(msgspec.Struct, array_like=True, frozen=True):
+    """The share's first word. `rights` are ports, or "*" for the whole machine."""
+
+    version: int
+    share: str
+    capabilities: list[str]
+    role: str
+    guest: str
+    rights: list[str]
+
+
+class Open(msgspec.Struct, array_like=True, frozen=True):
+    """A client's wish. `id` has 16 bytes; a second OPEN with the same id replaces the first."""
+
+    id: bytes
+    protocol: str
+    host: str
+    port: int
+    resumable: bool = False
+
+
+class Opened(msgspec.Struct, array_like=True, frozen=True):
+    """The share's yes."""
+
+    resumable: bool = False
+
+
+class Reason(msgspec.Struct, array_like=True, frozen=True):
+    """Payload of REFUSED, RESET and FLOW_REFUSED."""
+
+    code: int
+    text: str = ""
+
+
+class Resume(msgspec.Struct, array_like=True, frozen=True):
+    """A wish to go on with a stream whose connection was lost."""
+
+    id: bytes
+    generation: int
+    offset: int
+
+
+class FlowOpen(msgspec.Struct, array_like=True, frozen=True):
+    """Where a flow's datagrams go."""
+
+    host: str
+    port: int
+
+
+Message = Hello | Open | Opened | Reason | Resume | FlowOpen
+M = TypeVar("M", Hello, Open, Opened, Reason, Resume, FlowOpen)
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def header(kind: FrameType, length: int, stream: int) -> bytes:
+    """The 8 bytes before a payload of `length` bytes."""
+    return _HEADER.pack(kind << 24 | length, stream)
+
+
+def serialize(kind: FrameType, stream: int, payload: bytes = b"") -> bytes:
+    """A whole frame around a payload that is small or in one piece already."""
+    return _HEADER.pack(kind << 24 | len(payload), stream) + payload
+
+
+def serialize_message(kind: FrameType, stream: int, message: Message) -> bytes:
+    """A whole frame around a MessagePack array."""
+    return serialize(kind, stream, _encoder.encode(message))
+
+
+def parse_message(kind: type[M], payload: bytes | memoryview) -> M:
+    """The message in a control frame's payload. Raises RemoteProtocolError."""
+    try:
+        return msgspec.msgpack.decode(payload, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RemoteProtocolError(f"bad {kind.__name__} message: {error}") from error
+
+
+class FrameParser:
+    """Takes bytes as they come, gives (type, stream, payload) triples.
+
+    For DATA the payload is a piece of a frame, a view into what `receive_data` was given:
+    use it before the next step of the iteration. Every other payload is whole.
+    """
+
+    def __init__(self) -> None:
+        self._partial = bytearray()  # a header, or a control frame's payload, begun
+        self._kind = 0
+        self._stream = 0
+        self._left: int | None = None  # payload bytes still missing; None: reading a header
+
+    def receive_data(self, data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+        """Parse `data`, all of it. Raises RemoteProtocolError at the first bad header."""
+        at, end = 0, len(data)
+        while at < end or self._left == 0:
+            if self._left is None:
+                at = self._read_header(data, at)
+                continue
+            piece = data[at : at + self._left]
+            at += len(piece)
+            self._left -= len(piece)
+            done = self._left == 0
+            if done:
+                self._left = None
+            if self._kind == FrameType.DATA:
+                if piece:
+                    yield self._kind, self._stream, piece
+            elif self._kind not in _KNOWN:
+                continue
+            elif done and not self._partial:
+                yield self._kind, self._stream, piece
+            else:
+                self._partial += piece
+                if done:
+                    whole, self._partial = self._partial, bytearray()
+                    yield self._kind, self._stream, memoryview(whole)
+
+    def _read_header(self, data: memoryview, at: int) -> int:
+        if not self._partial and len(data) - at >= HEADER_SIZE:
+            word, self._stream = _HEADER.unpack_from(data, at)
+            at += HEADER_SIZE
+        else:
+            taken = data[at : at + HEADER_SIZE - len(self._partial)]
+            self._partial += taken
+            at += len(taken)
+            if len(self._partial) < HEADER_SIZE:
+                return at
+            word, self._stream = _HEADER.unpack(self._partial)
+            self._partial.clear()
+        self._kind, self._left = word >> 24, word & 0xFFFFFF
+        limit = _limit(self._kind)
+        if self._left > limit:
+            raise RemoteProtocolError(
+                f"frame type {self._kind} of {self._left} bytes, at most {limit} are allowed"
+            )
+        return at
+
+
+def _limit(kind: int) -> int:
+    if kind not in _KNOWN:
+        return MAX_SKIPPED
+    return _LIMITS.get(FrameType(kind), MAX_CONTROL)

@@ -1,0 +1,284 @@
+"""TLS over a non-blocking socket, driven by callbacks, with large reads and writes.
+
+asyncio's own TLS and `ssl.SSLSocket` make a system call per 16 KiB record or several; here
+one `recv` of 256 KiB feeds OpenSSL's memory BIO and one `send` takes what it made of a whole
+frame. Buffers for reading are shared by all connections of a thread, so an idle one has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from typing import Protocol, cast
+
+from tunnel.ends import Bytes
+from tunnel.errors import LostError, RemoteProtocolError
+from tunnel.socket_end import READ_SIZE, scratch
+
+HANDSHAKE_TIMEOUT = 5.0  # seconds; a relayed handshake is two round trips
+HANDSHAKE_READ = 16 * 1024  # one record
+CLOSE_TIMEOUT = 5.0  # seconds that close() waits for the last bytes to leave
+_SMALL = 16 * 1024 - 8  # header and data of this size share one TLS record
+
+
+class _Plain(threading.local):
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ_SIZE))
+
+
+_plain = _Plain()
+
+
+class Receiver(Protocol):
+    """What a TlsSocket tells its user, from the event loop."""
+
+    def data_received(self, data: memoryview) -> None:
+        """Plaintext; valid only during the call."""
+
+    def writable(self) -> None:
+        """`congested` has become false."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It is over; None after a close_notify or our own close. Called once."""
+
+
+class TlsSocket:
+    """An established TLS connection over `sock`, which it owns.
+
+    Make one with `handshake`. `start` begins delivery. Errors never raise out of its
+    methods: they arrive as `connection_lost`.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        tls: ssl.SSLObject,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._tls = tls
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._backlog = bytearray()  # ciphertext; bounded by users that respect `congested`
+        self._receiver: Receiver | None = None
+        self._reading = False
+        self._closing = False
+        self._peer_closed = False
+        self._lost = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The peer's certificate, DER."""
+        return self._tls.getpeercert(binary_form=True)
+
+    @property
+    def alpn(self) -> str | None:
+        """The application protocol agreed on (RFC 7301)."""
+        return self._tls.selected_alpn_protocol()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the kernel did not take everything yet. Stop writing until `writable`."""
+        return bool(self._backlog)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether delivery is not paused."""
+        return self._reading
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is over or about to be."""
+        return self._lost or self._closing
+
+    def start(self, receiver: Receiver) -> None:
+        """Deliver to `receiver`, first what came together with the handshake's end."""
+        self._receiver = receiver
+        self._loop.call_soon(self._deliver)
+        self.resume_reading()
+
+    def pause_reading(self) -> None:
+        """Read no more from the socket; what was read already may still be delivered."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._sock)
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self._reading and not self._lost:
+            self._reading = True
+            self._loop.add_reader(self._sock, self._on_readable)
+
+    def write(self, head: bytes, data: Bytes = b"") -> None:
+        """Encrypt and send `head` and then `data`, which the caller may reuse at once."""
+        if self._lost or self._closing:
+            return
+        try:
+            if len(data) <= _SMALL:
+                self._tls.write(head + data if data else head)
+            else:
+                self._tls.write(head)
+                self._tls.write(data)
+        except ssl.SSLError as error:
+            self._lose(error)
+            return
+        self._flush()
+
+    def close(self) -> None:
+        """Send close_notify, let what is queued leave (bounded), then close."""
+        if self._lost or self._closing:
+            return
+        self._closing = True
+        with contextlib.suppress(ssl.SSLError):  # unwrap wants the peer's answer: not waited for
+            self._tls.unwrap()
+        self._flush()
+        if self._backlog:
+            self._timer = self._loop.call_later(CLOSE_TIMEOUT, self._lose, None)
+        else:
+            self._lose(None)
+
+    def abort(self, error: Exception | None = None) -> None:
+        """Close at once; the receiver is told `error`."""
+        self._lose(error)
+
+    def _on_readable(self) -> None:
+        try:
+            size = self._sock.recv_into(scratch.view)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if size == 0:
+            self._lose(LostError("the connection ended without a word"))
+            return
+        self._incoming.write(scratch.view[:size])
+        self._deliver()
+
+    def _deliver(self) -> None:
+        receiver, view = self._receiver, _plain.view
+        if receiver is None:
+            return
+        try:
+            while not self._lost:
+                filled = self._decrypt(view)
+                if filled:
+                    receiver.data_received(view[:filled])
+                if filled < READ_SIZE:
+                    break
+        except RemoteProtocolError as error:
+            self._lose(error)
+            return
+        except ssl.SSLError as error:
+            self._lose(error)
+            return
+        if self._outgoing.pending and not self._lost:
+            self._flush()
+        if self._peer_closed:
+            self._lose(None)
+
+    def _decrypt(self, view: memoryview) -> int:
+        """Fill `view` with plaintext, a record after the other; returns how much there was."""
+        filled = 0
+        with contextlib.suppress(ssl.SSLWantReadError):
+            while filled < READ_SIZE:
+                # Into a buffer, read() returns how much; typeshed knows the other form alone.
+                size = cast(int, self._tls.read(READ_SIZE - filled, cast(bytearray, view[filled:])))
+                if not size:  # close_notify
+                    self._peer_closed = True
+                    break
+                filled += size
+        return filled
+
+    def _flush(self) -> None:
+        made = self._outgoing.read()
+        if self._backlog:
+            self._backlog += made
+            return
+        if not made:
+            return
+        try:
+            sent = self._sock.send(made)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._loop.call_soon(self._lose, error)  # not from within the user's call
+            return
+        if sent < len(made):
+            self._backlog += memoryview(made)[sent:]
+            self._loop.add_writer(self._sock, self._on_writable)
+
+    def _on_writable(self) -> None:
+        try:
+            sent = self._sock.send(self._backlog)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        del self._backlog[:sent]
+        if self._backlog:
+            return
+        self._loop.remove_writer(self._sock)
+        if self._closing:
+            self._lose(None)
+        elif self._receiver is not None:
+            self._receiver.writable()
+
+    def _lose(self, error: Exception | None) -> None:
+        if self._lost:
+            return
+        self.pause_reading()
+        self._lost = True
+        self._loop.remove_writer(self._sock)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._backlog.clear()
+        self._sock.close()
+        if self._receiver is not None:
+            self._receiver.connection_lost(error)
+
+
+async def handshake(
+    sock: socket.socket,
+    context: ssl.SSLContext,
+    *,
+    server_hostname: str | None = None,
+    timeout: float = HANDSHAKE_TIMEOUT,
+) -> TlsSocket:
+    """Do the TLS handshake over a connected non-blocking socket; a server when no hostname.
+
+    The socket belongs to the TlsSocket returned, and is closed if this fails: OSError,
+    ssl.SSLError, TimeoutError, LostError.
+    """
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(
+        incoming, outgoing, server_side=server_hostname is None, server_hostname=server_hostname
+    )
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                try:
+                    tls.do_handshake()
+                    finished = True
+                except ssl.SSLWantReadError:
+                    finished = False
+                finally:
+                    if outgoing.pending:  # an alert, where it failed
+                        await loop.sock_sendall(sock, outgoing.read())
+                if finished:
+                    return TlsSocket(sock, tls, incoming, outgoing)
+                data = await loop.sock_recv(sock, HANDSHAKE_READ)
+                if not data:
+                    raise LostError("the connection was ended during the TLS handshake")
+                incoming.write(data)
+    except BaseException:
+        sock.close()
+        raise
