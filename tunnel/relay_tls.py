@@ -46,13 +46,21 @@ def server_hostname(relay: RelayAddress) -> str | None:
     return None if relay.fingerprint else relay.host
 
 
-async def relay_context(relay: RelayAddress) -> ssl.SSLContext:
-    """A client context that accepts `relay` alone; set ALPN on it, use it for many connections.
+async def relay_context(relay: RelayAddress, *protocols: str) -> ssl.SSLContext:
+    """A client context that accepts `relay` alone and offers `protocols` (ALPN).
 
     Raises RelayError.
     """
+    return context_for(await anchor_of(relay), *protocols)
+
+
+async def anchor_of(relay: RelayAddress) -> bytes | None:
+    """The certificate (DER) that `relay`'s address pins, fetched from it and compared.
+
+    None for a relay that is verified publicly. Raises RelayError.
+    """
     if relay.fingerprint is None:
-        return ssl.create_default_context()
+        return None
     certificate = await fetch_certificate(relay)
     if not matches(certificate, relay.fingerprint):
         raise RelayError(
@@ -61,10 +69,21 @@ async def relay_context(relay: RelayAddress) -> ssl.SSLContext:
             "take the address from `vrelay serve` again; if it did not change,"
             " somebody is in between",
         )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # the one certificate is the identity, whatever it says
-    context.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(certificate))
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a leaf may be the anchor
+    return certificate
+
+
+def context_for(anchor: bytes | None, *protocols: str) -> ssl.SSLContext:
+    """A client context that trusts `anchor` (DER) alone, or public authorities if it is None."""
+    if anchor is None:
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False  # the one certificate is the identity, whatever it says
+        context.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(anchor))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a leaf may be the anchor
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
     return context
 
 

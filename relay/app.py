@@ -1,0 +1,57 @@
+"""The relay's own application: the control channel, the front page, the health check."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from relay.control import POLICY_VIOLATION, Control
+from relay.pages import error_page, front_page
+from relay.registry import LocalRegistry
+from relay.routes import parse_site, strip_port
+from tunnel.control import PATH
+
+
+class OwnNameOnly:
+    """Sends requests for a share's host away: this connection was opened for the relay.
+
+    421 makes a browser ask again on another connection (RFC 9110 15.5.20).
+    """
+
+    def __init__(self, app: ASGIApp, domain: str) -> None:
+        self._app, self._domain = app, domain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        host = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1")
+        if scope["type"] == "http" and parse_site(strip_port(host), self._domain):
+            status = HTTPStatus.MISDIRECTED_REQUEST
+            body = error_page(status, "This connection was opened for another name", "", "")
+            await HTMLResponse(body, status)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def make_app(control: Control, registry: LocalRegistry, domain: str) -> ASGIApp:
+    """The ASGI application for the relay's own name."""
+
+    async def front(_: Request) -> Response:
+        return HTMLResponse(front_page(domain))
+
+    async def health(_: Request) -> Response:
+        return PlainTextResponse(f"ok, {len(registry)} shares\n")
+
+    async def share(channel: WebSocket) -> None:
+        if channel.url.scheme != "wss":  # what is signed names the certificate
+            await channel.close(POLICY_VIOLATION)
+            return
+        await control.serve(channel)
+
+    routes = [Route("/", front), Route("/healthz", health), WebSocketRoute(PATH, share)]
+    return OwnNameOnly(Starlette(routes=routes), domain)

@@ -1,0 +1,133 @@
+"""The relay's keys: its certificate, and the gateway's key pair."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tunnel.errors import VshareError
+from tunnel.relay_tls import fingerprint
+
+LASTS = datetime.timedelta(days=3650)  # the pin is what is trusted, not the dates
+BACKDATED = datetime.timedelta(days=1)  # clocks are wrong
+
+
+def make_key() -> bytes:
+    """A fresh P-256 private key, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def parse_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """The P-256 private key in `pem`. Raises ValueError."""
+    key = serialization.load_pem_private_key(pem, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not an elliptic curve key")
+    return key
+
+
+def make_certificate(key_pem: bytes, domain: str, now: datetime.datetime) -> bytes:
+    """A self-signed certificate (PEM) for `domain`, everything below it, and loopback."""
+    key = parse_key(key_pem)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain[:64])])
+    names: list[x509.GeneralName] = [x509.DNSName(domain), x509.DNSName(f"*.{domain}")]
+    if domain != "localhost":
+        names.append(x509.DNSName("localhost"))
+    names += [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + LASTS)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def kept(path: Path | None, make: bytes) -> bytes:
+    """What the file at `path` has; `make` is stored there (mode 0600) when it does not exist."""
+    if path is None:
+        return make
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(make)
+    temporary.rename(path)
+    return make
+
+
+@contextlib.contextmanager
+def memory_file(data: bytes) -> Iterator[str]:
+    """A path that has `data` for as long as the block runs, never on a disk."""
+    number = os.memfd_create("vshare-key", os.MFD_CLOEXEC)
+    try:
+        os.write(number, data)
+        yield f"/proc/self/fd/{number}"
+    finally:
+        os.close(number)
+
+
+class ServerIdentity:
+    """The relay's certificate chain and private key (PEM), and its fingerprint."""
+
+    def __init__(self, chain: bytes, key: bytes) -> None:
+        self.chain, self._key = chain, key
+        first = x509.load_pem_x509_certificates(chain)[0]
+        self.der = first.public_bytes(serialization.Encoding.DER)
+        self.fingerprint = fingerprint(self.der)
+
+    def context(self, *protocols: str) -> ssl.SSLContext:
+        """A server's TLS context that agrees to `protocols` (ALPN). Raises ssl.SSLError."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.num_tickets = 0  # parked connections become plain TCP: nothing may follow
+        context.set_alpn_protocols(list(protocols))
+        with memory_file(self.chain) as chain, memory_file(self._key) as key:
+            context.load_cert_chain(chain, key)
+        return context
+
+
+def load_identity(
+    certificate: Path | None, key: Path | None, state_dir: Path | None, domain: str
+) -> ServerIdentity:
+    """The relay's identity from files, or self-made and kept in `state_dir`. Raises VshareError."""
+    try:
+        if certificate is not None:
+            identity = ServerIdentity(certificate.read_bytes(), (key or certificate).read_bytes())
+        else:
+            key_pem = kept(state_dir and state_dir / "relay.key", make_key())
+            now = datetime.datetime.now(datetime.timezone.utc)
+            made = make_certificate(key_pem, domain, now)
+            path = state_dir and state_dir / f"relay-{domain}.pem"
+            identity = ServerIdentity(kept(path, made), key_pem)
+        identity.context()
+    except (OSError, ValueError, ssl.SSLError) as error:
+        raise VshareError(
+            f"the relay's certificate or key cannot be used: {error}",
+            "--cert takes a PEM file with the chain, --key the PEM file of its private key",
+        ) from error
+    return identity

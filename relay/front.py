@@ -1,0 +1,153 @@
+"""Accepts connections, looks at their first bytes, and gives each to who answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from relay.limits import Admission, source_of
+from relay.routes import MAX_HEAD, Answerer, Route, maybe_route
+from tunnel.clienthello import MAX_HELLO
+from tunnel.dialler import tune
+from tunnel.errors import LostError, RemoteProtocolError, VshareError
+from tunnel.peek import HEAD_DEADLINE, peek
+from tunnel.splice import reset_socket
+
+BACKLOG = 1024
+ACCEPTS_PER_WAKE = 64  # then others have their turn
+OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+UNRECOGNIZED_NAME = 112  # TLS alerts, RFC 8446 6.2
+INTERNAL_ERROR = 80
+ACCESS_DENIED = 49
+_STATUS = {
+    UNRECOGNIZED_NAME: b"404 Not Found",
+    INTERNAL_ERROR: b"503 Service Unavailable",
+    ACCESS_DENIED: b"429 Too Many Requests",
+}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """An accepted connection: its first bytes are unread; whoever answers closes the socket."""
+
+    sock: socket.socket
+    route: Route
+    address: str  # without port
+
+
+Answer = Callable[[Visitor], Awaitable[None]]
+
+
+class Front:
+    """The relay's one port."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        admission: Admission,
+        domain: str,
+        answers: Mapping[Answerer, Answer],
+    ) -> None:
+        self._listener, self._admission, self._domain = listener, admission, domain
+        self._answers = answers
+
+    async def run(self) -> None:
+        """Accept until cancelled; then every connection is ended."""
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as stack:
+            async with asyncio.TaskGroup() as group:
+                # Freed for a moment to accept and close what there is no descriptor for;
+                # else the listener would stay readable and the loop would spin.
+                spare = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+                stack.callback(lambda: os.close(spare[0]))
+                loop.add_reader(self._listener, self._accept, group, spare)
+                stack.callback(loop.remove_reader, self._listener)
+                await loop.create_future()
+
+    def _accept(self, group: asyncio.TaskGroup, spare: list[int]) -> None:
+        for _ in range(ACCEPTS_PER_WAKE):
+            try:
+                sock, place = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in OUT_OF_DESCRIPTORS:
+                    self._turn_one_away(spare)
+                return  # else: ECONNABORTED and the like, of that one connection
+            address = str(place[0])
+            source = source_of(address)
+            if not self._admission.enter(source):
+                sock.close()
+                continue
+            sock.setblocking(False)
+            group.create_task(self._serve(sock, address, source), name=f"visitor {address}")
+
+    def _turn_one_away(self, spare: list[int]) -> None:
+        log.warning("out of file descriptors: a connection is turned away")
+        os.close(spare[0])
+        try:
+            self._listener.accept()[0].close()
+        except OSError:
+            pass
+        finally:
+            spare[0] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    async def _serve(self, sock: socket.socket, address: str, source: str) -> None:
+        try:
+            try:
+                route = await self._route(sock)
+            finally:
+                self._admission.decided()
+            if route is not None:
+                await self._answers[route.answerer](Visitor(sock, route, address))
+        except VshareError as error:
+            log.debug("%s: %s", address, error.text)
+        except OSError as error:
+            log.debug("%s: %s", address, error)
+        except Exception:
+            log.exception("a connection from %s failed: this is a bug", address)
+        finally:
+            self._admission.leave(source)
+            if sock.fileno() >= 0:
+                sock.close()
+
+    async def _route(self, sock: socket.socket) -> Route | None:
+        tune(sock)
+        limit = max(MAX_HELLO, MAX_HEAD)
+        try:
+            async with asyncio.timeout(HEAD_DEADLINE):
+                return await peek(sock, lambda data: maybe_route(data, self._domain), limit)
+        except RemoteProtocolError as error:
+            log.debug("first bytes: %s", error.text)
+        except (LostError, TimeoutError):
+            pass
+        reset_socket(sock)
+        return None
+
+
+def refuse(visitor: Visitor, alert: int, sentence: str = "") -> None:
+    """Tell a visitor why not, in its own protocol, and close.
+
+    Before a ServerHello an alert may be sent in the clear (RFC 8446 6).
+    """
+    sock = visitor.sock
+    with contextlib.suppress(OSError):
+        sock.recv(MAX_HELLO)  # what is unread would turn the close into a reset
+        if visitor.route.tls:
+            sock.send(bytes([21, 3, 3, 0, 2, 2, alert]))
+        else:
+            body = f"{sentence}\n".encode()
+            head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n"
+            head += b"Content-Type: text/plain; charset=utf-8\r\n\r\n"
+            sock.send(head % (_STATUS[alert], len(body)) + body)
+        sock.shutdown(socket.SHUT_WR)
+    sock.close()

@@ -1,0 +1,112 @@
+"""How many connections a relay takes, from whom, and what it keeps in reserve."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import resource
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+RESERVE = 48  # descriptors: database, epolls, libraries, log, standard streams, a margin
+PIPE_SHARE = 16  # one in so many descriptors may be a pipe (each has two)
+MIN_PIPES = 4
+MAX_UNDECIDED = 1024  # connections whose first bytes are awaited; each lives 5 s at most
+MAX_VISITORS = 1024  # of one share
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a process with so many file descriptors can afford."""
+
+    connections: int
+    pipes: int
+    undecided: int
+    per_source: int
+    per_share: int
+
+
+def budget_for(descriptors: int) -> Budget:
+    """The budget of a process that may have `descriptors` open files (getrlimit(2))."""
+    pipes = max(MIN_PIPES, descriptors // PIPE_SHARE // 2)
+    connections = max(8, descriptors - RESERVE - 2 * pipes)
+    return Budget(
+        connections=connections,
+        pipes=pipes,
+        undecided=min(MAX_UNDECIDED, max(8, connections // 2)),
+        per_source=max(8, connections // 2),
+        per_share=min(MAX_VISITORS, max(8, connections // 3)),
+    )
+
+
+def open_files_limit() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 20
+
+
+def raise_open_files_limit() -> None:
+    """Raise the soft limit to the hard one, as every server of many connections does."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def source_of(address: str) -> str:
+    """What counts as one source: an IPv4 address, an IPv6 /64 (one customer has that much)."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
+
+
+class Admission:
+    """Counts connections. Loopback has no limit per source: it is a proxy, or this machine."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.connections = 0
+        self.undecided = 0
+        self._by_source: Counter[str] = Counter()
+
+    def enter(self, source: str) -> bool:
+        """Count a new connection, undecided yet; False if it must be turned away."""
+        budget = self.budget
+        if self.connections >= budget.connections or self.undecided >= budget.undecided:
+            return False
+        if self._by_source[source] >= budget.per_source and not _is_loopback(source):
+            return False
+        self.connections += 1
+        self.undecided += 1
+        self._by_source[source] += 1
+        return True
+
+    def decided(self) -> None:
+        """One more connection is past its first bytes."""
+        self.undecided -= 1
+
+    def leave(self, source: str) -> None:
+        """A connection that entered (and was decided) has ended."""
+        self.connections -= 1
+        self._by_source[source] -= 1
+        if not self._by_source[source]:
+            del self._by_source[source]
+
+    @contextlib.contextmanager
+    def another(self) -> Iterator[None]:
+        """Count one connection more while the block runs: a visitor's parked partner."""
+        self.connections += 1
+        try:
+            yield
+        finally:
+            self.connections -= 1
+
+
+def _is_loopback(source: str) -> bool:
+    return source.startswith("127.") or source == "::/64"

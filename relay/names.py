@@ -1,0 +1,75 @@
+"""Which share's key a name belongs to, kept across restarts (docs/protocol.md 4)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from tunnel.names import ShareName, make_name
+
+HELD_AFTER = 7 * 86_400.0  # seconds after its lease in which nobody else gets a name
+DRAWS = 20  # tries to draw a free name; 14 million exist
+BUSY_WITHIN = 2.0  # seconds that another process may hold the database
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS names (
+    name TEXT PRIMARY KEY,
+    key_hash BLOB NOT NULL,
+    lease_until REAL NOT NULL
+) WITHOUT ROWID
+"""
+
+
+class NameBook:
+    """Names and their owners. Times are seconds since the epoch, given by the caller."""
+
+    def __init__(self, path: Path | None) -> None:
+        if path is not None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path or ":memory:", timeout=BUSY_WITHIN, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute(_SCHEMA)
+
+    def __enter__(self) -> NameBook:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+
+    def claim(self, name: ShareName, key_hash: bytes, now: float, until: float) -> bool:
+        """Lease `name` to the key until `until`; False if it is another key's."""
+        changed = self._db.execute(
+            "INSERT INTO names VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE"
+            " SET key_hash = ?2, lease_until = ?3 WHERE key_hash = ?2 OR lease_until < ?4",
+            (name, key_hash, until, now - HELD_AFTER),
+        )
+        return changed.rowcount > 0
+
+    def draw(
+        self, key_hash: bytes, now: float, until: float, below: Callable[[int], int]
+    ) -> ShareName | None:
+        """Lease a fresh name to the key; None in the unlikely case that none is free."""
+        for _ in range(DRAWS):
+            name = make_name(below)
+            taken = self._db.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone()
+            if not taken and self.claim(name, key_hash, now, until):
+                return name
+        return None
+
+    def end_lease(self, name: ShareName, now: float) -> None:
+        """The share has ended; its key keeps the right to the name for HELD_AFTER."""
+        self._db.execute(
+            "UPDATE names SET lease_until = min(lease_until, ?) WHERE name = ?", (now, name)
+        )
+
+    def forget_old(self, now: float) -> None:
+        """Drop names that nobody has a right to any more."""
+        self._db.execute("DELETE FROM names WHERE lease_until < ?", (now - HELD_AFTER,))

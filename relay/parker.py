@@ -1,0 +1,55 @@
+"""Takes parked connections from shares: TLS, ticket, end of TLS (docs/protocol.md 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+from relay.registry import LocalRegistry, Share
+from tunnel.bio_tls import BioTls
+from tunnel.errors import LostError, RemoteProtocolError
+from tunnel.parking import HEADER, TICKET, Message, Type, parse_header, serialize
+
+PARK_WITHIN = 10.0  # seconds for TLS, the ticket and the end of TLS
+
+
+class Parker:
+    """The relay's side of parking."""
+
+    def __init__(self, registry: LocalRegistry, context: ssl.SSLContext) -> None:
+        self._registry, self._context = registry, context
+
+    async def park(self, sock: socket.socket) -> None:
+        """Bring `sock` from its ClientHello into a share's lot; returns when it left the lot.
+
+        The lot takes the socket's descriptor over. Raises LostError, RemoteProtocolError.
+        """
+        share: Share | None = None
+        parked = False
+        try:
+            async with asyncio.timeout(PARK_WITHIN):
+                tls = BioTls(sock, self._context, server_side=True)
+                await tls.handshake()
+                share = self._registry.park(await _receive_ticket(tls))
+                if share is None:
+                    text = b"the ticket is not valid any more"
+                    await tls.send_all(serialize(Message(Type.NOT_PARKED, text)))
+                    return
+                await tls.send_all(serialize(Message(Type.PARKED)))
+                await tls.unwrap(first=True)
+                parked = True
+        except (ssl.SSLError, TimeoutError) as error:
+            raise LostError(f"parking failed: {error}") from error
+        finally:
+            if parked and share is not None:
+                await share.lot.add(socket.socket(fileno=sock.detach())).wait()
+            elif share is not None:
+                share.lot.missed()
+
+
+async def _receive_ticket(tls: BioTls) -> bytes:
+    kind, length = parse_header(await tls.receive_exactly(HEADER))
+    if kind is not Type.PARK or length != TICKET:
+        raise RemoteProtocolError("a parked connection begins with PARK and a ticket")
+    return await tls.receive_exactly(length)

@@ -1,0 +1,114 @@
+"""Who answers a connection, by its first bytes (docs/protocol.md 3). Pure."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from tunnel.clienthello import ClientHello, Incomplete, is_handshake, parse_client_hello
+from tunnel.errors import RemoteProtocolError, UsageError
+from tunnel.names import ShareName, parse_name
+from tunnel.parking import PARK_ALPN
+
+GUEST_ALPN = b"vshare/1"
+JOIN_ALPN = b"vshare-join/1"
+HTTP_ALPNS = (b"http/1.1", b"h2")
+MAX_HEAD = 16 * 1024  # bytes of the first request's head
+HTTP_STARTS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_END_OF_HEAD = (b"\r\n\r\n", b"\n\n", b"\n\r\n")
+
+
+class Answerer(enum.Enum):
+    """Who a connection is for."""
+
+    SHARE = "share"  # blind, a guest with a certificate
+    JOIN = "join"  # blind, a guest with a code
+    PARK = "park"  # a share that parks
+    GATEWAY = "gateway"
+    APPLICATION = "application"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`name` for SHARE and JOIN; `server_name` is the SNI; `tls` whether TLS is spoken."""
+
+    answerer: Answerer
+    tls: bool
+    name: ShareName | None = None
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a host name below the relay's domain stands for; `label` as in `NAME--LABEL`."""
+
+    name: ShareName
+    label: str = ""
+
+
+def maybe_route(data: bytes, domain: str) -> Route | Incomplete:
+    """The route for a connection that begins with `data`. Raises RemoteProtocolError."""
+    if is_handshake(data):
+        hello = parse_client_hello(data)
+        return hello if isinstance(hello, Incomplete) else route_tls(hello, domain)
+    if data[:1] and data[0] not in HTTP_STARTS:
+        raise RemoteProtocolError("neither TLS nor HTTP")
+    head = maybe_head(data)
+    if head is None:
+        return Incomplete(len(data) + 1)
+    site = parse_site(host_of(head), domain)
+    return Route(Answerer.GATEWAY if site else Answerer.APPLICATION, tls=False)
+
+
+def route_tls(hello: ClientHello, domain: str) -> Route:
+    """The route for a TLS connection."""
+    sni = hello.server_name
+    for alpn, answerer in ((GUEST_ALPN, Answerer.SHARE), (JOIN_ALPN, Answerer.JOIN)):
+        if alpn in hello.alpn:
+            name = _name_or_none((sni or "").partition(".")[0])
+            return Route(answerer if name else Answerer.NOBODY, True, name, sni)
+    if PARK_ALPN.encode() in hello.alpn:
+        return Route(Answerer.PARK, True, None, sni)
+    if hello.alpn and not any(alpn in HTTP_ALPNS for alpn in hello.alpn):
+        return Route(Answerer.NOBODY, True, None, sni)
+    site = parse_site(sni or "", domain)
+    return Route(Answerer.GATEWAY if site else Answerer.APPLICATION, True, None, sni)
+
+
+def maybe_head(data: bytes) -> bytes | None:
+    """The request line and headers at the start of `data`; None while incomplete."""
+    ends = [at for at in (data.find(mark) for mark in _END_OF_HEAD) if at >= 0]
+    return data[: min(ends)] if ends else None
+
+
+def host_of(head: bytes) -> str:
+    """The Host of an HTTP/1.1 head, without port, in lower case; empty if there is none."""
+    for line in head.split(b"\n")[1:]:
+        field, _, value = line.partition(b":")
+        if field.strip().lower() == b"host":
+            return strip_port(value.strip().decode("latin-1"))
+    return ""
+
+
+def strip_port(host: str) -> str:
+    """`HOST[:PORT]` without its port, in lower case, without a final dot."""
+    bare = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return bare.rstrip(".").lower()
+
+
+def parse_site(host: str, domain: str) -> Site | None:
+    """What `host` (as from `strip_port`) stands for; None if it is not a share's."""
+    label, dot, rest = host.partition(".")
+    if not dot or rest != domain:
+        return None
+    first, _, extra = label.partition("--")
+    name = _name_or_none(first)
+    return Site(name, extra) if name else None
+
+
+def _name_or_none(text: str) -> ShareName | None:
+    try:
+        return parse_name(text)
+    except UsageError:
+        return None

@@ -1,0 +1,193 @@
+"""A relay: everything in this package put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator
+
+from relay.app import make_app
+from relay.asgi import AsgiServer
+from relay.certificate import ServerIdentity, kept, load_identity, make_key, parse_key
+from relay.config import RelayConfig
+from relay.control import Control, Urls
+from relay.front import (
+    ACCESS_DENIED,
+    BACKLOG,
+    INTERNAL_ERROR,
+    UNRECOGNIZED_NAME,
+    Front,
+    Visitor,
+    refuse,
+)
+from relay.gateway import Gateway
+from relay.limits import Admission, budget_for, open_files_limit
+from relay.lot import NoParkedError
+from relay.names import NameBook
+from relay.parker import Parker
+from relay.registry import LocalRegistry
+from relay.routes import Answerer
+from tunnel import splice
+from tunnel.address import RelayAddress
+from tunnel.errors import VshareError
+from tunnel.identity import public_der
+from tunnel.parking import PARK_ALPN, Paired
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """`async with Relay(config) as relay:` serves until the block ends.
+
+    Raises VshareError when it cannot listen or its certificate cannot be used.
+    """
+
+    def __init__(self, config: RelayConfig) -> None:
+        self._config = config
+        self._stack = contextlib.AsyncExitStack()
+        self.domain = config.domain.lower()
+        self.port = 0
+        self.fingerprint = ""
+        self.registry = LocalRegistry()
+
+    @property
+    def address(self) -> RelayAddress:
+        """Where this relay is, with the pin of its certificate."""
+        return RelayAddress(self._config.host, self.port, self.fingerprint)
+
+    async def __aenter__(self) -> Relay:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._run())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _run(self) -> AsyncIterator[None]:
+        config = self._config
+        identity = load_identity(config.certificate, config.key, config.state_dir, self.domain)
+        gateway_key = parse_key(
+            kept(config.state_dir and config.state_dir / "gateway.key", make_key())
+        )
+        self.fingerprint = identity.fingerprint
+        budget = budget_for(open_files_limit())
+        splice.PIPES.limit = budget.pipes
+        names_path = config.state_dir and config.state_dir / "names.sqlite"
+        with contextlib.ExitStack() as stack:
+            names = stack.enter_context(NameBook(names_path))
+            listener = stack.enter_context(listen(config.host, config.port))
+            self.port = listener.getsockname()[1]
+            urls = Urls(self.domain, config.public_port or self.port)
+            control = Control(
+                self.registry, names, urls, identity.der, public_der(gateway_key.public_key())
+            )
+            asgi = AsgiServer(make_app(control, self.registry, self.domain))
+            gateway = Gateway(self.registry, gateway_key, self.domain, identity.context("http/1.1"))
+            admission = Admission(budget)
+            desk = _Desk(self.registry, identity, gateway, asgi, admission)
+            front = Front(listener, admission, self.domain, desk.answers)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self.registry.keep_house(), name="housekeeping")
+                    serving = group.create_task(front.run(), name="front")
+                    gathering = group.create_task(gateway.run(), name="gateway")
+                    try:
+                        yield
+                    finally:
+                        await self._wind_down(serving, gathering)
+                        raise _Stop
+            except* _Stop:
+                pass
+            finally:
+                await asgi.close()
+                splice.PIPES.close_idle()
+
+    async def _wind_down(self, *tasks: asyncio.Task[None]) -> None:
+        for share in self.registry.shares():
+            share.over.set()
+            self.registry.remove(share)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+class _Stop(Exception):
+    """Ends the task group from within."""
+
+
+class _Desk:
+    """What happens to a visitor once it is known who answers."""
+
+    def __init__(
+        self,
+        registry: LocalRegistry,
+        identity: ServerIdentity,
+        gateway: Gateway,
+        asgi: AsgiServer,
+        admission: Admission,
+    ) -> None:
+        self._registry, self._gateway, self._asgi = registry, gateway, asgi
+        self._own_tls = identity.context("http/1.1")
+        self._parker = Parker(registry, identity.context(PARK_ALPN))
+        self._admission = admission
+        self.answers = {
+            Answerer.SHARE: self._pair,
+            Answerer.JOIN: self._pair,
+            Answerer.PARK: self._park,
+            Answerer.GATEWAY: gateway.serve,
+            Answerer.APPLICATION: self._application,
+            Answerer.NOBODY: self._nobody,
+        }
+
+    async def _pair(self, visitor: Visitor) -> None:
+        name = visitor.route.name
+        share = self._registry.get(name) if name else None
+        if share is None:
+            refuse(visitor, UNRECOGNIZED_NAME)
+            return
+        if share.visitors >= self._admission.budget.per_share:
+            refuse(visitor, ACCESS_DENIED)
+            return
+        share.visitors += 1
+        try:
+            join = visitor.route.answerer is Answerer.JOIN
+            parked = await share.lot.take(Paired("visitor", visitor.address), join=join)
+        except NoParkedError:
+            refuse(visitor, INTERNAL_ERROR)
+        else:
+            with self._admission.another():
+                totals = await splice.splice_sockets(visitor.sock, parked)
+            log.debug("%s for %s: %s", visitor.address, name, totals)
+        finally:
+            share.visitors -= 1
+
+    async def _park(self, visitor: Visitor) -> None:
+        await self._parker.park(visitor.sock)
+
+    async def _application(self, visitor: Visitor) -> None:
+        await self._asgi.serve(visitor.sock, self._own_tls if visitor.route.tls else None)
+
+    async def _nobody(self, visitor: Visitor) -> None:
+        refuse(visitor, UNRECOGNIZED_NAME)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening, non-blocking socket; the caller closes it. Raises VshareError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        family, _, _, _, place = socket.getaddrinfo(
+            host, port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.create_server(place[:2], family=family, backlog=BACKLOG)  # type: ignore[arg-type]  # typeshed leaves the address open
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VshareError(
+            f"cannot listen on {host}:{port}: {reason}",
+            "choose another address with --listen HOST:PORT; ports below 1024 need privileges",
+        ) from error
+    sock.setblocking(False)
+    return sock

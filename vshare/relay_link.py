@@ -1,0 +1,345 @@
+"""A share's link to its relay: control channel and parked connections (docs/protocol.md 4, 5).
+
+The link comes back by itself, with the same key and name, after the relay restarted or
+the network changed. Every visitor arrives as a plain socket whose first bytes are unread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+
+from tunnel import control, parking
+from tunnel.address import RelayAddress
+from tunnel.bio_tls import BioTls
+from tunnel.control import Challenge, Ended, Publish, Register, Registered, Rejected, Tickets
+from tunnel.errors import LostError, RemoteProtocolError, VshareError
+from tunnel.names import ShareName
+from tunnel.parking import HEADER, PARK_ALPN, Message, Paired, Type
+from tunnel.relay_tls import (
+    RelayError,
+    anchor_of,
+    context_for,
+    dial_relay,
+    handshake,
+    server_hostname,
+)
+
+REGISTER_WITHIN = 15.0  # seconds from the dialling to `registered`
+PARK_WITHIN = 15.0  # seconds from the dialling to PARKED
+PARKED_SILENCE = parking.PING_EVERY + parking.PONG_WITHIN + 15  # seconds: the relay is gone
+FIRST_RETRY = 0.1  # seconds; new streams are to work within 2 s of the network's return
+LAST_RETRY = 1.5  # seconds
+MAX_PARKING = 128  # connections being parked or parked: more than a relay asks for
+_PONG = parking.serialize(Message(Type.PONG))
+
+_HINTS = {
+    "name-taken": "choose another --name, or leave it out to get a fresh one",
+    "name-invalid": "choose another --name",
+    "version": "update vshare, or use another relay",
+    "full": "try again later, or use another relay",
+    "signature": "check the relay's address and its #fingerprint",
+}
+
+log = logging.getLogger(__name__)
+
+
+class RejectedError(VshareError):
+    """The relay does not take this share; `code` as in docs/protocol.md 4."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"the relay refused the share: {text}", _HINTS.get(code, ""))
+        self.code = code
+
+
+class RelayLink:
+    """`async with RelayLink(...) as link:` registers; leaving ends the share's registration.
+
+    Entering raises VshareError when the relay cannot be reached, is not the one that its
+    address names, or refuses. `on_visitor(sock, paired)` is called for each visitor, in the
+    loop's thread, and owns the socket from then on. `on_gateway_key(key)` is called when the
+    relay came back with another gateway key than before: publish again. `ended` is done when
+    the relay ended the share for good.
+    """
+
+    def __init__(
+        self,
+        relay: RelayAddress,
+        key: Ed25519PrivateKey,
+        name: ShareName | None,
+        *,
+        on_visitor: Callable[[socket.socket, Paired], None],
+        http: bool = True,
+        expires_in: float = 8 * 3600.0,
+        on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
+    ) -> None:
+        self._relay, self._key, self._name, self._http = relay, key, name, http
+        self._expires_in = expires_in
+        self._on_visitor, self._on_gateway_key = on_visitor, on_gateway_key
+        self._stack = contextlib.AsyncExitStack()
+        self._context: ssl.SSLContext | None = None
+        self._park_context: ssl.SSLContext | None = None
+        self._channel: ClientConnection | None = None
+        self._published: Publish | None = None
+        self._parking = 0
+        self.registered: Registered
+        self.gateway_key = b""
+        self._new_gateway_key = False
+        self.connected = asyncio.Event()
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> RelayLink:
+        async with contextlib.AsyncExitStack() as stack:
+            channel = await self._open()
+            await stack.enter_async_context(self._run(channel))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def publish(
+        self, http_port: int | None, https_port: int | None, certificate_pem: str, ca_pem: str
+    ) -> None:
+        """Tell the gateway what the public URL opens; told again after each reconnection."""
+        self._published = Publish(http_port, https_port, certificate_pem, ca_pem)
+        await self._send_published()
+
+    async def _send_published(self) -> None:
+        if self._channel is not None and self._published is not None:
+            with contextlib.suppress(WebSocketException):  # lost: sent after the reconnection
+                await self._channel.send(control.serialize(self._published))
+
+    @contextlib.asynccontextmanager
+    async def _run(self, channel: ClientConnection) -> AsyncIterator[None]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                main = group.create_task(self._keep(channel, group), name="relay-link")
+                try:
+                    yield
+                finally:
+                    await self._say_end()
+                    main.cancel()
+                    raise _Stop
+        except* _Stop:
+            pass
+
+    async def _say_end(self) -> None:
+        if self._channel is None:
+            return
+        with contextlib.suppress(WebSocketException, TimeoutError):
+            async with asyncio.timeout(1):
+                await self._channel.send(control.serialize(control.End()))
+                await self._channel.close()
+
+    async def _keep(self, channel: ClientConnection | None, group: asyncio.TaskGroup) -> None:
+        """Converse; connect again when the channel is lost; until the relay ends the share."""
+        delay = FIRST_RETRY
+        while not self.ended.done():
+            try:
+                if channel is None:
+                    channel = await self._open()
+                    log.info("the relay is back; the share's name is still %s", self._name)
+                    delay = FIRST_RETRY
+                await self._converse(channel, group)
+            except RejectedError as error:
+                if error.code != "full":
+                    self._end(Ended(error.code, error.text))
+            except (VshareError, WebSocketException, OSError, TimeoutError) as error:
+                log.info("the relay is not reachable, trying again: %s", error)
+            finally:
+                self._channel = None
+                self.connected.clear()
+                if channel is not None:
+                    channel.transport.abort()
+                channel = None
+            if not self.ended.done():
+                await asyncio.sleep(delay * random.uniform(0.7, 1.0))  # not all shares at once
+                delay = min(delay * 2, LAST_RETRY)
+
+    def _end(self, ended: Ended) -> None:
+        if not self.ended.done():
+            self.ended.set_result(ended)
+
+    async def _open(self) -> ClientConnection:
+        """A control channel on which this share is registered. Raises VshareError."""
+        relay = self._relay
+        try:
+            async with asyncio.timeout(REGISTER_WITHIN):
+                try:
+                    return await self._connect_and_register()
+                except ssl.SSLCertVerificationError:
+                    self._context = None  # a pinned relay may show a new certificate: look again
+                    return await self._connect_and_register()
+        except ssl.SSLCertVerificationError as error:
+            raise RelayError(
+                f"the certificate of the relay {relay} is not valid: {error.verify_message}",
+                "for a relay with a self-made certificate, give its address with the"
+                " #fingerprint that `vrelay serve` prints",
+            ) from error
+        except TimeoutError:
+            raise RelayError(f"the relay {relay} does not answer", "try again later") from None
+        except (InvalidHandshake, InvalidURI) as error:
+            raise RelayError(
+                f"{relay} is not a relay: {error}", "check host and port of the relay"
+            ) from error
+        except (OSError, WebSocketException) as error:
+            raise RelayError(
+                f"the connection to the relay {relay} failed: {error}", "try again later"
+            ) from error
+
+    async def _connect_and_register(self) -> ClientConnection:
+        relay = self._relay
+        if self._context is None:
+            anchor = await anchor_of(relay)
+            self._context = context_for(anchor, "http/1.1")
+            self._park_context = context_for(anchor, PARK_ALPN)
+        sock = await dial_relay(relay)
+        try:
+            channel = await connect(
+                f"wss://{_host(relay)}:{relay.port}{control.PATH}",
+                sock=sock,
+                ssl=self._context,
+                server_hostname=server_hostname(relay) or "",
+                open_timeout=REGISTER_WITHIN,
+                ping_interval=control.PING_EVERY,
+                ping_timeout=control.SILENCE_ENDS - control.PING_EVERY,
+                close_timeout=1,
+                max_size=control.MAX_MESSAGE,
+                compression=None,
+                proxy=None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            await self._register(channel)
+        except BaseException:
+            channel.transport.abort()
+            raise
+        self._channel = channel
+        self.connected.set()
+        await self._send_published_or_ask()
+        return channel
+
+    async def _register(self, channel: ClientConnection) -> None:
+        challenge = control.parse_from_relay(await channel.recv())
+        if not isinstance(challenge, Challenge):
+            raise RemoteProtocolError("the relay did not begin with a challenge")
+        certificate = channel.transport.get_extra_info("ssl_object").getpeercert(True)
+        name = self._name or ""
+        signature = self._key.sign(control.signed_bytes(challenge.nonce, certificate, name))
+        key = self._key.public_key().public_bytes_raw()
+        request = Register(
+            key, signature, name, self._http, self._expires_in, control.VERSION
+        )
+        await channel.send(control.serialize(request))
+        answer = control.parse_from_relay(await channel.recv())
+        if isinstance(answer, Rejected):
+            raise RejectedError(answer.code, answer.text)
+        if not isinstance(answer, Registered):
+            raise RemoteProtocolError("the relay did not answer the registration")
+        self._new_gateway_key = bool(self.gateway_key) and self.gateway_key != challenge.gateway_key
+        self.gateway_key = challenge.gateway_key
+        self.registered = answer
+        self._name = ShareName(answer.name)
+
+    async def _send_published_or_ask(self) -> None:
+        if self._new_gateway_key and self._on_gateway_key is not None:
+            await self._on_gateway_key(self.gateway_key)
+        else:
+            await self._send_published()
+
+    async def _converse(self, channel: ClientConnection, group: asyncio.TaskGroup) -> None:
+        async for text in channel:
+            match control.parse_from_relay(text):
+                case Tickets(tickets=tickets):
+                    for ticket in tickets:
+                        if self._parking < MAX_PARKING:
+                            self._parking += 1
+                            group.create_task(self._park(ticket), name="parking")
+                case Ended() as ended:
+                    self._end(ended)
+                    return
+                case _:
+                    raise RemoteProtocolError("the relay sent an unexpected control message")
+
+    async def _park(self, ticket: bytes) -> None:
+        """Park one connection and wait with it for its visitor."""
+        try:
+            async with asyncio.timeout(PARK_WITHIN):
+                sock = await dial_relay(self._relay)
+                with _closed_on_error(sock):
+                    await self._hand_in(sock, ticket)
+            with _closed_on_error(sock):
+                paired = await _await_visitor(sock)
+                self._on_visitor(sock, paired)
+        except (VshareError, OSError, TimeoutError) as error:
+            log.debug("a parked connection was lost: %s", error)
+        finally:
+            self._parking -= 1
+
+    async def _hand_in(self, sock: socket.socket, ticket: bytes) -> None:
+        if self._park_context is None:
+            raise LostError("there is no control channel")
+        tls = BioTls(sock, self._park_context, server_hostname=server_hostname(self._relay))
+        await handshake(tls, self._relay)
+        await tls.send_all(parking.serialize(Message(Type.PARK, ticket)))
+        kind, length = parking.parse_header(await tls.receive_exactly(HEADER))
+        payload = await tls.receive_exactly(length)
+        if kind is not Type.PARKED:
+            raise RemoteProtocolError(f"not parked: {payload.decode(errors='replace')!r}")
+        await tls.unwrap(first=False)
+
+
+async def _await_visitor(sock: socket.socket) -> Paired:
+    """Answer PINGs until PAIRED came; not a byte beyond it is read. Raises LostError."""
+    while True:
+        try:
+            async with asyncio.timeout(PARKED_SILENCE):
+                kind, length = parking.parse_header(await _receive_exactly(sock, HEADER))
+                payload = await _receive_exactly(sock, length)
+        except TimeoutError:
+            raise LostError("the relay went silent") from None
+        if kind is Type.PAIRED:
+            return parking.parse_paired(payload)
+        if kind is not Type.PING:
+            raise RemoteProtocolError(f"unexpected on a parked connection: {kind.name}")
+        await asyncio.get_running_loop().sock_sendall(sock, _PONG)
+
+
+async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < size:
+        part = await loop.sock_recv(sock, size - len(data))
+        if not part:
+            raise LostError("the relay closed a parked connection")
+        data += part
+    return data
+
+
+@contextlib.contextmanager
+def _closed_on_error(sock: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _host(relay: RelayAddress) -> str:
+    return f"[{relay.host}]" if ":" in relay.host else relay.host
+
+
+class _Stop(Exception):
+    """Ends the task group from within."""
