@@ -65,11 +65,11 @@ def fill(tree: Tree, sysroot: Sysroot) -> bytes:
     tree.copy("usr/sbin/nft")
     agent = {f"agent/{path.relative_to(AGENT)}": path.read_bytes()
              for path in sorted(AGENT.rglob("*.py"))}
-    imports = python.imported_modules((text.decode() for text in agent.values()),
-                                      "connect_vm.agent")
+    start = {"boot/start.py": (HERE / "start.py").read_bytes()}
+    own = (text.decode() for text in (agent | start).values())
+    imports = python.imported_modules(own, "connect_vm.agent")
     roots = {*STANDARD_LIBRARY, *imports}
     install.python_with(tree, sysroot, python.needed_modules(sysroot, roots))
-    start = {"boot/start.py": (HERE / "start.py").read_bytes()}
     install.programs(tree, sysroot, agent | start)
     # the name under which the agent's modules import each other
     tree.link(f"{python.LIBRARY}/connect_vm/agent", "/agent")
