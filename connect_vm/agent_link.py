@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from types import TracebackType
 
 from connect_vm.agent import wire
@@ -50,20 +50,11 @@ class AgentLink:
         self._up = asyncio.Event()
         self._parked = asyncio.Event()
         self._last_error = ""
-        self._stack = AsyncExitStack()
         self._group = asyncio.TaskGroup()
-        self._keepers: list[asyncio.Task[None]] = []
-        self._streams: set[asyncio.Task[None]] = set()
+        self._runner: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> AgentLink:
-        await self._stack.enter_async_context(self._group)
-        self._keepers = [
-            self._group.create_task(self._keep(self._carry_datagrams), name="agent-datagrams"),
-            *(
-                self._group.create_task(self._keep(self._park), name=f"agent-parked-{number}")
-                for number in range(PARKED)
-            ),
-        ]
+        self._runner = asyncio.create_task(self._run(), name="agent-link")
         return self
 
     async def __aexit__(
@@ -72,9 +63,17 @@ class AgentLink:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for task in (*self._keepers, *self._streams):
-            task.cancel()
-        await self._stack.__aexit__(kind, error, traceback)
+        if self._runner:
+            self._runner.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._runner
+
+    async def _run(self) -> None:
+        """Everything, until cancelled. In a task of its own: the caller's errors stay theirs."""
+        async with self._group as group:
+            group.create_task(self._keep(self._carry_datagrams), name="agent-datagrams")
+            for number in range(PARKED):
+                group.create_task(self._keep(self._park), name=f"agent-parked-{number}")
 
     async def ready(self, seconds: float) -> None:
         """Wait until the agent serves the static IP. Raises AgentError after `seconds`."""
@@ -137,12 +136,7 @@ class AgentLink:
                 raise AgentError(f"the connect VM's agent sent nonsense: {error}") from error
             raise
         task = self._group.create_task(self._serve(sock, header), name=f"agent-{header.dport}")
-        self._streams.add(task)
-        task.add_done_callback(self._stream_done)
-
-    def _stream_done(self, task: asyncio.Task[None]) -> None:
-        self._streams.discard(task)
-        self._slots.release()
+        task.add_done_callback(lambda _task: self._slots.release())
 
     async def _serve(self, sock: socket.socket, header: wire.Header) -> None:
         """Open what the header asks for, answer, and carry the bytes."""

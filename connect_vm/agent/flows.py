@@ -5,8 +5,6 @@ The first datagram of a flow arrives at the tproxy socket, with its destination 
 to the client, then receives the rest and sends the replies.
 """
 
-from __future__ import annotations
-
 import socket
 import struct
 import time

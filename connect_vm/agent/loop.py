@@ -4,8 +4,6 @@ Edge-triggered, so that a socket is registered once and never touched again: a h
 must read (or write) until the kernel says EAGAIN, or ask to be called again with `again`.
 """
 
-from __future__ import annotations
-
 import select
 import time
 from collections import deque

@@ -3,8 +3,6 @@
 Numbers from linux/netlink.h, linux/netfilter/nfnetlink.h and nfnetlink_queue.h.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

@@ -1,7 +1,5 @@
 """The control port: vconnect proves the secret and parks connections (docs/protocol.md 10)."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time
@@ -33,7 +31,7 @@ def keep_alive(sock: socket.socket) -> None:
 class Parked:
     """One proven connection that waits for a header, then for its one-byte answer."""
 
-    def __init__(self, loop: Loop, sock: socket.socket, lost: Callable[[Parked], None]) -> None:
+    def __init__(self, loop: Loop, sock: socket.socket, lost: Callable[["Parked"], None]) -> None:
         self.sock = sock
         self._loop = loop
         self._lost = lost
@@ -77,7 +75,7 @@ class Parked:
 class _Handshake:
     """A connection that has not proven anything yet."""
 
-    def __init__(self, parking: Parking, loop: Loop, sock: socket.socket, secret: bytes) -> None:
+    def __init__(self, parking: "Parking", loop: Loop, sock: socket.socket, secret: bytes) -> None:
         self.deadline = time.monotonic() + HANDSHAKE_SECONDS
         self._parking = parking
         self._loop = loop

@@ -4,8 +4,6 @@ The order matters: the queue comes first; a verdict's mark is then seen by the c
 after it, in the same hook (divert) and the next (refuse).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 QUEUE = 0
@@ -13,7 +11,10 @@ MARK_OPEN = 0  # what every packet has that nobody marked
 MARK_RESET = 2
 MARK_UNREACHABLE = 3
 
+# Declared, deleted, declared: so that an agent that is started again begins anew.
 _TEMPLATE = """\
+table ip vshare
+delete table ip vshare
 table ip vshare {{
   chain hold {{
     type filter hook prerouting priority -150; policy accept;

@@ -1,9 +1,8 @@
 """The agent, started: configuration, nft, sockets, the loop."""
 
-from __future__ import annotations
-
 import json
 import os
+import resource
 import socket
 from typing import NamedTuple
 
@@ -16,6 +15,8 @@ from .syns import Syns
 
 CONFIG = "/etc/vshare/agent.json"
 RULES = "/run/vshare.nft"
+NFT = "/usr/sbin/nft"
+MAX_FILES = 16_384  # 256 streams at 2 and a pipe each, 1,024 flows; far more than that
 DIVERT = ("127.0.0.1", 7001)  # where tproxy sends; not reachable from outside
 
 
@@ -43,7 +44,7 @@ def load_rules(text: str) -> None:
     """Hand a ruleset to nft. Raises OSError when nft refuses it."""
     with open(RULES, "w", encoding="ascii") as file:
         file.write(text)
-    status = os.waitstatus_to_exitcode(os.system(f"nft -f {RULES}"))
+    status = os.spawnv(os.P_WAIT, NFT, ("nft", "-f", RULES))
     if status:
         raise OSError(f"nft ended with status {status}")
 
@@ -77,8 +78,10 @@ def main() -> None:
     """Run until the machine is switched off. Raises what went wrong at the start."""
     with open(CONFIG, encoding="utf-8") as file:
         config = read_config(file.read())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES, MAX_FILES))
     loop = Loop()
     queue = PacketQueue(QUEUE)
+    load_rules(ruleset(config.static, DIVERT[1]))
     parking = Parking(loop, config.control, config.secret)
     syns = Syns(loop, queue, parking)
     flows = Flows(loop, _divert_udp())
@@ -90,5 +93,4 @@ def main() -> None:
 
     loop.add(queue.fileno(), on_packets, IN)
     with _divert_tcp(loop, syns):
-        load_rules(ruleset(config.static, DIVERT[1]))
         loop.run()

@@ -4,8 +4,6 @@ Half-close crosses, a reset crosses as a reset (tcp(7), SO_LINGER 0). A pipe is 
 while bytes are in it, so idle streams cost two descriptors.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import socket
@@ -115,7 +113,7 @@ class Joint:
         loop: Loop,
         pipes: PipePool,
         pair: tuple[socket.socket, socket.socket],
-        done: Callable[[Joint], None],
+        done: Callable[["Joint"], None],
     ) -> None:
         self._loop = loop
         self._sockets = pair

@@ -1,7 +1,5 @@
 """TCP: a SYN is held until the share has answered, so that a closed port is closed here too."""
 
-from __future__ import annotations
-
 import socket
 import time
 from collections import deque

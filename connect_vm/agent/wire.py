@@ -1,7 +1,5 @@
 """What crosses the control port (docs/protocol.md 10). Pure; used by both sides."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import socket
@@ -64,7 +62,7 @@ class Header(NamedTuple):
         return socket.inet_ntoa(self.src), self.sport
 
     @classmethod
-    def of(cls, protocol: int, dst: tuple[str, int], src: tuple[str, int]) -> Header:
+    def of(cls, protocol: int, dst: tuple[str, int], src: tuple[str, int]) -> "Header":
         """From socket addresses."""
         return cls(protocol, socket.inet_aton(dst[0]), dst[1], socket.inet_aton(src[0]), src[1])
 

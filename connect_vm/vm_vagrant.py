@@ -1,0 +1,145 @@
+"""The connect VM under Vagrant, for those whose machines run in something else than libvirt.
+
+python-vagrant runs `vagrant up` in a temporary folder whose Vagrantfile boots the same kernel
+and initramfs. The machine has no SSH server and needs none: what is waited for is its agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+import vagrant
+
+from connect_vm.addresses import Addresses, reserve
+from connect_vm.images import AGENT_PORT, Image, find_image, with_config
+from connect_vm.vm import SECRET_SIZE, Machine, VmError, Wish, agent_answers
+
+UP_SECONDS = 300.0  # Vagrant's own start takes 10 s, the first time it also unpacks the box
+POLL_SECONDS = 0.2
+MEMORY_MIB = 128
+BOX_NAME = "vshare-connect"
+
+# `%s` are JSON strings, which Ruby reads as its own. A machine without SSH never becomes
+# "ready" for Vagrant, so `up` is ended as soon as the agent answers.
+VAGRANTFILE = """\
+Vagrant.configure("2") do |config|
+  config.vm.box = %(name)s
+  config.vm.box_url = %(box)s
+  config.vm.synced_folder ".", "/vagrant", disabled: true
+  config.vm.boot_timeout = 600
+  config.vm.network :private_network, ip: %(static)s, netmask: %(netmask)s,
+    libvirt__network_name: %(network)s, libvirt__dhcp_enabled: false,
+    libvirt__forward_mode: "none", auto_config: false
+  config.vm.provider :libvirt do |libvirt|
+    libvirt.kernel = %(kernel)s
+    libvirt.initrd = %(initramfs)s
+    libvirt.cmd_line = %(line)s
+    libvirt.memory = %(memory)d
+    libvirt.cpus = 1
+    libvirt.graphics_type = "none"
+    libvirt.mgmt_attach = false
+  end
+end
+"""
+
+
+class VagrantDriver:
+    """An async context manager that yields the Machine. See connect_vm.vm.run."""
+
+    def __init__(self, wish: Wish) -> None:
+        self._wish = wish
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Machine:
+        if _executable() is None:
+            raise VmError("Vagrant is not installed", "install it, or use --driver libvirt")
+        async with AsyncExitStack() as stack:
+            machine = await self._start(stack)
+            self._stack = stack.pop_all()
+        return machine
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def _start(self, stack: AsyncExitStack) -> Machine:
+        image = await asyncio.to_thread(find_image)
+        addresses = stack.enter_context(reserve(self._wish.static_ip))
+        folder = Path(tempfile.mkdtemp(prefix="vconnect-vagrant-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        secret = secrets.token_bytes(SECRET_SIZE)
+        initramfs = folder / "initramfs"
+        initramfs.touch(0o600)
+        data = with_config(image.initramfs.read_bytes(), addresses, secret)
+        initramfs.write_bytes(data)
+        (folder / "Vagrantfile").write_text(vagrantfile(image, initramfs, addresses))
+        machine = vagrant.Vagrant(str(folder))  # type: ignore[no-untyped-call]
+        stack.push_async_callback(asyncio.to_thread, machine.destroy)
+        self._wish.progress("starting the connect VM under Vagrant")
+        await self._up(machine, addresses)
+        return Machine(addresses.static, addresses.control, AGENT_PORT, secret)
+
+    async def _up(self, machine: vagrant.Vagrant, addresses: Addresses) -> None:
+        """`vagrant up`, until the agent answers. Raises VmError."""
+        command = [_executable() or "vagrant", "up", "--no-provision"]
+        with tempfile.TemporaryFile() as output:
+            process = await asyncio.create_subprocess_exec(
+                *command, cwd=machine.root, stdout=output, stderr=output
+            )
+            try:
+                async with asyncio.timeout(UP_SECONDS):
+                    while not await agent_answers(addresses.control, AGENT_PORT):
+                        if process.returncode:
+                            break
+                        await asyncio.sleep(POLL_SECONDS)
+                    else:
+                        return
+            except TimeoutError:
+                pass
+            finally:
+                await _interrupt(process)
+            output.seek(0)
+            words = output.read().decode(errors="replace").strip().splitlines()
+        raise VmError(
+            f"Vagrant did not start the connect VM: {words[-1] if words else 'no output'}",
+            "try --driver libvirt, or --disable-static-ip",
+        )
+
+
+def _executable() -> str | None:
+    path: str | None = vagrant.get_vagrant_executable()  # type: ignore[no-untyped-call]
+    return path
+
+
+async def _interrupt(process: asyncio.subprocess.Process) -> None:
+    """End `vagrant up` as Ctrl-C does; it leaves the machine as it is."""
+    if process.returncode is None:
+        process.terminate()
+        await process.wait()
+
+
+def vagrantfile(image: Image, initramfs: Path, addresses: Addresses) -> str:
+    """The Vagrantfile of one connect VM. Pure."""
+    texts = {
+        "name": BOX_NAME,
+        "box": image.box.as_uri(),
+        "static": str(addresses.static),
+        "netmask": str(addresses.network.netmask),
+        "network": f"vconnect-{addresses.network.network_address}",
+        "kernel": str(image.kernel),
+        "initramfs": str(initramfs),
+        "line": image.command_line,
+    }
+    quoted = {key: json.dumps(text).replace("#", "\\#") for key, text in texts.items()}
+    return VAGRANTFILE % {**quoted, "memory": MEMORY_MIB}
