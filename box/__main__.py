@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 
 from box.build import IMAGES, build
 from box.connect.recipe import RECIPE as CONNECT
+from box.demo.recipe import RECIPE as DEMO
 from tunnel.errors import UsageError, VshareError
 
-RECIPES = {recipe.name: recipe for recipe in (CONNECT,)}
+RECIPES = {recipe.name: recipe for recipe in (CONNECT, DEMO)}
 
 
 def main(arguments: list[str]) -> int:

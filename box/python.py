@@ -57,7 +57,7 @@ def imported_modules(sources: Iterable[str], own: str) -> set[str]:
     for name in sorted(foreign):
         if not (name + ".").startswith(own + "."):
             raise BoxError(f"{own} imports {name}, which is not in the image's standard library")
-    return names - foreign - {"__future__"}
+    return names - foreign
 
 
 def needed_modules(sysroot: Sysroot, roots: Iterable[str]) -> list[str]:

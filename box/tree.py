@@ -28,13 +28,13 @@ class Tree:
             self.add(cpio.directory(parent))
         self._entries[entry.path] = entry
 
-    def directory(self, path: str, permissions: int = 0o755) -> None:
+    def directory(self, path: str, permissions: int = 0o755, owner: int = 0) -> None:
         """Add a folder."""
-        self.add(cpio.directory(path, permissions))
+        self.add(cpio.directory(path, permissions, owner))
 
-    def file(self, path: str, data: bytes, permissions: int = 0o644) -> None:
+    def file(self, path: str, data: bytes, permissions: int = 0o644, owner: int = 0) -> None:
         """Add a file, and the libraries it needs when it is a program or library."""
-        self.add(cpio.regular(path, data, permissions))
+        self.add(cpio.regular(path, data, permissions, owner))
         if is_elf(data) and not path.endswith(".ko"):
             for soname in needed_libraries(data):
                 self.library(soname)

@@ -19,26 +19,28 @@ ALIGNMENT = 4  # headers and bodies start on multiples of this
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file, owned by root, last changed at the epoch.
+    """One file, last changed at the epoch.
 
     `path` has no leading slash. `mode` holds type and permissions, as in stat(2). `data` is a
-    file's content or a link's target. `device` is (major, minor) of a device node.
+    file's content or a link's target. `device` is (major, minor) of a device node. `owner` is
+    user and group.
     """
 
     path: str
     mode: int
     data: bytes = b""
     device: tuple[int, int] = (0, 0)
+    owner: int = 0
 
 
-def directory(path: str, permissions: int = 0o755) -> Entry:
+def directory(path: str, permissions: int = 0o755, owner: int = 0) -> Entry:
     """A directory; list it before what it contains."""
-    return Entry(path, stat.S_IFDIR | permissions)
+    return Entry(path, stat.S_IFDIR | permissions, owner=owner)
 
 
-def regular(path: str, data: bytes, permissions: int = 0o644) -> Entry:
+def regular(path: str, data: bytes, permissions: int = 0o644, owner: int = 0) -> Entry:
     """A file with this content."""
-    return Entry(path, stat.S_IFREG | permissions, data)
+    return Entry(path, stat.S_IFREG | permissions, data, owner=owner)
 
 
 def symlink(path: str, target: str) -> Entry:
@@ -63,7 +65,8 @@ def archive(entries: Iterable[Entry]) -> bytes:
 def _record(number: int, entry: Entry) -> Iterable[bytes]:
     name = entry.path.encode() + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
-    fields = (number, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, *entry.device)
+    owner = (entry.owner, entry.owner)
+    fields = (number, entry.mode, *owner, links, 0, len(entry.data), 0, 0, *entry.device)
     header = MAGIC + b"".join(b"%08X" % field for field in (*fields, len(name), 0)) + name
     yield header + _padding(header)
     yield entry.data + _padding(entry.data)
