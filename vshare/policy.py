@@ -32,6 +32,7 @@ class Policy:
     names: frozenset[str]  # what the machine is called, besides ""
     only_ports: frozenset[int] | None = None  # None: every port
     loopback_ports: frozenset[int] = frozenset()  # on the machine's loopback, named by the sharer
+    hidden_ports: frozenset[int] = frozenset()  # on the machine's loopback, not named
     ssh_ports: frozenset[int] = field(default=frozenset({SSH_PORT}))
     http_ports: frozenset[int] = frozenset()  # all that the gateway may open
 
@@ -47,9 +48,24 @@ class Policy:
             raise _refused(f"SSH (port {port}) is not shared; the sharer can share it with --ssh")
         if port in self.loopback_ports:
             return Target(LOOPBACK, port)
+        if port in self.hidden_ports:
+            raise _refused(
+                f"port {port} listens on the machine's loopback only;"
+                f" the sharer can share it with --loopback {port}"
+            )
         if self.only_ports is not None and port not in self.only_ports | self.http_ports:
             raise _refused(f"port {port} is not shared; shared are {self.describe()}")
         return Target(MACHINE, port)
+
+    def is_open(self, protocol: str, port: int, *, loopback_only: bool) -> bool:
+        """Whether guests reach a listener of the machine's."""
+        if loopback_only and port not in self.loopback_ports:
+            return False
+        try:
+            self.decide(Role.GUEST, protocol, MACHINE, port)
+        except RefusedError:
+            return False
+        return True
 
     def describe(self) -> str:
         """The rights in words, for people."""

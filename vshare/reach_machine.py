@@ -56,6 +56,11 @@ class MachineReach:
         """Close the SSH connection, where one was made."""
         await self._stack.aclose()
 
+    @property
+    def reaches_loopback(self) -> bool:
+        """Whether host "" is the machine's own loopback: SSH came in through a forwarder."""
+        return self._direct is None and self._ssh is not None and self._ssh.own_is_loopback
+
     async def open_tcp(self, host: str, port: int) -> End:
         """See Reach.open_tcp."""
         return await (await self._way(host)).open_tcp(host, port)

@@ -1,0 +1,238 @@
+"""`vconnect`: join a share, offer it as SOCKS5 and as a static IP, until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from connect_vm import vm
+from connect_vm.agent_link import AgentLink
+from connect_vm.join_share import join_share
+from connect_vm.own_names import OwnNames
+from connect_vm.socks_server import SocksServer
+from tunnel.address import ConnectLine, RelayAddress, parse_connect_line, parse_relay
+from tunnel.alerts import AccessLostError, ShareNotFoundError
+from tunnel.client import Client
+from tunnel.console import Console, Interrupt
+from tunnel.errors import UsageError, VshareError
+from tunnel.names import JoinCode, ShareName, parse_code
+from tunnel.relay_tls import dial_relay
+
+BOOT_TIMEOUT = 90.0  # seconds; pure emulation on a busy host took 30
+MAX_CODE_FILE = 256  # bytes
+MAX_SHOWN = 12  # ports named on the screen
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    line: str
+    relay: str | None = None
+    code_file: Path | None = None
+    static_ip: bool = True
+    ip: str | None = None
+    socks_host: str = "127.0.0.1"
+    socks_port: int = 0
+    driver: str = "libvirt"
+    guest: str | None = None
+
+
+class _ShareInfo(msgspec.Struct):
+    """What the share says about itself (docs/protocol.md 8.3); unknown members are ignored."""
+
+    machine: str = ""
+    shared: str = ""
+
+
+class _Listener(msgspec.Struct):
+    protocol: str
+    port: int
+    process: str = ""
+
+
+class _SharedPorts(msgspec.Struct):
+    listening: list[_Listener] = []
+
+
+async def connect(options: Options, console: Console, interrupt: Interrupt) -> None:
+    """Connect until Ctrl-C or until the share has gone. Raises VshareError."""
+    line = parse_connect_line(options.line)
+    relay = _relay(options, line)
+    if options.ip is not None and not options.static_ip:
+        raise UsageError("--static-ip and --disable-static-ip contradict each other")
+    console.step(f"Connecting to: {line.name}")
+    code = await _code(options, line)
+
+    async def dial() -> socket.socket:
+        return await dial_relay(relay)
+
+    identity = await join_share(dial, line.name, code, options.guest or _guest_name())
+    watch = _Watch(line.name, console)
+    async with Client(dial, identity, line.name, watch.changed) as client:
+        await client.ready()
+        info = await _describe(client, console)
+        names = OwnNames(line.name, info.machine)
+        async with SocksServer(client, options.socks_host, options.socks_port, names) as socks:
+            host, port = socks.address
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            await _stay(options, client, socks, address, watch, console, interrupt)
+
+
+def _relay(options: Options, line: ConnectLine) -> RelayAddress:
+    """The relay in the connect line, on the command line, or in the environment."""
+    if line.relay is not None:
+        return line.relay
+    text = options.relay or os.environ.get("VSHARE_RELAY")
+    if not text:
+        raise UsageError(
+            f"which relay has the share {line.name!r}?",
+            f"use the whole connect line, {line.name}@HOST:PORT#..., or --relay, or $VSHARE_RELAY",
+        )
+    return parse_relay(text)
+
+
+async def _code(options: Options, line: ConnectLine) -> JoinCode:
+    """The join code: from the line, from a file, or asked for without an echo."""
+    if line.code is not None:
+        return line.code
+    if options.code_file is not None:
+        try:
+            with options.code_file.open("rb") as file:
+                text = file.read(MAX_CODE_FILE).decode("ascii", "replace")
+        except OSError as error:
+            raise UsageError(
+                f"cannot read the code from {options.code_file}: {error.strerror}"
+            ) from error
+        return parse_code(text)
+    try:
+        text = await asyncio.to_thread(getpass.getpass, f"Code of {line.name}: ")
+    except EOFError:
+        raise UsageError("no code was given", "type it, or use --code-file FILE") from None
+    return parse_code(text)
+
+
+def _guest_name() -> str:
+    """Who is called what on the sharer's screen: the local user and host."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return "guest"
+
+
+async def _describe(client: Client, console: Console) -> _ShareInfo:
+    """Tell what is shared, in the share's words."""
+    info = _decode(await client.call("share-info"), _ShareInfo)
+    ports = _decode(await client.call("shared-ports"), _SharedPorts)
+    console.detail(f"Machine: {info.machine}; you can open {info.shared}")
+    shown = [
+        f"{each.port}/{each.protocol}{' ' + each.process if each.process else ''}"
+        for each in ports.listening[:MAX_SHOWN]
+    ]
+    if shown:
+        console.detail("Listening there: " + ", ".join(shown))
+    return info
+
+
+def _decode(data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise VshareError(f"the share's answer was not understood: {error}") from error
+
+
+class _Watch:
+    """Tells the user when the way to the share is lost and when it is back."""
+
+    def __init__(self, name: ShareName, console: Console) -> None:
+        self._name = name
+        self._console = console
+        self._was_up = False
+        self.gone: asyncio.Future[VshareError] = asyncio.get_running_loop().create_future()
+
+    def changed(self, error: VshareError | None) -> None:
+        """See Client's on_state."""
+        if error is None:
+            if self._was_up:
+                self._console.step(f"The connection to '{self._name}' is back.")
+                self._console.event(event="back")
+            self._was_up = True
+            return
+        if not self._was_up:
+            return
+        if isinstance(error, ShareNotFoundError | AccessLostError) and not self.gone.done():
+            self.gone.set_result(error)
+            return
+        self._console.warn(f"the connection to '{self._name}' is lost, trying again: {error.text}")
+        self._console.event(event="lost", text=error.text)
+
+
+async def _stay(
+    options: Options,
+    client: Client,
+    socks: SocksServer,
+    address: str,
+    watch: _Watch,
+    console: Console,
+    interrupt: Interrupt,
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        if options.static_ip:
+            await _start_vm(options, client, socks, address, console, stack)
+        else:
+            console.step("Connect is running! There is no static IP, as was asked for.")
+            console.result("SOCKS address:", address, event="socks", address=address)
+        console.event(event="running")
+        console.step("")
+        console.step("Use the machine's IP, or a program that knows SOCKS5 proxies.")
+        console.step("Press Ctrl-C to stop connection.")
+        interrupt.serving = True
+        await _until_the_end(watch, interrupt)
+        console.step("Disconnecting...")
+    console.event(event="ended", reason="interrupted")
+
+
+async def _start_vm(
+    options: Options,
+    client: Client,
+    socks: SocksServer,
+    address: str,
+    console: Console,
+    stack: contextlib.AsyncExitStack,
+) -> None:
+    console.step("Starting a VM for a static connect IP.")
+    wish = vm.Wish(static_ip=options.ip, progress=console.detail)
+    machine = await stack.enter_async_context(vm.run(options.driver, wish))
+    link = AgentLink(str(machine.control), machine.port, machine.secret, client)
+    await stack.enter_async_context(link)
+    await link.ready(BOOT_TIMEOUT)
+    socks.add_name(str(machine.static_ip))
+    console.detail("The machine is booted and ready!")
+    console.step("Connect is running!")
+    console.result("SOCKS address:", address, event="socks", address=address)
+    ip = str(machine.static_ip)
+    console.result("Machine IP:", ip, event="machine", ip=ip)
+
+
+async def _until_the_end(watch: _Watch, interrupt: Interrupt) -> None:
+    """Until Ctrl-C. Raises VshareError when the share has gone for good."""
+    async with asyncio.TaskGroup() as group:
+        stopped = group.create_task(interrupt.stopped.wait(), name="ctrl-c")
+        gone = group.create_task(asyncio.wait([watch.gone]), name="share's end")
+        _, waiting = await asyncio.wait({stopped, gone}, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+    if watch.gone.done():
+        error = watch.gone.result()
+        raise VshareError(
+            f"the connection to the share has been lost: {error.text}", error.hint
+        )

@@ -1,0 +1,171 @@
+"""How the commands talk to people and to scripts, and how they end.
+
+Results (a name, a URL, an address) go to stdout, the story to stderr. With --json stdout
+carries one JSON object per line and nothing else. Text that came from another machine loses
+its control characters before it reaches a terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TextIO
+
+import uvloop
+
+from tunnel.errors import RefusedError, VshareError
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+_BOLD, _RED, _RESET = "\x1b[1m", "\x1b[31m", "\x1b[0m"
+
+
+def printable(text: str) -> str:
+    """`text` without control characters."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _has_colour(stream: TextIO) -> bool:
+    """Colour is for terminals whose user did not decline it (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Console:
+    """The screen of one command. `machine` stands before each line, as Vagrant has it."""
+
+    def __init__(self, machine: str, *, as_json: bool = False, verbose: bool = False) -> None:
+        self.machine = machine
+        self.as_json = as_json
+        self.verbose = verbose
+        self._bold = _has_colour(sys.stdout)
+
+    def step(self, text: str) -> None:
+        """Something begins or has happened."""
+        print(f"==> {self.machine}: {printable(text)}", file=sys.stderr, flush=True)
+
+    def detail(self, text: str) -> None:
+        """More about the step above."""
+        print(f"    {self.machine}: {printable(text)}", file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Something the user should know, which ends nothing."""
+        self.step(f"Warning: {text}")
+
+    def result(self, label: str, value: str, **event: object) -> None:
+        """A result for people; with --json, `event` in its place."""
+        if self.as_json:
+            self.event(**event)
+            return
+        value = printable(value)
+        shown = f"{_BOLD}{value}{_RESET}" if self._bold else value
+        print(f"==> {self.machine}: {label} {shown}", flush=True)
+
+    def event(self, **event: object) -> None:
+        """One line of JSON, with --json; nothing for people."""
+        if self.as_json and event:
+            print(json.dumps(event), flush=True)
+
+    def error(self, error: VshareError) -> None:
+        """What went wrong, and what to do next."""
+        colour = _has_colour(sys.stderr)
+        start, end = (_RED, _RESET) if colour else ("", "")
+        print(f"{start}error:{end} {printable(error.text)}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {printable(error.hint)}", file=sys.stderr, flush=True)
+        code = error.code.name.lower().replace("_", "-") if isinstance(error, RefusedError) else ""
+        self.event(event="error", text=error.text, hint=error.hint, **({"code": code} if code else {}))
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM: while something is being set up they cancel it; while it runs they end
+    it in good order; the second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.stopped = asyncio.Event()
+        self.serving = False
+        self._count = 0
+
+    def install(self, task: asyncio.Task[None]) -> None:
+        """Handle the signals for `task`, the command's work."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._received, task)
+
+    def _received(self, task: asyncio.Task[None]) -> None:
+        self._count += 1
+        if self._count > 1:
+            os._exit(EXIT_INTERRUPTED)
+        self.stopped.set()
+        if not self.serving:
+            task.cancel()
+
+
+def run(console: Console, work: Callable[[Interrupt], Coroutine[None, None, None]]) -> int:
+    """Run a command's `work` to its end; the exit code. Tracebacks only with -v."""
+    configure_logging(console.verbose)
+
+    async def main() -> None:
+        interrupt = Interrupt()
+        async with asyncio.TaskGroup() as group:
+            interrupt.install(group.create_task(work(interrupt), name="command"))
+        if interrupt.stopped.is_set() and not interrupt.serving:
+            raise KeyboardInterrupt
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BaseExceptionGroup as group:
+        return _report(console, group)
+    return EXIT_OK
+
+
+def _report(console: Console, group: BaseExceptionGroup[BaseException]) -> int:
+    """The first expected error is shown alone; a fault of ours shows where it happened."""
+    expected, other = group.split(VshareError)
+    if other is not None:
+        if console.verbose:
+            raise group
+        leaf = _first(other)
+        console.error(
+            VshareError(
+                f"something went wrong inside: {type(leaf).__name__}: {leaf}",
+                "run it again with -v to see where, and report it",
+            )
+        )
+        return EXIT_FAILURE
+    error = _first(expected or group)
+    if not isinstance(error, VshareError):
+        raise group
+    if console.verbose:
+        logging.getLogger("vshare").debug("ended by", exc_info=error)
+    console.error(error)
+    return error.exit_code
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return inner
+
+
+def configure_logging(verbose: bool) -> None:
+    """Warnings of ours to stderr; with -v everything down to debug, never payload or secrets."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in ("asyncssh", "websockets", "uvicorn", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.INFO if verbose else logging.ERROR)
