@@ -123,7 +123,7 @@ class Contents:
             if place not in self.links:
                 break
             place = _join(place, self.links[place])
-        raise BoxError(f"no package has {path}", "the packages of box/recipes.py need a change")
+        raise BoxError(f"no package has {path}", "change the packages of the recipe")
 
     def read(self, path: str) -> bytes:
         """A file's content, links followed."""

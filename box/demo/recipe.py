@@ -113,11 +113,11 @@ def _ssh(tree: Tree) -> None:
 
 
 def _sudo(tree: Tree) -> None:
-    for path in tree.contents.below("usr/lib/sudo"):
+    for path in tree.contents.below("usr/libexec/sudo"):
         if path.endswith("/libsudo_util.so.0.0.0"):
-            tree.copy(path, "usr/lib/sudo/libsudo_util.so.0")
+            tree.copy(path, "usr/libexec/sudo/libsudo_util.so.0")
             tree.copy(path, "lib/x86_64-linux-gnu/libsudo_util.so.0")
-    tree.copy("usr/lib/sudo/sudoers.so")
+    tree.copy("usr/libexec/sudo/sudoers.so")
     tree.file("usr/bin/sudo", tree.contents.read("usr/bin/sudo"), 0o4755)
     rules = b"root ALL=(ALL:ALL) ALL\nvagrant ALL=(ALL:ALL) NOPASSWD: ALL\n"
     tree.file("etc/sudoers", rules, 0o440)
