@@ -1,18 +1,34 @@
-"""The HTTP gateway: brings browsers' requests to shares."""
+"""The HTTP gateway: brings browsers' requests to shares (docs/protocol.md 3).
+
+It ends the browser's connection, and for what it forwards it is a guest of the share with
+the right to open its HTTP ports. Every request is routed, not the connection's first;
+a stream to a share carries one visitor's requests and no other's.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-from relay.front import UNRECOGNIZED_NAME, Visitor, refuse
+from relay.exchange import Conversation
+from relay.front import Visitor
+from relay.http_rules import Origin
 from relay.registry import LocalRegistry
+from relay.streams import VisitorStream
+from relay.upstreams import Upstreams
+from tunnel.errors import LostError
+
+HANDSHAKE_WITHIN = 5.0  # seconds
+LINGER = 1.0  # seconds that a visitor may go on sending after the last answer
+
+log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Stub."""
+    """Serves the visitors that the front gives it. `run` must be running."""
 
     def __init__(
         self,
@@ -21,12 +37,50 @@ class Gateway:
         domain: str,
         tls: ssl.SSLContext,
     ) -> None:
-        pass
+        self._upstreams = Upstreams(registry, key)
+        self._domain, self._tls = domain, tls
 
     async def run(self) -> None:
-        """Run until cancelled."""
-        await asyncio.get_running_loop().create_future()
+        """Run until cancelled; then the connections to shares end."""
+        await self._upstreams.run()
 
     async def serve(self, visitor: Visitor) -> None:
-        """Answer."""
-        refuse(visitor, UNRECOGNIZED_NAME)
+        """One visitor's connection, to its end."""
+        loop = asyncio.get_running_loop()
+        tls = self._tls if visitor.route.tls else None
+        stream = VisitorStream()
+        try:
+            await loop.connect_accepted_socket(
+                lambda: stream,
+                visitor.sock,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_WITHIN if tls else None,
+            )
+        except (OSError, ssl.SSLError) as error:
+            raise LostError(f"TLS with a visitor failed: {error}") from error
+        origin = Origin(visitor.address, visitor.route.tls, visitor.route.server_name)
+        conversation = Conversation(stream, origin, self._upstreams, self._domain)
+        try:
+            await conversation.run()
+            await _linger(stream)
+        except LostError as error:
+            log.debug("%s: %s", visitor.address, error.text)
+        finally:
+            conversation.close()
+            stream.abort()
+
+
+async def _linger(stream: VisitorStream) -> None:
+    """Close so that the last answer arrives although the visitor is still sending.
+
+    Closing with unread bytes sends a reset, which can overtake the answer (RFC 9112 9.6).
+    """
+    stream.send_eof()
+    try:
+        async with asyncio.timeout(LINGER):
+            while await stream.receive_some():
+                pass
+    except (TimeoutError, LostError):
+        pass
+
+

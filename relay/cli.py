@@ -1,0 +1,111 @@
+"""`vrelay`: run a relay."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import platformdirs
+
+from relay.config import DEFAULT_PORT, RelayConfig
+from relay.limits import raise_open_files_limit
+from relay.server import Relay
+from tunnel.address import parse_host_port
+from tunnel.console import EXIT_USAGE, Console, Interrupt, run
+from tunnel.errors import UsageError
+
+
+@click.group()
+def main() -> None:
+    """Run a relay: the meeting point of those who share machines and those who connect."""
+
+
+@main.command()
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default=f"127.0.0.1:{DEFAULT_PORT}",
+    show_default=True,
+    help="Where to listen; 0.0.0.0:443 or [::]:443 for everybody.",
+)
+@click.option(
+    "--domain",
+    default="localhost",
+    show_default=True,
+    help="Shares get the URLs NAME.DOMAIN; point DOMAIN and *.DOMAIN here.",
+)
+@click.option(
+    "--public-port",
+    type=click.IntRange(1, 65_535),
+    help="The port that URLs show, when it is not the one listened on.",
+)
+@click.option(
+    "--cert",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Certificate chain (PEM) for DOMAIN and *.DOMAIN; without it one is made and kept.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Private key (PEM) of --cert, when it is in another file.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where names and self-made keys are kept.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
+def serve(
+    listen: str,
+    domain: str,
+    public_port: int | None,
+    cert: Path | None,
+    key: Path | None,
+    state_dir: Path | None,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Serve until Ctrl-C."""
+    console = Console("relay", as_json=as_json, verbose=verbose)
+    try:
+        host, port = _parse_listen(listen)
+        if key is not None and cert is None:
+            raise UsageError("--key was given without --cert", "give both, or neither")
+    except UsageError as error:
+        console.error(error)
+        sys.exit(EXIT_USAGE)
+    config = RelayConfig(
+        host=host,
+        port=port,
+        domain=domain.rstrip(".").lower(),
+        public_port=public_port,
+        certificate=cert,
+        key=key,
+        state_dir=state_dir or platformdirs.user_state_path("vrelay", appauthor=False),
+    )
+    raise_open_files_limit()
+    sys.exit(run(console, lambda interrupt: _serve(config, console, interrupt)))
+
+
+def _parse_listen(text: str) -> tuple[str, int]:
+    """HOST:PORT, where port 0 means any. Raises UsageError."""
+    if text.endswith(":0"):
+        return parse_host_port(text[:-2], DEFAULT_PORT)[0], 0
+    return parse_host_port(text, DEFAULT_PORT)
+
+
+async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) -> None:
+    async with Relay(config) as relay:
+        if console.as_json:
+            console.event(
+                event="serving",
+                relay=str(relay.address),
+                fingerprint=relay.fingerprint,
+                domain=relay.domain,
+            )
+        else:
+            click.echo(f"relay address: {relay.address}")
+        interrupt.serving = True
+        await interrupt.stopped.wait()

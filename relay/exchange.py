@@ -1,0 +1,350 @@
+"""A visitor's HTTP conversation with the gateway: requests in, answers out, one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from http import HTTPStatus
+
+import h11
+
+from relay.http_rules import (
+    HttpError,
+    Origin,
+    check_request,
+    forwarded_target,
+    request_headers,
+    response_headers,
+)
+from relay.pages import error_page
+from relay.routes import Site
+from relay.streams import ByteStream, UpstreamStream, VisitorStream
+from relay.upstreams import Upstreams
+from tunnel.errors import LostError, VshareError
+
+FIRST_REQUEST_WITHIN = 10.0  # seconds from the connection to a whole request head
+KEEP_ALIVE = 75.0  # seconds between requests; browsers give up at 60 to 300
+BODY_SILENCE = 120.0  # seconds that a request's body may pause
+ANSWER_WITHIN = 300.0  # seconds from the request to the answer's head: long polls
+HALF_CLOSED_SILENCE = 10.0  # seconds that an answer may pause once the visitor ended its side
+MAX_REQUEST_HEAD = 16 * 1024  # bytes
+MAX_ANSWER_HEAD = 64 * 1024  # bytes: servers with many cookies
+
+_RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))  # safe methods without a body
+
+log = logging.getLogger(__name__)
+
+
+class _Upstream:
+    """A stream to a share and the HTTP spoken on it."""
+
+    def __init__(self, site: Site, port: int, stream: UpstreamStream) -> None:
+        self.site, self.port, self.stream = site, port, stream
+        self.http = h11.Connection(h11.CLIENT, MAX_ANSWER_HEAD)
+
+    def is_reusable(self) -> bool:
+        return self.http.states == {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE} and (
+            self.stream.is_quiet and not self.http.trailing_data[0]
+        )
+
+    async def send(self, event: h11.Event) -> None:
+        await self.stream.send_all(self.http.send(event) or b"")
+
+    async def next_event(self) -> h11.Event:
+        return await _next_event(self.http, self.stream)
+
+
+class Conversation:
+    """One visitor's connection. `close` must be called at its end."""
+
+    def __init__(
+        self, visitor: VisitorStream, origin: Origin, upstreams: Upstreams, domain: str
+    ) -> None:
+        self._visitor, self._origin = visitor, origin
+        self._upstreams, self._domain = upstreams, domain
+        self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
+        self._upstream: _Upstream | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        visitor.on_lost = self._abort_upstream
+        visitor.on_eof = self._watch_silence
+
+    def close(self) -> None:
+        """Give the stream to the share up."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._abort_upstream()
+
+    def _abort_upstream(self) -> None:
+        if self._upstream is not None:
+            self._upstream.stream.abort()
+
+    def _watch_silence(self, before: int = -1) -> None:
+        """After the visitor's FIN, a silent answer is given up: it has most likely gone."""
+        upstream = self._upstream
+        received = upstream.stream.received if upstream else 0
+        if upstream is not None and received == before:
+            upstream.stream.abort()
+            return
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(HALF_CLOSED_SILENCE, self._watch_silence, received)
+
+    async def run(self) -> None:
+        """Answer requests until the connection ends. Raises LostError when it breaks off."""
+        wait = FIRST_REQUEST_WITHIN
+        try:
+            while True:
+                async with asyncio.timeout(wait):
+                    request = await _next_event(self._http, self._visitor)
+                if not isinstance(request, h11.Request):
+                    return
+                if not await self._answer(request):
+                    return
+                self._http.start_next_cycle()
+                wait = KEEP_ALIVE
+        except TimeoutError:
+            return
+        except h11.RemoteProtocolError as error:
+            status = HTTPStatus(error.error_status_hint)
+            await self._send_error(HttpError(status, "The request is not valid HTTP", str(error)))
+        except h11.LocalProtocolError:
+            return  # the request's body was not read to its end: no further request
+
+    async def _answer(self, request: h11.Request) -> bool:
+        """Answer one request; False if the connection cannot be used again."""
+        try:
+            switched = await self._forward(request)
+        except HttpError as error:
+            await self._send_error(error, head_only=request.method == b"HEAD")
+            return self._is_complete()
+        if switched:
+            return False
+        return self._is_complete()
+
+    def _is_complete(self) -> bool:
+        return self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+
+    async def _forward(self, request: h11.Request) -> bool:
+        """Forward a request and its answer; True if the connection was turned over to another
+        protocol, which has ended then. Raises HttpError while no answer was begun."""
+        site = check_request(request, self._origin, self._domain)
+        port = self._upstreams.port_of(site, tls=self._origin.tls)
+        reused = await self._choose_upstream(site, port)
+        end = await self._maybe_end_of_request()
+        try:
+            return await self._exchange(request, end)
+        except LostError as error:
+            if reused and end is not None and request.method in _RETRIED and self._unanswered():
+                self._abort_upstream()
+                await self._open_upstream(site, port)
+                return await self._try_again(request, end, site, port)
+            raise self._broken_off(site, port, error) from error
+
+    async def _try_again(
+        self, request: h11.Request, end: h11.EndOfMessage, site: Site, port: int
+    ) -> bool:
+        try:
+            return await self._exchange(request, end)
+        except LostError as error:
+            raise self._broken_off(site, port, error) from error
+
+    def _unanswered(self) -> bool:
+        return self._http.our_state is h11.SEND_RESPONSE and not self._visitor.closed.is_set()
+
+    def _broken_off(self, site: Site, port: int, error: LostError) -> HttpError | LostError:
+        if not self._unanswered():
+            self._visitor.abort()  # so that a part is not taken for the whole
+            return error
+        return HttpError(
+            HTTPStatus.BAD_GATEWAY,
+            f"Port {port} of {site.name} hung up without an answer",
+            f"{error.text.capitalize()}.",
+        )
+
+    async def _choose_upstream(self, site: Site, port: int) -> bool:
+        """Take or open the stream for a request; True if it has carried another before."""
+        upstream = self._upstream
+        if upstream is not None and (upstream.site, upstream.port) == (site, port):
+            if upstream.is_reusable():
+                return True
+        await self._open_upstream(site, port)
+        return False
+
+    async def _open_upstream(self, site: Site, port: int) -> None:
+        self._abort_upstream()
+        self._upstream = None
+        self._upstream = _Upstream(site, port, await self._upstreams.open(site, port))
+        if self._visitor.closed.is_set():
+            self._abort_upstream()
+
+    async def _maybe_end_of_request(self) -> h11.EndOfMessage | None:
+        """The end of a request without a body; None if a body is to come."""
+        if self._http.their_state is not h11.SEND_BODY:
+            event = self._http.next_event()
+            return event if isinstance(event, h11.EndOfMessage) else None
+        return None
+
+    async def _exchange(self, request: h11.Request, end: h11.EndOfMessage | None) -> bool:
+        upstream = self._upstream
+        if upstream is None:
+            raise LostError("there is no stream")
+        forwarded = h11.Request(
+            method=request.method,
+            target=forwarded_target(request.target),
+            headers=request_headers(request, self._origin),
+        )
+        head = upstream.http.send(forwarded) or b""
+        if end is not None:
+            await upstream.stream.send_all(head + (upstream.http.send(end) or b""))
+            return await self._receive_answer(upstream)
+        await upstream.stream.send_all(head)
+        switched = False
+        failure: VshareError | None = None
+        async with asyncio.TaskGroup() as group:
+            body = group.create_task(self._send_body(upstream), name="request body")
+            try:
+                switched = await self._receive_answer(upstream)
+            except VshareError as error:  # raised outside the group, which would wrap it
+                failure = error
+            finally:
+                body.cancel()
+        if failure is not None:
+            raise failure
+        return switched
+
+    async def _send_body(self, upstream: _Upstream) -> None:
+        """The request's body to the share, as it comes."""
+        try:
+            while True:
+                async with asyncio.timeout(BODY_SILENCE):
+                    event = await _next_event(self._http, self._visitor)
+                if isinstance(event, h11.Data):
+                    await upstream.send(h11.Data(event.data))
+                elif isinstance(event, h11.EndOfMessage):
+                    await upstream.send(event)
+                    return
+                else:
+                    raise LostError("the visitor ended in the middle of a request")
+        except (LostError, TimeoutError, h11.ProtocolError) as error:
+            log.debug("a request's body broke off: %s", error)
+            upstream.stream.abort()
+
+    async def _receive_answer(self, upstream: _Upstream) -> bool:
+        """The answer to the visitor, as it comes; True after another protocol has ended."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                answer = await self._answer_head(upstream)
+            if isinstance(answer, h11.InformationalResponse):
+                await self._switch(upstream, answer)
+                return True
+            await self._send(
+                h11.Response(
+                    status_code=answer.status_code,
+                    reason=answer.reason,
+                    headers=response_headers(answer),
+                )
+            )
+            await self._answer_body(upstream)
+        except TimeoutError:
+            upstream.stream.abort()
+            raise HttpError(
+                HTTPStatus.GATEWAY_TIMEOUT,
+                f"{upstream.site.name} took too long to answer",
+                f"There was no answer from port {upstream.port} in {ANSWER_WITHIN:g} seconds.",
+            ) from None
+        except h11.RemoteProtocolError as error:
+            upstream.stream.abort()
+            raise LostError(f"the answer is not valid HTTP: {error}") from error
+        if upstream.http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+            upstream.http.start_next_cycle()
+        else:
+            upstream.stream.abort()
+        return False
+
+    async def _answer_head(self, upstream: _Upstream) -> h11.Response | h11.InformationalResponse:
+        """The final answer's head, or that of 101; others of 1xx are passed on."""
+        while True:
+            event = await upstream.next_event()
+            if isinstance(event, h11.Response):
+                return event
+            if not isinstance(event, h11.InformationalResponse):
+                raise LostError("the connection ended before an answer")
+            if event.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+                return event
+            if self._http.their_http_version not in (None, b"1.0"):
+                await self._send(
+                    h11.InformationalResponse(
+                        status_code=event.status_code,
+                        reason=event.reason,
+                        headers=response_headers(event),
+                    )
+                )
+
+    async def _answer_body(self, upstream: _Upstream) -> None:
+        while True:
+            event = await upstream.next_event()
+            if isinstance(event, h11.Data):
+                await self._send(h11.Data(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                await self._send(event)
+                return
+            else:
+                raise LostError("the answer ended early")
+
+    async def _switch(self, upstream: _Upstream, answer: h11.InformationalResponse) -> None:
+        """101: pass it on and move bytes both ways until both have ended."""
+        await self._send(
+            h11.InformationalResponse(
+                status_code=answer.status_code,
+                reason=answer.reason,
+                headers=response_headers(answer),
+            )
+        )
+        early_up, early_down = self._http.trailing_data[0], upstream.http.trailing_data[0]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_copy(self._visitor, upstream.stream, early_up))
+            group.create_task(_copy(upstream.stream, self._visitor, early_down))
+
+    async def _send(self, event: h11.Event) -> None:
+        await self._visitor.send_all(self._http.send(event) or b"")
+
+    async def _send_error(self, error: HttpError, *, head_only: bool = False) -> None:
+        """A page that says what went wrong, if an answer can still be sent."""
+        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self._visitor.abort()
+            return
+        body = error_page(error.status, error.text, error.hint, self._domain)
+        headers = [
+            ("Content-Type", "text/html; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+        ]
+        with contextlib.suppress(LostError, h11.LocalProtocolError):
+            await self._send(h11.Response(status_code=error.status, headers=headers))
+            if not head_only:
+                await self._send(h11.Data(body))
+            await self._send(h11.EndOfMessage())
+
+
+async def _next_event(http: h11.Connection, stream: ByteStream) -> h11.Event:
+    """The next event of the other side; PAUSED counts as the end."""
+    while True:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            http.receive_data(await stream.receive_some())
+        elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+            return h11.ConnectionClosed()
+        else:
+            return event  # type: ignore[return-value]  # h11 types the sentinels as events
+
+
+async def _copy(source: ByteStream, target: ByteStream, early: bytes) -> None:
+    """Bytes of one direction until its end; a failure ends both directions."""
+    try:
+        await target.send_all(early)
+        while data := await source.receive_some():
+            await target.send_all(data)
+        target.send_eof()
+    except LostError:
+        source.abort()
+        target.abort()

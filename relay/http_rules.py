@@ -1,0 +1,164 @@
+"""What the gateway checks and changes in messages that it forwards (RFC 9110, 9112). Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import h11
+
+from relay.routes import Site, parse_site, strip_port
+from tunnel.errors import VshareError
+
+Headers = list[tuple[bytes, bytes]]
+
+# RFC 9110 7.6.1, and what older software sends. Transfer-Encoding stays: h11 frames by it.
+_HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade")
+    + (b"proxy-authorization", b"proxy-authenticate")
+)
+# Never dropped because Connection names them: messages would change their meaning.
+_NEVER_NAMED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
+
+
+class HttpError(VshareError):
+    """A request that the gateway answers itself: status, a sentence, a hint."""
+
+    def __init__(self, status: HTTPStatus, sentence: str, hint: str = "") -> None:
+        super().__init__(sentence, hint)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from, as the share is told."""
+
+    address: str
+    tls: bool
+    server_name: str | None  # the SNI
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        return "https" if self.tls else "http"
+
+
+def header(message: h11.Request | h11.Response, name: bytes) -> bytes | None:
+    """The first value of a field."""
+    return next((value for field, value in message.headers if field == name), None)
+
+
+def is_upgrade(request: h11.Request) -> bool:
+    """Whether the request asks to change the protocol (RFC 9110 7.8)."""
+    return header(request, b"upgrade") is not None and b"upgrade" in _connection(request)
+
+
+def check_request(request: h11.Request, origin: Origin, domain: str) -> Site:
+    """The share that a request is for. Raises HttpError."""
+    _check_framing(request)
+    if request.method == b"CONNECT":
+        raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "This is not a forward proxy")
+    host = strip_port(host_text(request))
+    site = parse_site(host, domain)
+    if site is None or (origin.tls and host != (origin.server_name or "")):
+        raise HttpError(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "This connection was opened for another name",
+            "Open the address again.",
+        )
+    return site
+
+
+def host_text(request: h11.Request) -> str:
+    """Host and port as the request has them (RFC 9112 3.2.2). Raises HttpError."""
+    host = (header(request, b"host") or b"").decode("latin-1")
+    authority = _authority(request.target)
+    if authority is not None and authority.lower() != host.lower():
+        raise HttpError(HTTPStatus.BAD_REQUEST, "The request names two different hosts")
+    return host
+
+
+def _authority(target: bytes) -> str | None:
+    """The authority of an absolute-form request target, None for other forms."""
+    scheme, mark, rest = target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        return None
+    return rest.partition(b"/")[0].partition(b"?")[0].decode("latin-1")
+
+
+def _check_framing(request: h11.Request) -> None:
+    """What two programs could take for two different requests is refused (RFC 9112 6.1)."""
+    encoding = header(request, b"transfer-encoding")
+    both = encoding is not None and header(request, b"content-length") is not None
+    if both or (encoding is not None and request.http_version < b"1.1"):
+        raise HttpError(HTTPStatus.BAD_REQUEST, "The length of the request is ambiguous")
+
+
+def forwarded_target(target: bytes) -> bytes:
+    """The request target in origin form (RFC 9112 3.2.1)."""
+    if _authority(target) is None:
+        return target
+    rest = target.partition(b"://")[2]
+    at = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    path = rest[at:]
+    return path if path.startswith(b"/") else b"/" + path
+
+
+def request_headers(request: h11.Request, origin: Origin) -> Headers:
+    """The header fields that the share's server gets."""
+    upgrade = is_upgrade(request)
+    kept = _end_to_end(request)
+    kept = [(name, value) for name, value in kept if not _is_forwarding(name.lower())]
+    host = host_text(request)
+    kept += [
+        (b"X-Forwarded-For", origin.address.encode()),
+        (b"X-Forwarded-Proto", origin.scheme.encode()),
+        (b"X-Forwarded-Host", host.encode("latin-1")),
+        (b"Forwarded", _forwarded(origin, host)),
+    ]
+    if upgrade:
+        kept += _upgrade_fields(request)
+    return kept
+
+
+def response_headers(response: h11.Response | h11.InformationalResponse) -> Headers:
+    """The header fields that the visitor gets."""
+    kept = _end_to_end(response)
+    names = {name.lower() for name, _ in kept}
+    if b"transfer-encoding" in names:
+        kept = [(name, value) for name, value in kept if name.lower() != b"content-length"]
+    if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+        kept += _upgrade_fields(response)
+    return kept
+
+
+def _upgrade_fields(message: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
+    upgrades = [value for name, value in message.headers if name == b"upgrade"]
+    return [(b"Connection", b"Upgrade"), (b"Upgrade", b", ".join(upgrades))]
+
+
+def _connection(message: h11.Request | h11.Response | h11.InformationalResponse) -> set[bytes]:
+    values = b",".join(value for name, value in message.headers if name == b"connection")
+    return {token.strip().lower() for token in values.split(b",")}
+
+
+def _end_to_end(message: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
+    dropped = _HOP_BY_HOP | (_connection(message) - _NEVER_NAMED)
+    raw = message.headers.raw_items()
+    return [(name, value) for name, value in raw if name.lower() not in dropped]
+
+
+def _is_forwarding(name: bytes) -> bool:
+    return name in (b"forwarded", b"x-real-ip") or name.startswith(b"x-forwarded-")
+
+
+def _forwarded(origin: Origin, host: str) -> bytes:
+    """RFC 7239 4; IPv6 addresses are bracketed and quoted, hosts with a port are quoted."""
+    address = origin.address
+    try:
+        is_v6 = ipaddress.ip_address(address.partition("%")[0]).version == 6
+    except ValueError:
+        is_v6 = False
+    node = f'"[{address}]"' if is_v6 else address
+    return f'for={node};host="{host}";proto={origin.scheme}'.encode("latin-1")

@@ -1,0 +1,243 @@
+"""The gateway's two byte streams, to a visitor and to a share, as coroutines see them.
+
+Both are bounded: what is not taken in time stops the reading at its source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import cast
+
+from tunnel.codes import Code
+from tunnel.ends import Bytes, End
+from tunnel.errors import LostError
+
+HIGH_WATER = 256 * 1024  # bytes kept before the source is paused
+SEND_AT_ONCE = 256 * 1024  # bytes handed to the share's connection before asking if it takes more
+
+
+class _Inbox:
+    """Received bytes until somebody takes them."""
+
+    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._pause, self._resume = pause, resume
+        self._data = bytearray()
+        self._paused = False
+        self._changed = asyncio.Event()
+        self.ended = False
+        self.error: LostError | None = None
+        self.total = 0
+
+    def put(self, data: Bytes) -> None:
+        self._data += data
+        self.total += len(data)
+        self._changed.set()
+        if len(self._data) >= HIGH_WATER and not self._paused:
+            self._paused = True
+            self._pause()
+
+    def end(self, error: LostError | None = None) -> None:
+        self.ended = True
+        self.error = self.error or error
+        self._changed.set()
+
+    async def take(self) -> bytes:
+        while not self._data:
+            if self.error is not None:
+                raise self.error
+            if self.ended:
+                return b""
+            self._changed.clear()
+            await self._changed.wait()
+        data, self._data = bytes(self._data), bytearray()
+        if self._paused:
+            self._paused = False
+            self._resume()
+        return data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+
+class ByteStream(ABC):
+    """What the gateway needs of either side. Not for concurrent use in one direction."""
+
+    @abstractmethod
+    async def receive_some(self) -> bytes:
+        """The next bytes; empty at the end of the stream. Raises LostError."""
+
+    @abstractmethod
+    async def send_all(self, data: Bytes) -> None:
+        """Send, and wait while the other side takes no more. Raises LostError."""
+
+    @abstractmethod
+    def send_eof(self) -> None:
+        """Nothing more will be sent; receiving goes on where the medium allows it."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End both directions at once. Idempotent."""
+
+
+class VisitorStream(asyncio.Protocol, ByteStream):
+    """A visitor's connection. `on_lost` and `on_eof` are called when it goes or half-closes."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._inbox = _Inbox(self._pause, self._resume)
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self.closed = asyncio.Event()
+        self.on_lost: Callable[[], None] = lambda: None
+        self.on_eof: Callable[[], None] = lambda: None
+
+    def _pause(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.BaseProtocol."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses of it
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self._inbox.put(data)
+
+    def eof_received(self) -> bool:
+        """See asyncio.Protocol. Plain TCP stays half open; asyncio's TLS cannot."""
+        self._inbox.end()
+        self.on_eof()
+        return self._transport is not None and not self._transport.get_extra_info("sslcontext")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.BaseProtocol."""
+        self._inbox.end(LostError("the visitor has gone") if exc else None)
+        self._writable.set()
+        self.closed.set()
+        self.on_lost()
+
+    def pause_writing(self) -> None:
+        """See asyncio.BaseProtocol."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """See asyncio.BaseProtocol."""
+        self._writable.set()
+
+    async def receive_some(self) -> bytes:
+        """See ByteStream."""
+        return await self._inbox.take()
+
+    async def send_all(self, data: Bytes) -> None:
+        """See ByteStream."""
+        if self._transport is None or self.closed.is_set():
+            raise LostError("the visitor has gone")
+        if data:
+            self._transport.write(data)
+        await self._writable.wait()
+        if self.closed.is_set():
+            raise LostError("the visitor has gone")
+
+    def send_eof(self) -> None:
+        """See ByteStream. TLS closes as a whole."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def close(self) -> None:
+        """Close after what is queued has been sent."""
+        if self._transport is not None and not self.closed.is_set():
+            self._transport.close()
+
+    def abort(self) -> None:
+        """See ByteStream."""
+        if self._transport is not None and not self.closed.is_set():
+            self._transport.abort()
+
+
+class _Receiver(End):
+    """The peer of a stream in the tunnel: keeps what comes, for UpstreamStream to take."""
+
+    def __init__(self, end: End) -> None:
+        super().__init__()
+        self.inbox = _Inbox(end.pause_reading, end.resume_reading)
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.link(end)
+        end.link(self)
+
+    def send(self, data: Bytes) -> None:
+        """See End.send: bytes from the share."""
+        self.inbox.put(data)
+
+    def send_eof(self) -> None:
+        """See End.send_eof: the share ended its direction."""
+        self.inbox.end()
+
+    def reset(self, code: Code) -> None:
+        """See End.reset: the share, the tunnel or the gateway ended both directions."""
+        reason = code.name.lower().replace("_", " ")
+        self.inbox.end(LostError(f"the connection to the shared machine ended: {reason}"))
+        self.writable.set()
+        self.closed(code)
+
+    def pause_reading(self) -> None:
+        """See End.pause_reading: the tunnel takes no more for now."""
+        self.writable.clear()
+
+    def resume_reading(self) -> None:
+        """See End.resume_reading."""
+        self.writable.set()
+
+
+class UpstreamStream(ByteStream):
+    """A stream to a share's port, over the `end` that the client opened."""
+
+    def __init__(self, end: End) -> None:
+        self._receiver = _Receiver(end)
+        self._end = end
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has come since the last answer: it may carry another request."""
+        inbox = self._receiver.inbox
+        return not inbox.ended and not len(inbox)
+
+    @property
+    def received(self) -> int:
+        """Bytes received so far."""
+        return self._receiver.inbox.total
+
+    async def receive_some(self) -> bytes:
+        """See ByteStream."""
+        return await self._receiver.inbox.take()
+
+    async def send_all(self, data: Bytes) -> None:
+        """See ByteStream."""
+        view = memoryview(data)
+        while view:
+            await self._receiver.writable.wait()
+            if self._receiver.finished.done():
+                raise LostError("the connection to the shared machine ended")
+            self._end.send(view[:SEND_AT_ONCE])
+            view = view[SEND_AT_ONCE:]
+
+    def send_eof(self) -> None:
+        """See ByteStream."""
+        if not self._receiver.finished.done():
+            self._end.send_eof()
+
+    def abort(self) -> None:
+        """See ByteStream."""
+        if not self._receiver.finished.done():
+            self._end.reset(Code.CLOSED)
+            self._receiver.reset(Code.CLOSED)

@@ -1,0 +1,181 @@
+"""The gateway's connections to shares: one client per share, a stream per visitor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from http import HTTPStatus
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+from relay.http_rules import HttpError
+from relay.lot import NoParkedError
+from relay.registry import LocalRegistry, Share
+from relay.routes import Site
+from relay.streams import UpstreamStream
+from tunnel.client import Client
+from tunnel.codes import Code
+from tunnel.control import Publish
+from tunnel.errors import RefusedError, UsageError, VshareError
+from tunnel.address import parse_port
+from tunnel.identity import Identity
+from tunnel.parking import Paired
+
+MAX_STREAMS = 512  # of one share, at a time
+
+_STATUS = {
+    Code.CONNECTION_REFUSED: HTTPStatus.BAD_GATEWAY,
+    Code.TIMED_OUT: HTTPStatus.GATEWAY_TIMEOUT,
+    Code.NOT_ALLOWED: HTTPStatus.FORBIDDEN,
+    Code.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+log = logging.getLogger(__name__)
+
+
+class _ShareClient:
+    """The client of one session of a share, for as long as the session or a stream lasts."""
+
+    def __init__(self, share: Share, published: Publish) -> None:
+        self.share, self.published = share, published
+        self.client: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+        self.streams = 0
+        self.unused = asyncio.Event()
+        self.superseded = False
+
+    async def run(self, key: EllipticCurvePrivateKey) -> None:
+        """Keep the client until the session is over and its last stream has ended."""
+        try:
+            identity = Identity(key, _der(self.published.certificate), _der(self.published.ca))
+            async with Client(self._dial, identity, self.share.name, min_idle=1) as client:
+                self.client.set_result(client)
+                await self.share.over.wait()
+                while self.streams:
+                    self.unused.clear()
+                    await self.unused.wait()
+        except (ValueError, ssl.SSLError) as error:
+            log.info("share %s published an unusable certificate: %s", self.share.name, error)
+        finally:
+            if not self.client.done():
+                self.client.cancel()
+
+    async def _dial(self) -> socket.socket:
+        return await self.share.lot.take(Paired("gateway", ""))
+
+
+class Upstreams:
+    """Opens streams to shares. `run` must be running."""
+
+    def __init__(self, registry: LocalRegistry, key: EllipticCurvePrivateKey) -> None:
+        self._registry, self._key = registry, key
+        self._clients: dict[Share, _ShareClient] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Hold the clients until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            await asyncio.get_running_loop().create_future()
+
+    def port_of(self, site: Site, *, tls: bool) -> int:
+        """The share's port that `site` means. Raises HttpError."""
+        published = self._published(site)[1]
+        if site.label:
+            try:
+                return parse_port(site.label)
+            except UsageError:
+                raise _unknown(site) from None
+        port = published.http_port or published.https_port
+        if port is None:
+            raise HttpError(
+                HTTPStatus.NOT_FOUND,
+                f"{site.name} is shared without a website",
+                "Its owner can share one with vshare --http PORT.",
+            )
+        return port
+
+    async def open(self, site: Site, port: int) -> UpstreamStream:
+        """A stream to `port` of the share. Raises HttpError with a sentence for the visitor."""
+        share, published = self._published(site)
+        holder = self._clients.get(share)
+        if holder is None or holder.published is not published:
+            holder = self._start(share, published)
+        if holder.streams >= MAX_STREAMS:
+            raise HttpError(
+                HTTPStatus.TOO_MANY_REQUESTS, f"{site.name} has too many visitors", "Try again soon."
+            )
+        holder.streams += 1
+        try:
+            client = await asyncio.shield(holder.client)
+            end = await client.open("", port)
+        except BaseException as error:
+            self._release(holder)
+            if isinstance(error, VshareError):
+                raise _explain(site, port, error) from error
+            raise
+        end.finished.add_done_callback(lambda _: self._release(holder))
+        return UpstreamStream(end)
+
+    def _release(self, holder: _ShareClient) -> None:
+        holder.streams -= 1
+        holder.unused.set()
+
+    def _start(self, share: Share, published: Publish) -> _ShareClient:
+        if self._group is None:
+            raise RuntimeError("the gateway is not running")
+        holder = self._clients[share] = _ShareClient(share, published)
+        task = self._group.create_task(holder.run(self._key), name=f"gateway {share.name}")
+        task.add_done_callback(lambda _: self._forget(share, holder))
+        return holder
+
+    def _forget(self, share: Share, holder: _ShareClient) -> None:
+        if self._clients.get(share) is holder:
+            del self._clients[share]
+
+    def _published(self, site: Site) -> tuple[Share, Publish]:
+        share = self._registry.get(site.name)
+        if share is None:
+            raise _unknown(site)
+        if not share.http or share.published is None:
+            raise HttpError(
+                HTTPStatus.NOT_FOUND,
+                f"{site.name} is shared without a website",
+                "Its owner turned it off, or has just begun to share.",
+            )
+        return share, share.published
+
+
+def _unknown(site: Site) -> HttpError:
+    name = f"{site.name}--{site.label}" if site.label else site.name
+    return HttpError(
+        HTTPStatus.NOT_FOUND,
+        f"Nothing is shared under the name {name}",
+        "The share may have ended, or the address may be mistyped. Ask its owner.",
+    )
+
+
+def _explain(site: Site, port: int, error: VshareError) -> HttpError:
+    """The page for a stream that could not be opened."""
+    if isinstance(error, NoParkedError):
+        return HttpError(
+            HTTPStatus.SERVICE_UNAVAILABLE, f"{site.name} is too busy to answer", "Try again soon."
+        )
+    if not isinstance(error, RefusedError):
+        return HttpError(
+            HTTPStatus.BAD_GATEWAY,
+            f"{site.name} cannot be reached",
+            f"Its owner's computer does not answer: {error.text}.",
+        )
+    status = _STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)
+    sentence = f"{site.name} does not answer on port {port}"
+    if error.code is Code.NOT_ALLOWED:
+        sentence = f"Port {port} of {site.name} is not open to browsers"
+    elif error.code is Code.CONNECTION_REFUSED:
+        sentence = f"Nothing listens on port {port} of {site.name}"
+    return HttpError(status, sentence, f"The shared machine's side says: {error.text}.")
+
+
+def _der(pem: str) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pem)

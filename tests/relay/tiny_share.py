@@ -1,0 +1,51 @@
+"""A share in this process: real link, real server, real sockets."""
+
+import contextlib
+import datetime
+import ssl
+from collections.abc import AsyncIterator
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tunnel.address import RelayAddress
+from tunnel.identity import Authority, load_public_der
+from tunnel.names import JoinCode, ShareName
+from vshare.policy import Policy
+from vshare.reach_direct import DirectReach
+from vshare.relay_link import RelayLink
+from vshare.server import Events, ShareServer
+
+CODE = JoinCode("zoo-zone-zero")
+
+
+@contextlib.asynccontextmanager
+async def tiny_share(
+    relay: RelayAddress,
+    http_port: int | None,
+    *,
+    name: str | None = None,
+    key: Ed25519PrivateKey | None = None,
+    open_ports: frozenset[int] = frozenset(),
+    https_port: int | None = None,
+) -> AsyncIterator[RelayLink]:
+    """A share of this machine's loopback; the gateway may open `http_port` and `open_ports`."""
+    server: list[ShareServer] = []
+    link = RelayLink(
+        relay,
+        key or Ed25519PrivateKey.generate(),
+        ShareName(name) if name else None,
+        on_visitor=lambda sock, paired: server[0].visitor(sock, paired.address),
+    )
+    async with link:
+        given = ShareName(link.registered.name)
+        authority = Authority(given, datetime.datetime.now(datetime.UTC))
+        ports = open_ports | {port for port in (http_port, https_port) if port}
+        policy = Policy(names=frozenset(), http_ports=frozenset(ports))
+        events = Events(joined=lambda guest: None, join_failed=lambda why, where: None)
+        reach = DirectReach("127.0.0.1")
+        async with ShareServer(given, authority, CODE, policy, reach, {}, events) as serving:
+            server.append(serving)
+            issued = serving.issue_gateway(load_public_der(link.gateway_key))
+            pem = [ssl.DER_cert_to_PEM_cert(der) for der in issued]
+            await link.publish(http_port, https_port, *pem)
+            yield link
