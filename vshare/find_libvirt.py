@@ -169,7 +169,7 @@ class _Connection(Protocol):
 
 def _import_libvirt() -> ModuleType:
     try:
-        import libvirt  # type: ignore[import-untyped]  # it has no stubs
+        import libvirt
     except ImportError as error:
         raise VshareError(
             "libvirt-python is not installed",

@@ -42,7 +42,8 @@ class SshReach:
         self.own_address = ""
         self._helper: UdpHelper | None = None
         self._helper_lock = asyncio.Lock()
-        self._program: str | None = None
+        self._programs: tuple[str, ...] | None = None
+        self._broken: set[str] = set()  # did not start, and are not waited for again
         self._socats: list[SocatFlow] = []
 
     @property
@@ -87,13 +88,32 @@ class SshReach:
     async def open_udp(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
         """See Reach.open_udp."""
         target = await self._target(host)
-        program = await self._find_program()
-        if program == "socat":
-            return await self._open_socat(target, port, receiver)
         async with self._helper_lock:
             if self._helper is None or not self._helper.alive:
-                self._helper = await udp_helper.start(await self._connection(), program)
-            return self._helper.open(target, port, receiver)
+                self._helper = await self._start_helper()
+        if self._helper is None:
+            return await self._open_socat(target, port, receiver)
+        return self._helper.open(target, port, receiver)
+
+    async def _start_helper(self) -> UdpHelper | None:
+        """The first helper that starts; None: there is only socat. Raises RefusedError."""
+        connection = await self._connection()
+        failure = RefusedError(
+            Code.UNSUPPORTED,
+            "UDP unavailable: the machine has no address of its own, and none of python3, perl"
+            " and socat inside, one of which is needed to carry UDP through SSH",
+            "install python3, perl or socat in the machine",
+        )
+        for program in await self._find_programs():
+            if program == "socat":
+                return None
+            try:
+                return await udp_helper.start(connection, program)
+            except RefusedError as error:
+                failure = error
+                if not connection.is_closed():
+                    self._broken.add(program)
+        raise failure
 
     async def _open_socat(self, target: str, port: int, receiver: FlowReceiver) -> Flow:
         if parse_ip(target) is None:
@@ -128,25 +148,16 @@ class SshReach:
         address = parse_ip(words[2].partition("%")[0]) if len(words) == 4 else None
         self.own_address = str(address) if address else _LOOPBACK
 
-    async def _find_program(self) -> str:
-        """The first of python3, perl and socat that the machine has. Raises RefusedError."""
-        if self._program is None:
+    async def _find_programs(self) -> tuple[str, ...]:
+        """Which of python3, perl and socat the machine has. Raises RefusedError."""
+        if self._programs is None:
             try:
                 found = await self.link.run(udp_helper.PROBE)
             except VshareError as error:
                 raise RefusedError(Code.UNSUPPORTED, f"UDP unavailable: {error.text}") from error
-            self._program = next(
-                (line.rpartition("/")[2] for line in found.decode("utf-8", "replace").splitlines()),
-                "",
-            )
-        if self._program not in ("python3", "perl", "socat"):
-            raise RefusedError(
-                Code.UNSUPPORTED,
-                "UDP unavailable: the machine has no address of its own, and none of python3, perl"
-                " and socat inside, one of which is needed to carry UDP through SSH",
-                "install python3, perl or socat in the machine",
-            )
-        return self._program
+            names = {line.rpartition("/")[2] for line in found.decode("utf-8", "replace").split()}
+            self._programs = tuple(each for each in udp_helper.PROGRAMS if each in names)
+        return tuple(each for each in self._programs if each not in self._broken)
 
 
 def _refused(error: asyncssh.ChannelOpenError, host: str, port: int) -> RefusedError:

@@ -1,6 +1,6 @@
 """UDP through SSH, which has none: a small program inside the machine, run over SSH.
 
-`helpers/udp.py` or `helpers/udp.pl` (the first of python3 and perl that the machine has)
+`helpers/udp.py` or `helpers/udp.pl` (the first of python3 and perl that starts)
 carries all flows of a share in one process, as frames over its standard input and output:
 
     length:u32 type:u8 flow:u32 payload
@@ -44,8 +44,9 @@ WRITE_HIGH_WATER = 128 * 1024
 SOCAT_MAX_DATAGRAM = 8 * 1024
 SOCAT_IDLE_SECONDS = 90  # longer than a lane's flow lives in silence (docs/protocol.md 9)
 
+PROGRAMS = ("python3", "perl", "socat")  # the order in which they are tried
 PROBE = "sh -c 'for x in python3 perl socat; do command -v $x; done'"
-_PROGRAMS = {
+_HELPERS = {
     # {size} bytes of source come first; READY says that it has them all.
     "python3": ("udp.py", 'python3 -c "import sys;exec(sys.stdin.buffer.read({size}))"'),
     "perl": ("udp.pl", "perl -e 'read(STDIN,my $s,{size});eval $s;die $@ if $@'"),
@@ -218,7 +219,7 @@ class _HelperFlow:
 
 async def start(connection: asyncssh.SSHClientConnection, program: str) -> UdpHelper:
     """Run the helper written for `program` (python3 or perl). Raises RefusedError."""
-    file, command = _PROGRAMS[program]
+    file, command = _HELPERS[program]
     source = resources.files("vshare.helpers").joinpath(file).read_bytes()
     helper: UdpHelper | None = None
     try:
