@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+import pytest
+
+from tests.vshare.peers import WAIT, Datagrams, echo, free_port, link, tcp_server, udp_echo
+from tunnel.codes import Code
+from tunnel.errors import RefusedError
+from vshare.reach_direct import DirectReach
+
+
+def test_tcp_with_half_close() -> None:
+    async def main() -> None:
+        async with tcp_server(echo) as port, DirectReach("127.0.0.1") as reach:
+            end = await reach.open_tcp("", port)
+            peer = link(end)
+            end.send(b"hello")
+            end.send_eof()
+            await peer.until(peer.eof.is_set)
+            assert peer.data == b"hello"
+            assert await asyncio.wait_for(end.finished, WAIT) is None
+
+    asyncio.run(main())
+
+
+def test_a_closed_port_is_refused() -> None:
+    async def main() -> None:
+        with pytest.raises(RefusedError) as caught:
+            await DirectReach("127.0.0.1").open_tcp("", free_port())
+        assert caught.value.code is Code.CONNECTION_REFUSED
+
+    asyncio.run(main())
+
+
+def test_an_unknown_host_is_told() -> None:
+    async def main() -> None:
+        with pytest.raises(RefusedError) as caught:
+            await DirectReach("127.0.0.1").open_tcp("no-such-host.invalid", 80)
+        assert caught.value.code is Code.UNKNOWN_HOST
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.9.9.9", "localhost", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1"]
+)
+def test_the_sharers_own_loopback_is_never_dialled(host: str) -> None:
+    async def main() -> None:
+        async with tcp_server(echo) as port, udp_echo() as udp_port:
+            reach = DirectReach("192.0.2.1")
+            with pytest.raises(RefusedError) as caught:
+                await reach.open_tcp(host, port)
+            assert caught.value.code is Code.NOT_ALLOWED
+            with pytest.raises(RefusedError):
+                await reach.open_udp(host, udp_port, Datagrams())
+
+    asyncio.run(main())
+
+
+def test_a_thousand_datagrams() -> None:
+    messages = [os.urandom(60_000 if at % 100 == 0 else at) for at in range(1000)]
+    messages[2] = os.urandom(65_507)
+
+    async def main() -> None:
+        async with udp_echo() as port:
+            told = Datagrams()
+            flow = await DirectReach("127.0.0.1").open_udp("", port, told)
+            for at, message in enumerate(messages):
+                flow.send(message)
+                if at % 8 == 7:
+                    await told.until(lambda at=at: len(told.received) == at + 1)
+            assert told.received == messages
+            flow.send(b"x" * 70_000)  # cannot be sent at all: dropped
+            flow.send(b"after")
+            await told.until(lambda: told.received[-1] == b"after")
+            flow.close()
+            flow.close()
+
+    asyncio.run(main())
+
+
+def test_a_closed_udp_port_is_refused() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+
+    async def main() -> None:
+        told = Datagrams()
+        flow = await DirectReach("127.0.0.1").open_udp("", port, told)
+        flow.send(b"anyone?")
+        await told.until(lambda: told.refused)
+        assert told.refused is Code.CONNECTION_REFUSED
+        flow.send(b"ignored")
+
+    asyncio.run(main())
