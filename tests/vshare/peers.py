@@ -92,9 +92,23 @@ def free_port() -> int:
 @contextlib.asynccontextmanager
 async def tcp_server(handler) -> AsyncIterator[int]:  # type: ignore[no-untyped-def]
     """A TCP server on the loopback that calls `handler(reader, writer)`; its port."""
-    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    running: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running[task] = writer
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await handler(reader, writer)
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+    for task, writer in running.items():
+        task.cancel()
+        writer.transport.abort()
+    await asyncio.wait(running) if running else None
+    await asyncio.sleep(0)  # the transports close in the loop's next turn
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
