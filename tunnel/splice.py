@@ -302,6 +302,7 @@ class _Splice:
 
     def on_socket_error(self, sock: socket.socket) -> None:
         """The watch saw an error on `sock`."""
+        self.stop()  # asking for the error clears it: a read would take it for an end of stream
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if not self.ended.done():
             number = number or errno.ECONNRESET

@@ -283,7 +283,7 @@ class RelayLink:
             with _closed_on_error(sock):
                 paired = await _await_visitor(sock)
                 self._on_visitor(sock, paired)
-        except (VshareError, OSError, TimeoutError) as error:
+        except (VshareError, OSError, TimeoutError, ssl.SSLError) as error:
             log.debug("a parked connection was lost: %s", error)
         finally:
             self._parking -= 1

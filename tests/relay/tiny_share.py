@@ -34,7 +34,9 @@ async def tiny_share(
         relay,
         key or Ed25519PrivateKey.generate(),
         ShareName(name) if name else None,
-        on_visitor=lambda sock, paired: server[0].visitor(sock, paired.address),
+        on_visitor=lambda sock, paired: (
+            server[0].visitor(sock, paired.address) if server else sock.close()
+        ),
     )
     async with link:
         given = ShareName(link.registered.name)
@@ -49,3 +51,4 @@ async def tiny_share(
             pem = [ssl.DER_cert_to_PEM_cert(der) for der in issued]
             await link.publish(http_port, https_port, *pem)
             yield link
+            server.clear()

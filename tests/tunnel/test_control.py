@@ -1,0 +1,89 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunnel import control
+from tunnel.control import Challenge, Ended, Publish, Register, Registered, Tickets
+from tunnel.errors import RemoteProtocolError
+
+FROM_RELAY = [
+    Challenge(b"n" * 32, "localhost", 1, b"key"),
+    Registered("frosty-weasel-0857", "localhost", "http://a/", "https://a/", 60.0),
+    control.Rejected("name-taken", "it is somebody else's"),
+    Tickets([b"t" * 32]),
+    Ended("expired", "the time is over"),
+]
+FROM_SHARE = [
+    Register(b"k" * 32, b"s" * 64, "", True, 28_800.0, 1),
+    Publish(80, None, "certificate", "ca"),
+    control.End(),
+]
+
+
+@pytest.mark.parametrize("message", FROM_RELAY)
+def test_relay_round_trip(message):
+    assert control.parse_from_relay(control.serialize(message)) == message
+
+
+@pytest.mark.parametrize("message", FROM_SHARE)
+def test_share_round_trip(message):
+    assert control.parse_from_share(control.serialize(message)) == message
+
+
+def test_what_goes_over_the_wire():
+    text = control.serialize(Challenge(b"\0\1\2", "example.org", 1, b""))
+    assert json.loads(text) == {
+        "type": "challenge",
+        "nonce": "AAEC",
+        "domain": "example.org",
+        "version": 1,
+        "gateway_key": "",
+    }
+
+
+def test_unknown_members_are_ignored():
+    assert control.parse_from_share('{"type":"end","later":[1]}') == control.End()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"type":"nothing"}',
+        '{"type":"challenge","nonce":"AAEC"}',
+        '{"type":"tickets","tickets":["!!"]}',
+        '{"type":"tickets","tickets":[' + ",".join(['"AA=="'] * 65) + "]}",
+        '{"type":"publish","http_port":0,"https_port":null,"certificate":"","ca":""}',
+        '{"type":"publish","http_port":65536,"https_port":null,"certificate":"","ca":""}',
+        '{"type":"ended","code":"x","text":"' + "y" * 1025 + '"}',
+        "[" * 60_000,
+        " " * (control.MAX_MESSAGE + 1),
+        b"\xff\xfe",
+    ],
+)
+def test_wrong_messages(text):
+    for parse in (control.parse_from_relay, control.parse_from_share):
+        with pytest.raises(RemoteProtocolError):
+            parse(text)
+
+
+@given(st.one_of(st.text(), st.binary(), st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+).map(json.dumps)))
+def test_garbage_never_escapes(text):
+    for parse in (control.parse_from_relay, control.parse_from_share):
+        with pytest.raises(RemoteProtocolError):
+            parse(text)
+
+
+def test_a_signature_is_for_one_relay_and_one_name():
+    one = control.signed_bytes(b"n" * 32, b"certificate", "name")
+    assert one.startswith(b"vshare-register-1\0" + b"n" * 32)
+    assert one != control.signed_bytes(b"n" * 32, b"another", "name")
+    assert one != control.signed_bytes(b"n" * 32, b"certificate", "other")
