@@ -102,10 +102,7 @@ def reserve(
     """
     taken = routed(fib.read_text(encoding="ascii")).union(used)
     directory = locks or _lock_directory()
-    candidates = iter([around(parse_static_ip(requested))]) if requested else _candidates()
-    for addresses in candidates:
-        if any(addresses.network.overlaps(network) for network in taken):
-            continue
+    for addresses in _chosen(requested, taken) if requested else _candidates(taken):
         lock = _lock(directory, addresses.network)
         if lock is None:
             continue
@@ -124,8 +121,22 @@ def reserve(
     raise AddressError(f"no static IP is free: all of {POOL} is in use on this host", _HINT)
 
 
-def _candidates() -> Iterator[Addresses]:
-    return (around(network[2]) for network in POOL.subnets(new_prefix=PREFIX))
+def _chosen(requested: str, taken: set[IPv4Network]) -> Iterator[Addresses]:
+    addresses = around(parse_static_ip(requested))
+    if not any(network.overlaps(addresses.network) for network in taken):
+        yield addresses
+
+
+def _candidates(taken: set[IPv4Network]) -> Iterator[Addresses]:
+    """Every free block of the pool; a route that covers many is stepped over at once."""
+    size = 1 << (POOL.max_prefixlen - PREFIX)
+    start, end = int(POOL.network_address), int(POOL.broadcast_address)
+    while start < end:
+        block = IPv4Network((start, PREFIX))
+        hit = next((network for network in taken if network.overlaps(block)), block)
+        if hit is block:
+            yield around(block[2])
+        start = max(start, int(hit.broadcast_address) // size * size) + size
 
 
 def _lock_directory() -> Path:

@@ -80,7 +80,7 @@ DOMAIN_XML = """\
 CPUS = {"kvm": '<cpu mode="host-passthrough"/>', "qemu": ""}
 
 
-class _Dead(Exception):
+class _DeadError(Exception):
     """The guest stopped, or did not come up in time."""
 
 
@@ -161,14 +161,14 @@ class LibvirtDriver:
             try:
                 await self._try(connection, xml("kvm"), addresses, KVM_SECONDS)
                 return
-            except (_Dead, VmError) as error:
+            except (_DeadError, VmError) as error:
                 await self._destroy(connection)
                 progress(f"KVM does not work here ({error}): emulating, which is slower")
                 remember_broken_kvm()
         progress("starting the connect VM (emulated, without KVM: takes some seconds)")
         try:
             await self._try(connection, xml("qemu"), addresses, TCG_SECONDS)
-        except _Dead as error:
+        except _DeadError as error:
             raise VmError(
                 f"the connect VM does not start: {error}", f"see its console with -v, {_WITHOUT}"
             ) from error
@@ -176,7 +176,7 @@ class LibvirtDriver:
     async def _try(
         self, connection: libvirt.virConnect, xml: str, addresses: Addresses, seconds: float
     ) -> None:
-        """Create the domain and wait for its agent. Raises _Dead, VmError."""
+        """Create the domain and wait for its agent. Raises _DeadError, VmError."""
         domain = await _thread(lambda: connection.createXML(xml))
         try:
             async with asyncio.timeout(seconds):
@@ -184,7 +184,7 @@ class LibvirtDriver:
                     await _thread(lambda: _check_alive(domain))
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            raise _Dead(f"no answer from it in {seconds:.0f} s") from None
+            raise _DeadError(f"no answer from it in {seconds:.0f} s") from None
 
     async def _destroy(self, connection: libvirt.virConnect) -> None:
         with suppress(VmError):  # it may be gone already
@@ -193,7 +193,7 @@ class LibvirtDriver:
 
 async def _thread(call: Callable[[], T]) -> T:
     """Run a libvirt call in a thread, to its end even when we are cancelled. Raises VmError."""
-    task = asyncio.ensure_future(asyncio.to_thread(_translated, call))
+    task = asyncio.create_task(asyncio.to_thread(_translated, call))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -268,9 +268,9 @@ def _check_alive(domain: libvirt.virDomain) -> None:
     try:
         state, _reason = domain.state()
     except libvirt.libvirtError:
-        raise _Dead("the guest died") from None
+        raise _DeadError("the guest died") from None
     if state not in (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED):
-        raise _Dead("the guest stopped with an internal error")
+        raise _DeadError("the guest stopped with an internal error")
 
 
 def remove_leftovers(connection: libvirt.virConnect) -> list[str]:

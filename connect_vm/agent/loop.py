@@ -63,6 +63,10 @@ class Loop:
                     ticker(now)
             self._turn(0 if self._again else next_tick - now)
 
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._epoll.close()
+
     def _turn(self, wait: float) -> None:
         for fd, events in self._epoll.poll(max(0, wait)):
             # An earlier handler of this turn may have closed it.

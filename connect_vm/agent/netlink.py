@@ -113,7 +113,9 @@ class PacketQueue:
     def verdict(self, number: int, verdict: int, mark: int) -> None:
         """Let a held packet go, or drop it. `mark` is what nft's next chains see."""
         body = attribute(_ATTR_VERDICT_HDR, struct.pack("!II", verdict, number))
-        self._send(_MSG_VERDICT, _NLM_F_REQUEST, body + attribute(_ATTR_MARK, struct.pack("!I", mark)))
+        self._send(
+            _MSG_VERDICT, _NLM_F_REQUEST, body + attribute(_ATTR_MARK, struct.pack("!I", mark))
+        )
 
     def close(self) -> None:
         """Give the queue up: the kernel drops what it holds."""

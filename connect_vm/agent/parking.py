@@ -36,6 +36,7 @@ class Parked:
         self._loop = loop
         self._lost = lost
         self._answer: Answer | None = None
+        self._answered = False
         loop.replace(sock.fileno(), self._on_event)
 
     def ask(self, header: wire.Header, answer: Answer) -> None:
@@ -47,6 +48,8 @@ class Parked:
             self._loop.again(lambda: self._on_answer(wire.CODE_LOST))
 
     def _on_event(self, _events: int) -> None:
+        if self._answered:  # what comes now is the stream's: a greeting before the client's ACK
+            return
         try:
             data = self.sock.recv(1)
         except BlockingIOError:
@@ -60,6 +63,7 @@ class Parked:
             self._on_answer(data[0] if data else wire.CODE_LOST)
 
     def _on_answer(self, code: int) -> None:
+        self._answered = True
         answer, self._answer = self._answer, None
         if answer:
             answer(code)
@@ -151,6 +155,15 @@ class Parking:
     def failed(self, handshake: _Handshake) -> None:
         """It hung up, was too slow, or does not know the secret."""
         self._handshakes.discard(handshake)
+
+    def close(self) -> None:
+        """Hang up on everybody and listen no more."""
+        for handshake in list(self._handshakes):
+            handshake.fail()
+        while parked := self.take():
+            parked.close()
+        self._loop.remove(self._listener.fileno())
+        self._listener.close()
 
     def _on_visitors(self, _events: int) -> None:
         while True:

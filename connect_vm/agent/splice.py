@@ -47,6 +47,12 @@ class PipePool:
             os.close(pipe[0])
             os.close(pipe[1])
 
+    def close(self) -> None:
+        """Close the spare pipes."""
+        while self._spare:
+            for descriptor in self._spare.pop():
+                os.close(descriptor)
+
 
 def reset(sock: socket.socket) -> None:
     """Close with a TCP reset, whatever is still queued."""
@@ -140,6 +146,10 @@ class Joint:
             self._close(socket.socket.close)
         elif any(more):
             self._loop.again(lambda: self._on_event(0))
+
+    def reset(self) -> None:
+        """End both connections at once."""
+        self._close(reset)
 
     def _raise_error(self) -> None:
         for sock in self._sockets:

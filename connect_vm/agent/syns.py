@@ -71,9 +71,17 @@ class Syns:
             return
         keep_alive(sock)
         self._loop.add(sock.fileno(), lambda _events: None)
-        self.joints.add(
-            Joint(self._loop, self._pipes, (sock, claim[0].sock), self.joints.discard)
-        )
+        self.joints.add(Joint(self._loop, self._pipes, (sock, claim[0].sock), self.joints.discard))
+
+    def close(self) -> None:
+        """Reset every connection, of clients and vconnect's."""
+        asking = [ask.parked for ask in self._asks.values()]
+        for parked in (*asking, *(claim[0] for claim in self._claims.values())):
+            if parked is not None:
+                parked.close()
+        for joint in list(self.joints):
+            joint.reset()
+        self._pipes.close()
 
     def _serve_waiting(self) -> None:
         while self._waiting:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -15,6 +14,8 @@ import struct
 import sys
 import threading
 import time
+
+import pytest
 
 from tests.e2e import connect_vm_services as services
 
@@ -43,12 +44,9 @@ def connects(host: str) -> dict[str, float]:
             assert sock.recv(1) == b"x"
     for _ in range(20):
         began = time.perf_counter()
-        try:
+        with pytest.raises(ConnectionRefusedError):
             connect(host, services.CLOSED)
-        except ConnectionRefusedError:
-            refusals.append(milliseconds(began))
-        else:
-            raise AssertionError("a closed port was open")
+        refusals.append(milliseconds(began))
     return {
         "connect_ms": statistics.median(times),
         "connect_worst_ms": max(times),
@@ -82,12 +80,8 @@ def half_close(host: str) -> dict[str, bool]:
 def resets(host: str) -> dict[str, bool]:
     with connect(host, services.RESET) as sock:
         sock.sendall(b"x")
-        try:
-            data = sock.recv(1)
-        except OSError as error:
-            assert error.errno == errno.ECONNRESET, error
-        else:
-            raise AssertionError(f"a reset came as {data!r}")
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
     return {"reset": True}
 
 
@@ -130,10 +124,9 @@ def datagrams(host: str) -> dict[str, float]:
         sock.connect((host, services.CLOSED))
         began = time.perf_counter()
         sock.send(b"anyone?")
-        try:
+        with pytest.raises(ConnectionRefusedError):
             sock.recv(1)
-        except ConnectionRefusedError:
-            refused = milliseconds(began)
+        refused = milliseconds(began)
     return {"udp_round_trip_ms": statistics.median(times), "udp_refused_ms": refused}
 
 

@@ -1,4 +1,4 @@
-"""Services on the loopback: what the static IP's ports lead to. Prints `ready`, serves until killed."""
+"""Services on the loopback, which the static IP leads to. Prints `ready`, serves until killed."""
 
 from __future__ import annotations
 
