@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
 
-from tests.lab import plan, state
+from tests.lab import plan, services, state
 from tests.lab.host import entering
 from tests.lab.lab import Lab
 from tunnel.errors import VshareError
+
+VIRTUAL = ("alice", "bob", "carol")
+"""The hosts that have a libvirtd of their own."""
+
+EXAMPLES = (
+    "bob -- ping -c1 relay.test",
+    "alice -- psql -h services -U postgres",
+    "alice -- virsh list",
+    "alice -- bash",
+)
 
 
 @click.group()
@@ -30,9 +42,24 @@ def up(hosts: str, no_vm: bool) -> None:
     try:
         with Lab(tuple(hosts.split(","))) as lab:
             _describe(lab)
+            _start_all(lab, with_machine=not no_vm)
+            click.echo("all is up")
             signal.pause()
     except KeyboardInterrupt:
         click.echo("the lab is gone", err=True)
+
+
+def _start_all(lab: Lab, *, with_machine: bool) -> None:
+    with ThreadPoolExecutor() as pool:
+        daemons = [pool.submit(lab.hosts[n].start_libvirtd) for n in VIRTUAL if n in lab.hosts]
+        if "services" in lab.hosts:
+            listening = pool.submit(services.start, lab.services).result()
+            click.echo(f"services: {', '.join(f'{n} {p}' for n, p in listening.items())}")
+        for task in daemons:
+            task.result()
+    if with_machine and "alice" in lab.hosts:
+        click.echo("vagrant up in alice ...")
+        click.echo(f"alice's machine is up: {lab.alice.vagrant_up()}")
 
 
 def _describe(lab: Lab) -> None:
@@ -42,7 +69,10 @@ def _describe(lab: Lab) -> None:
         node = plan.NODES[name]
         behind = f"  behind {node.attached_to}" if node.attached_to.endswith("-nat") else ""
         click.echo(f"  {name:10} {host.ip}{behind}")
-    click.echo("try:\n  python -m tests.lab exec bob -- ping -c1 relay.test")
+    click.echo("try, from another terminal:")
+    for example in EXAMPLES:
+        if example.split()[0] in lab.hosts:
+            click.echo(f"  python -m tests.lab exec {example}")
 
 
 @main.command(name="exec", context_settings={"ignore_unknown_options": True})
@@ -58,16 +88,9 @@ def exec_(lab_id: str | None, host: str, command: tuple[str, ...]) -> None:
     environment = {**there.environment, "TERM": os.environ.get("TERM", "dumb")}
     if sys.stdin.isatty() and sys.stdout.isatty():
         # the host has ptys of its own; programs such as tmux look theirs up by name
-        command = ("script", "-qefc", shell_words(command), "/dev/null")
+        command = ("script", "-qefc", shlex.join(command), "/dev/null")
     arguments = entering(there.holder.pid, Path(there.folder), command)
     os.execve(arguments[0], arguments, environment)
-
-
-def shell_words(command: tuple[str, ...]) -> str:
-    """A command line as a shell reads it back."""
-    import shlex
-
-    return shlex.join(command)
 
 
 @main.command()

@@ -1,8 +1,8 @@
 """Run a command on a host of the lab: `python -I -S enter.py PID FOLDER COMMAND...`.
 
-As nsenter(1) does, with two differences that matter to tests: signals sent to this process reach the
-command, and the command is killed when this process is. The exit status (or the signal
-that ended the command) becomes this process's own.
+As nsenter(1) does, with two differences that matter to tests: signals sent to this process
+reach the command, and the command is killed when this process is. The exit status (or the
+signal that ended the command) becomes this process's own.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import kernel  # found beside this file: -I leaves the script's folder out
+if TYPE_CHECKING:
+    from tests.lab import kernel
+else:
+    import kernel  # found beside this file: -I leaves the script's folder out
 
 FORWARDED = {
     signal.SIGINT,

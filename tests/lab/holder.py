@@ -1,9 +1,9 @@
 """Process 1 of one host of the lab: makes its namespaces, and they live as long as it does.
 
-Run as `python -I -S holder.py CONFIG` (JSON, see main). Prints the pid by which the machine knows process 1,
-then `ready`. It ends when its standard input does, which is when the lab's process dies,
-however it dies; the kernel then kills every process of the host, and with the last one
-its network, its mounts and everything on its tmpfs are gone. Nothing is left to clean up but files.
+Run as `python -I -S holder.py CONFIG` (JSON, see main). Prints the pid by which the machine
+knows process 1, then `ready`. It ends when its standard input does, which is when the lab's
+process dies, however it dies; the kernel then kills every process of the host, and with the
+last one its network, its mounts and its tmpfs are gone. Only files are left to clean up.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import kernel  # found beside this file: -I leaves the script's folder out
+if TYPE_CHECKING:
+    from tests.lab import kernel
+else:
+    import kernel  # found beside this file: -I leaves the script's folder out
 
 NODES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
 """The devices a host has. No kvm: libvirt probes it forever where KVM exists and does not work."""

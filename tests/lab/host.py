@@ -18,7 +18,9 @@ from tunnel.errors import VshareError
 
 PROGRAMS = Path(__file__).parent
 READY_WITHIN = 10.0  # seconds; measured 0.1 to 0.3 on two busy cores
-STOP_WITHIN = 10.0  # seconds between TERM and KILL: what `vconnect` needs to remove its machine, twice
+STOP_WITHIN = (
+    10.0  # seconds between TERM and KILL: what `vconnect` needs to remove its machine, twice
+)
 BINDS = {
     "libvirt/lib": "/var/lib/libvirt",
     "libvirt/log": "/var/log/libvirt",
@@ -55,18 +57,21 @@ class Host:
             "binds": BINDS,
             "files": {**files, **passwd},
         }
-        self._holder = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(PROGRAMS / "holder.py"), json.dumps(config)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "log/holder.txt").open("w"),
-            text=True,
-            start_new_session=True,  # Ctrl-C is for the lab, which ends its hosts in order
-        )
+        program = [sys.executable, "-I", "-S", str(PROGRAMS / "holder.py"), json.dumps(config)]
+        with (self.folder / "log/holder.txt").open("w") as log:
+            self._holder = subprocess.Popen(
+                program,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for the lab, which ends its hosts in order
+            )
 
     def wait_ready(self) -> None:
         """Return when the namespaces exist. Raises VshareError with the holder's own words."""
-        assert self._holder is not None and self._holder.stdout is not None
+        assert self._holder is not None
+        assert self._holder.stdout is not None
         pid = self._holder.stdout.readline().strip()
         if not pid or self._holder.stdout.readline().strip() != "ready":
             words = (self.folder / "log/holder.txt").read_text().strip().splitlines()
@@ -79,17 +84,13 @@ class Host:
     def stop(self) -> None:
         """End what runs here (TERM, then KILL) and the host with it. Idempotent."""
         for process in self._running:
-            if process.poll() is None:
-                process.terminate()
+            process.terminate()  # does nothing to what has ended
         for process in self._running:
-            try:
-                process.wait(STOP_WITHIN)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
         self._running.clear()
         if self._holder is not None:
-            assert self._holder.stdin is not None and self._holder.stdout is not None
+            assert self._holder.stdin is not None
+            assert self._holder.stdout is not None
             self._holder.stdin.close()
             self._holder.wait()
             self._holder.stdout.close()
@@ -142,9 +143,7 @@ class Host:
 
     def state(self) -> state.HostState:
         """What `python -m tests.lab exec` needs to know of this host."""
-        return state.HostState(
-            state.process(self.pid), self.ip, str(self.home), self.environment
-        )
+        return state.HostState(state.process(self.pid), self.ip, str(self.home), self.environment)
 
     def path(self, inside: str) -> Path:
         """Where the machine sees the host's file `inside` (an absolute path), tmpfs included."""
@@ -198,7 +197,10 @@ class Host:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.Popen[str]:
-        """Start a command; signals sent to what is returned reach it. The lab ends it at the latest."""
+        """Start a command, which gets the signals sent to what is returned.
+
+        It ends with the lab at the latest.
+        """
         process = subprocess.Popen(
             entering(self.pid, cwd or self.home, command),
             env={**self.environment, **(env or {})},
@@ -220,15 +222,7 @@ class Host:
             yield process
         finally:
             process.terminate()
-            try:
-                process.wait(STOP_WITHIN)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    with suppress(BrokenPipeError):
-                        pipe.close()
+            _end(process)
             self._running.remove(process)
 
     def processes(self) -> list[str]:
@@ -245,6 +239,19 @@ def entering(pid: int, folder: Path, command: Sequence[str]) -> list[str]:
     """The command line that runs `command` on the host whose process 1 is `pid`."""
     program = [sys.executable, "-I", "-S", str(PROGRAMS / "enter.py")]
     return [*program, str(pid), str(folder), *command]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Wait for a process that was told to end, and make it."""
+    try:
+        process.wait(STOP_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(BrokenPipeError):
+                pipe.close()
 
 
 def _passwd(home: Path) -> str:

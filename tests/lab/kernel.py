@@ -37,7 +37,7 @@ def unshare(flags: int) -> None:
 
 
 def setns(fd: int, kind: int) -> None:
-    """Enter the namespace behind `fd`; for CLONE_NEWNET it is the calling thread alone that does."""
+    """Enter the namespace behind `fd`: for CLONE_NEWNET, the calling thread alone does."""
     _checked(_libc.setns(fd, kind), "setns")
 
 

@@ -116,9 +116,7 @@ class Lab:
 
 
 def _configure(command: list[str], text: str) -> None:
-    done = subprocess.run(
-        command, input=text, capture_output=True, text=True, timeout=COMMAND_TIME
-    )
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=COMMAND_TIME)
     if done.returncode:
         raise VshareError(
             f"{' '.join(command)} failed: {done.stderr.strip() or done.returncode}",

@@ -1,4 +1,4 @@
-"""A libvirtd of its own on a host of the lab: real domains, real networks, none of the machine's."""
+"""A libvirtd of its own on a host of the lab: real domains and networks, none the machine's."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """Who is in the lab and how it is cabled: the addresses, the links, the NAT rules. Pure.
 
-    relay 203.0.113.10 ──┐
-                         ├─ internet (203.0.113.0/24, RFC 5737) ─┬─ alice-nat ── 10.21.0.0/24: alice, services
-                                                                 ├─ bob-nat   ── 10.22.0.0/24: bob
-                                                                 └─ carol-nat ── 10.23.0.0/24: carol
+    internet ──┬── relay, 203.0.113.10
+               ├── alice-nat ── 10.21.0.0/24: alice, services
+               ├── bob-nat   ── 10.22.0.0/24: bob
+               └── carol-nat ── 10.23.0.0/24: carol
 
-The LANs exist inside the lab's namespaces alone, and none of those has a way out to the machine.
+The internet is 203.0.113.0/24 (RFC 5737). All of it exists inside the lab's namespaces alone,
+and none of those has a way out to the machine.
 """
 
 from __future__ import annotations

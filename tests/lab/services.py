@@ -1,7 +1,7 @@
 """Real services on the host beside alice: PostgreSQL, Redis, OpenSSH, git, vim, tmux.
 
-They listen on the host's LAN address under their usual ports. What the machine has not installed is left
-out, and `start` says so.
+They listen on the host's LAN address under their usual ports. What the machine has not
+installed is left out; `start` returns what is there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where the labs of this machine are written down, so that `exec` finds them and `clean` ends them.
 
 One folder per lab, /var/lib/vshare-lab/ID; ID begins with the pid of the process that owns it,
-in hexadecimal. It holds state.json and the hosts' scratch folders. Not below /run, since each host has a
-/run of its own and sees this folder under the same path as the machine does.
+in hexadecimal. It holds state.json and the hosts' scratch folders. Not below /run, since each
+host has a /run of its own and sees this folder under the same path as the machine does.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ class LabState:
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot (proc(5), stat, field 22); None if it is gone."""
+    """When a process started, in clock ticks since boot; None if it is gone.
+
+    proc(5), stat, field 22. A zombie counts as gone.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -105,7 +108,9 @@ def labs() -> list[LabState]:
     found: list[tuple[float, LabState]] = []
     for path in BASE.glob(f"*/{STATE_FILE}"):
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            found.append((path.stat().st_mtime, msgspec.json.decode(path.read_bytes(), type=LabState)))
+            found.append(
+                (path.stat().st_mtime, msgspec.json.decode(path.read_bytes(), type=LabState))
+            )
     return [state for _, state in sorted(found, key=lambda item: item[0])]
 
 
