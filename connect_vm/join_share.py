@@ -11,7 +11,7 @@ from tunnel.alerts import explain
 from tunnel.client import SNI_SUFFIX, Dial
 from tunnel.codes import Code
 from tunnel.errors import LostError, RefusedError, VshareError
-from tunnel.identity import Identity, join_client_context, make_key, make_request
+from tunnel.identity import Identity, join_client_context, make_key, make_request, require_issued
 from tunnel.names import JoinCode, ShareName
 from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import handshake
@@ -35,15 +35,15 @@ async def join_share(dial: Dial, name: ShareName, code: JoinCode, guest: str) ->
                 raise LostError(f"the share {name!r} does not let anybody join")
             attempt = join.GuestJoin(name, guest, request, code, tls.peer_certificate, os.urandom)
             issued = await _exchange(TlsMessages(tls), attempt)
+        identity = Identity(key, issued.certificate, issued.ca)
+        require_issued(identity)
     except TimeoutError:
-        raise LostError(
-            f"no answer from the share {name!r} in {join.JOIN_TIMEOUT:g} s", "try again later"
-        ) from None
+        raise LostError(f"no answer from the share {name!r} in time", "try again later") from None
     except RefusedError as error:
         raise _in_words(error) from error
     except (VshareError, OSError, ssl.SSLError) as error:
         raise explain(error, name) from error
-    return Identity(key, issued.certificate, issued.ca)
+    return identity
 
 
 async def _exchange(messages: TlsMessages, attempt: join.GuestJoin) -> join.JoinIssued:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tunnel.errors import RemoteProtocolError
 
 SHARE_SAN = "share.vshare.invalid"
-MAX_NAME = 64  # RFC 5280 A.1 ub-common-name
+MAX_NAME = 64  # bytes of UTF-8: RFC 5280 A.1 ub-common-name
 _BEFORE = datetime.timedelta(days=1)  # clocks are wrong
 _AFTER = datetime.timedelta(days=3650)  # expiry is policy, not a date in a certificate
 _CURVE = ec.SECP256R1()
@@ -76,7 +76,7 @@ def load_public_der(data: bytes) -> PublicKey:
     """The P-256 key in a DER SubjectPublicKeyInfo. Raises RemoteProtocolError."""
     try:
         key = serialization.load_der_public_key(data)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise RemoteProtocolError(f"not a public key: {error}") from error
     return _require_p256(key)
 
@@ -94,7 +94,7 @@ def key_of_request(request: bytes) -> PublicKey:
         if not parsed.is_signature_valid:
             raise RemoteProtocolError("the certificate request's signature is not valid")
         return _require_p256(parsed.public_key())
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise RemoteProtocolError(f"not a certificate request: {error}") from error
 
 
@@ -105,10 +105,11 @@ def _require_p256(key: object) -> PublicKey:
 
 
 def _subject(role: Role, name: str) -> x509.Name:
+    name = name.encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore")
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role.value),
-            x509.NameAttribute(NameOID.COMMON_NAME, name[:MAX_NAME] or "unnamed"),
+            x509.NameAttribute(NameOID.COMMON_NAME, name or "unnamed"),
         ]
     )
 
@@ -279,6 +280,18 @@ def parse_peer(certificate: bytes | None) -> Peer:
     if role is Role.SHARE:
         raise RemoteProtocolError("a share's certificate cannot be a client's")
     return Peer(role, str(names[0].value) if names else "", fingerprint(certificate))
+
+
+def require_issued(identity: Identity) -> None:
+    """Raise RemoteProtocolError unless the certificate is for the key, and of the CA."""
+    try:
+        certificate = x509.load_der_x509_certificate(identity.certificate)
+        certificate.verify_directly_issued_by(x509.load_der_x509_certificate(identity.ca))
+        key = certificate.public_key()
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise RemoteProtocolError(f"what the share issued is not a certificate: {error}") from error
+    if key != identity.key.public_key():
+        raise RemoteProtocolError("what the share issued is for another key")
 
 
 def require_share(certificate: bytes | None) -> None:

@@ -14,7 +14,8 @@ from tunnel.identity import Peer, Role
 BUCKET = 10  # attempts that may come at once
 REFILL_SECONDS = 6.0  # for one more
 LOCK_AFTER = 1_000  # failures in a share's life: odds of 1 in 8.6 million for a guesser by then
-MAX_GUESTS = 256
+MAX_GUESTS = 1_024  # each run of vconnect is one; a share lives for hours
+MAX_NAME = 40  # characters of a guest's name, on the screen and in its certificate
 
 
 class Attempts:
@@ -38,11 +39,13 @@ class Attempts:
         self._tokens -= 1
 
     def succeeded(self) -> None:
-        """The attempt was no guess: give its token back."""
+        """The attempt was no guess: take the failure back, and give its token back."""
+        self.failures -= 1
         self._tokens = min(BUCKET, self._tokens + 1)
 
     def failed(self) -> None:
-        """Count a failure: message 2 went out and no valid message 3 came."""
+        """Count a failure, before message 2 goes out: from then on the attempt is a guess,
+        however it ends, unless `succeeded` takes it back."""
         self.failures += 1
 
 
@@ -55,6 +58,7 @@ class Guest:
     fingerprint: str
     address: str  # the relay's word
     streams: int = 0
+    connections: int = 0
 
 
 class Guests:
@@ -64,12 +68,23 @@ class Guests:
         self._guests: dict[str, Guest] = {}
 
     def add(self, role: Role, name: str, fingerprint: str, address: str) -> Guest:
-        """Enter a guest whose certificate was issued just now. Raises RefusedError(busy)."""
-        if len(self._guests) >= MAX_GUESTS:
+        """Enter a guest whose certificate was issued just now. Raises RefusedError(busy).
+
+        The gateway always finds room: a full list must not take the public URL away.
+        """
+        if len(self._guests) >= MAX_GUESTS and role is Role.GUEST:
             raise RefusedError(Code.BUSY, f"this share has {MAX_GUESTS} guests already")
         guest = Guest(name, role, fingerprint, address)
         self._guests[fingerprint] = guest
         return guest
+
+    def remove(self, guest: Guest) -> None:
+        """Strike a guest off: its certificate is refused from now on. Idempotent."""
+        self._guests.pop(guest.fingerprint, None)
+
+    def of_role(self, role: Role) -> list[Guest]:
+        """Everybody with this role."""
+        return [guest for guest in self._guests.values() if guest.role is role]
 
     def require(self, peer: Peer) -> Guest:
         """The guest with this certificate. Raises RefusedError(not-allowed)."""
@@ -80,8 +95,8 @@ class Guests:
 
     def free_name(self, wanted: str) -> str:
         """`wanted` made printable, and unlike every other guest's name."""
-        clean = "".join(char for char in wanted if char.isprintable()).strip()[:40] or "guest"
+        clean = "".join(char for char in wanted if char.isprintable()).strip()[:MAX_NAME] or "guest"
         taken = {guest.name for guest in self._guests.values()}
         if clean not in taken:
             return clean
-        return next(f"{clean}-{n}" for n in range(2, MAX_GUESTS + 3) if f"{clean}-{n}" not in taken)
+        return next(f"{clean}-{n}" for n in range(2, len(taken) + 3) if f"{clean}-{n}" not in taken)

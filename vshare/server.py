@@ -1,7 +1,9 @@
 """The share's end of every visitor's connection: joining, streams, lanes, calls.
 
 docs/protocol.md 6. The relay is not trusted: whatever it pairs us with has 5 seconds to show
-a ClientHello and to finish the handshake, and no more than MAX_HANDSHAKES do so at once.
+a ClientHello and as many to finish the handshake. Of those who have not shown yet who they
+are there are at most MAX_PENDING; the oldest makes room for the next, so that a crowd of
+silent ones does not hold up a guest, who is done in two round trips.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import asyncio
 import logging
 import os
 import socket
-import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -42,10 +43,12 @@ from tunnel.tls_socket import TlsSocket, handshake
 from vshare.guests import Attempts, Guest, Guests
 from vshare.policy import Policy
 from vshare.reach import Reach
+from vshare.ssh_guard import SshGuard
 
 MAX_HELLO = 16 * 1024  # bytes of ClientHello, all records together
-MAX_HANDSHAKES = 64  # under way; each costs about a millisecond of CPU
+MAX_PENDING = 256  # handshakes, and joins before their first message; a millisecond of CPU each
 MAX_CONNECTIONS = 1024
+MAX_GUEST_CONNECTIONS = 512  # of one guest; its pool has 256, and as many may be dying
 MAX_STREAMS = 2048
 SPAKE_AT_ONCE = 2  # 18 ms of CPU each, in threads
 SILENCE_ENDS = 90.0  # seconds: a client pings every 10
@@ -90,9 +93,11 @@ class ShareServer:
         self._calls = calls
         self._events = events
         self._group = asyncio.TaskGroup()
-        self._handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
         self._spake = asyncio.Semaphore(SPAKE_AT_ONCE)
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, Guest] = {}
+        self._visitors: set[asyncio.Task[None]] = set()
+        self._pending: dict[asyncio.Task[None], None] = {}  # the oldest first
+        self._closing = False
         self._opens: dict[tuple[str, bytes], asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.guests = Guests()
@@ -109,6 +114,7 @@ class ShareServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing = True
         for task in list(self._tasks):
             task.cancel()
         for connection in list(self._connections):
@@ -116,17 +122,47 @@ class ShareServer:
         await self._group.__aexit__(kind, error, trace)
 
     def issue_gateway(self, key: PublicKey) -> tuple[bytes, bytes]:
-        """The gateway's certificate and the CA (DER): it may open the HTTP ports, no more."""
+        """The gateway's certificate and the CA (DER): it may open the HTTP ports, no more.
+
+        There is one gateway: an earlier one's certificate counts no more.
+        """
+        for earlier in self.guests.of_role(Role.GATEWAY):
+            self.remove(earlier)
         certificate = self._authority.issue(Role.GATEWAY, "gateway", key)
         self.guests.add(Role.GATEWAY, "gateway", fingerprint(certificate), "the relay")
         return certificate, self._authority.certificate
 
+    def remove(self, guest: Guest) -> None:
+        """Strike a guest off the list and end its connections."""
+        self.guests.remove(guest)
+        for connection, owner in list(self._connections.items()):
+            if owner is guest:
+                connection.abort("the guest was removed")
+
     def visitor(self, sock: socket.socket, address: str) -> None:
         """Serve a paired connection; `address` is the relay's word for where it comes from."""
-        if len(self._connections) + len(self._tasks) >= MAX_CONNECTIONS + MAX_STREAMS:
+        if self._closing or len(self._visitors) >= MAX_CONNECTIONS:
             sock.close()
             return
-        self._spawn(self._serve_visitor(sock, address), "visitor")
+        if len(self._pending) >= MAX_PENDING:
+            oldest = next(iter(self._pending))
+            del self._pending[oldest]
+            oldest.cancel()
+        task = self._spawn(self._serve_visitor(sock, address), "visitor")
+        self._visitors.add(task)
+        self._pending[task] = None
+        task.add_done_callback(lambda done: self._visitor_left(done, sock))
+
+    def _visitor_left(self, task: asyncio.Task[None], sock: socket.socket) -> None:
+        self._visitors.discard(task)
+        self._pending.pop(task, None)
+        sock.close()  # for one that was cancelled before it began
+
+    def _proven(self) -> None:
+        """This task's visitor is no longer one of those who make room."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._pending.pop(task, None)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = self._group.create_task(work, name=name)
@@ -136,15 +172,15 @@ class ShareServer:
 
     async def _serve_visitor(self, sock: socket.socket, address: str) -> None:
         try:
-            async with self._handshakes:
-                tls = await self._shake_hands(sock)
-        except (VshareError, OSError, ssl.SSLError, TimeoutError) as error:
-            log.info("a visitor from %s did not get in: %s", address, error)
-            return
-        if tls.alpn == join.ALPN:
-            await self._serve_newcomer(TlsMessages(tls), address)
-        else:
-            await self._serve_guest(tls, address)
+            tls = await self._shake_hands(sock)
+            if tls.alpn == join.ALPN:
+                await self._serve_newcomer(TlsMessages(tls), address)
+            else:
+                await self._serve_guest(tls, address)
+        except (VshareError, OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            log.info("a visitor from %r did not get in: %s", address, error)
+        except Exception:
+            log.exception("a visitor met a fault")  # which must not end the share for all
 
     async def _shake_hands(self, sock: socket.socket) -> TlsSocket:
         """Choose the context by the ClientHello, before TLS starts: a switch inside OpenSSL's
@@ -171,37 +207,38 @@ class ShareServer:
     # -- joining
 
     async def _serve_newcomer(self, messages: TlsMessages, address: str) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + join.JOIN_TIMEOUT
         attempt = join.ShareJoin(self._name, self._code, self._identity.certificate, os.urandom)
-        sent_pake = False
+        guessed = False
         try:
-            async with asyncio.timeout(join.JOIN_TIMEOUT):
-                self._attempts.take(asyncio.get_running_loop().time())
+            async with asyncio.timeout_at(deadline):
                 first = await messages.receive()
+                self._attempts.take(loop.time())
+                self._proven()  # from here on the attempts' limit bounds how many there are
                 async with self._spake:
                     second = await asyncio.to_thread(attempt.answer, first)
                 key = key_of_request(attempt.request)
-                sent_pake = True
+                guessed = True
+                self._attempts.failed()  # hanging up now is a guess as well: it is not free
                 messages.send(second)
                 attempt.confirm(await messages.receive())
+            self._attempts.succeeded()
+            self._admit(messages, attempt, key, address)
         except (VshareError, TimeoutError) as error:
-            self._join_failed(messages, error, address, guessed=sent_pake)
-            return
-        self._attempts.succeeded()
-        self._admit(messages, attempt, key, address)
+            self._join_failed(messages, error, address, guessed=guessed)
+        finally:
+            messages.close()
 
     def _join_failed(
         self, messages: TlsMessages, error: Exception, address: str, *, guessed: bool
     ) -> None:
-        """Hanging up after message 2 is a guess as well: it is not free."""
-        if guessed:
-            self._attempts.failed()
         if isinstance(error, RefusedError):
             messages.send(join.refuse(error.code, error.text))
         elif isinstance(error, RemoteProtocolError):
             messages.send(join.refuse(Code.PROTOCOL_ERROR, "the join was not understood"))
-        messages.close()
         text = error.text if isinstance(error, VshareError) else "it took too long"
-        log.info("a join from %s failed: %s", address, text)
+        log.info("a join from %r failed: %s", address, text)
         if guessed:
             self._events.join_failed(text, address)
 
@@ -210,26 +247,24 @@ class ShareServer:
     ) -> None:
         name = self.guests.free_name(attempt.guest)
         certificate = self._authority.issue(Role.GUEST, name, key)
-        try:
-            guest = self.guests.add(Role.GUEST, name, fingerprint(certificate), address)
-        except RefusedError as error:
-            messages.send(join.refuse(error.code, error.text))
-        else:
-            messages.send(attempt.issue(certificate, self._authority.certificate))
-            self._events.joined(guest)
-        messages.close()
+        guest = self.guests.add(Role.GUEST, name, fingerprint(certificate), address)
+        messages.send(attempt.issue(certificate, self._authority.certificate))
+        self._events.joined(guest)
 
     # -- guests and the gateway
 
     async def _serve_guest(self, tls: TlsSocket, address: str) -> None:
         try:
             guest = self.guests.require(parse_peer(tls.peer_certificate))
-        except VshareError as error:
-            log.info("a connection from %s is refused: %s", address, error.text)
+            if guest.connections >= MAX_GUEST_CONNECTIONS:
+                raise RefusedError(Code.BUSY, f"{guest.name!r} has too many connections")
+        except VshareError:
             tls.abort()
-            return
+            raise
+        self._proven()
         connection = Connection(tls, is_client=False, on_change=self._changed)
-        self._connections.add(connection)
+        self._connections[connection] = guest
+        guest.connections += 1
         rights = self._policy.rights(guest.role)
         capabilities = list(CAPABILITIES)
         connection.send_hello(
@@ -248,10 +283,11 @@ class ShareServer:
             pass  # the usual way that a connection ends
         finally:
             connection.abort("the share has ended")
+            self._connections.pop(connection, None)
+            guest.connections -= 1
 
     def _changed(self, connection: Connection) -> None:
-        if connection.is_lost:
-            self._connections.discard(connection)
+        """See Connection: `next_open` tells all that is of interest here."""
 
     def _serve_open(
         self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
@@ -283,13 +319,20 @@ class ShareServer:
             target = self._policy.decide(guest.role, "tcp", message.host, message.port)
             machine = await self._reach.open_tcp(target.host, target.port)
             connection.accept(end)
-            await bridge(end, machine)
-        except RefusedError as error:
+            if self._policy.ssh_ports:
+                await bridge(SshGuard(end, machine), machine)
+            else:
+                await bridge(end, machine)
+        except VshareError as error:
+            code = error.code if isinstance(error, RefusedError) else Code.HOST_UNREACHABLE
             log.info("%s: port %s is refused: %s", guest.name, message.port, error.text)
-            connection.refuse(end, error.code, error.text)
+            connection.refuse(end, code, error.text)
         except asyncio.CancelledError:
             end.reset(Code.CLOSED)
             raise
+        except Exception:
+            log.exception("a stream met a fault")  # which must not end the share for all
+            end.reset(Code.INTERNAL)
         finally:
             guest.streams -= 1
 
@@ -313,7 +356,12 @@ class ShareServer:
 
         async def open_flow(host: str, port: int, receiver: FlowReceiver) -> Flow:
             target = self._policy.decide(guest.role, "udp", host, port)
-            return await self._reach.open_udp(target.host, target.port, receiver)
+            try:
+                return await self._reach.open_udp(target.host, target.port, receiver)
+            except RefusedError:
+                raise
+            except VshareError as error:
+                raise RefusedError(Code.HOST_UNREACHABLE, error.text) from error
 
         await ServerLane(connection).serve(open_flow)
 
