@@ -61,7 +61,7 @@ def is_current(folder: Path, inputs: str) -> bool:
             hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
             for name, digest in manifest["outputs"].items()
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

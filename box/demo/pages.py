@@ -17,7 +17,8 @@ LAYOUT = """<!doctype html>
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}
 nav a{margin-right:1rem}td,th{text-align:left;padding:.2rem 1rem .2rem 0}
 """
-CHAT = """<form id="form"><input id="text" aria-label="Message" autofocus> <button>Send</button></form>
+CHAT = """<form id="form"><input id="text" aria-label="Message" autofocus>
+<button>Send</button></form>
 <ul id="log"></ul><script>
 const place = new URL("ws", location.href);
 place.protocol = place.protocol.replace("http", "ws");

@@ -14,10 +14,12 @@ from box.tree import Tree
 HERE = Path(__file__).resolve().parent
 OURS = ("__init__", "dns", "echo", "large", "pages", "services", "site", "websocket")
 PACKAGES = (
-    "busybox-static", "libapparmor1", "libaudit1", "libbz2-1.0", "libc6", "libcap-ng0",
+    "busybox-static", "iproute2", "libapparmor1", "libaudit1", "libbsd0", "libbz2-1.0", "libc6",
+    "libcap-ng0",
     "libcap2", "libcom-err2", "libcrypt1", "libexpat1", "libffi8", "libgcrypt20",
     "libgpg-error0", "libgssapi-krb5-2", "libk5crypto3", "libkeyutils1", "libkrb5-3",
-    "libkrb5support0", "liblz4-1", "liblzma5", "libnsl2", "libpam-modules", "libpam0g",
+    "libkrb5support0", "liblz4-1", "liblzma5", "libmd0", "libmnl0", "libnsl2",
+    "libpam-modules", "libpam0g",
     "libpcre2-8-0", "libpython3.11-minimal", "libpython3.11-stdlib", "libselinux1", "libssl3",
     "libsystemd0", "libtirpc3", "libuuid1", "libwrap0", "libzstd1", "openssh-client",
     "openssh-server", "openssh-sftp-server", "python3.11-minimal", "sudo", "zlib1g",
@@ -76,6 +78,7 @@ def fill(tree: Tree, sysroot: Sysroot) -> bytes:
     _settings(tree)
     install.kernel_modules(tree, MODULES)
     install.busybox(tree, _applets(tree, sysroot))
+    tree.copy("bin/ss")
     _ssh(tree)
     _sudo(tree)
     _python(tree, sysroot)
@@ -98,7 +101,7 @@ def _settings(tree: Tree) -> None:
     script = (HERE / "udhcpc.script").read_bytes()
     tree.file("etc/udhcpc/default.script", script, 0o755)
     # `vagrant halt` calls it with arguments that busybox does not know
-    tree.file("sbin/shutdown", b"#!/bin/sh\nexec poweroff\n", 0o755)
+    tree.file("bin/shutdown", b"#!/bin/sh\nexec poweroff\n", 0o755)
 
 
 def _ssh(tree: Tree) -> None:
