@@ -9,9 +9,10 @@ from collections import deque
 from typing import cast
 
 from connect_vm.agent import wire
-from connect_vm.opener import Flow, Opener
+from connect_vm.opener import Opener
 from tunnel.codes import Code
 from tunnel.errors import VshareError
+from tunnel.flows import Flow
 
 log = logging.getLogger(__name__)
 

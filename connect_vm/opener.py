@@ -4,31 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tunnel.codes import Code
 from tunnel.ends import End
-
-
-class FlowReceiver(Protocol):
-    """Whoever opened a flow. All methods are called in the event loop's thread, never late."""
-
-    def datagram_received(self, data: bytes) -> None:
-        """One datagram came back, up to 65,507 bytes."""
-
-    def flow_refused(self, code: Code) -> None:
-        """The share refused the flow, or nothing listens there; nothing more comes."""
-
-    def flow_closed(self) -> None:
-        """The other side closed the flow, or the tunnel was lost; nothing more comes."""
-
-
-class Flow(Protocol):
-    """One UDP (source, destination) pair."""
-
-    def send(self, data: bytes) -> None:
-        """Queue one datagram. Never blocks: what does not fit pushes the oldest out."""
-
-    def close(self) -> None:
-        """End the flow. Idempotent; the receiver hears nothing more."""
+from tunnel.flows import Flow, FlowReceiver
 
 
 class Opener(Protocol):

@@ -14,10 +14,11 @@ from collections import OrderedDict
 from types import TracebackType
 
 from connect_vm import socks
-from connect_vm.opener import Flow, Opener
+from connect_vm.opener import Opener
 from connect_vm.own_names import OwnNames
 from tunnel.codes import Code
 from tunnel.errors import RemoteProtocolError, VshareError
+from tunnel.flows import Flow
 
 log = logging.getLogger(__name__)
 

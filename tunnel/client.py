@@ -18,9 +18,10 @@ from types import TracebackType
 from tunnel.alerts import AccessLostError, ShareNotFoundError, explain
 from tunnel.codes import Code
 from tunnel.connection import Connection, StreamEnd
-from tunnel.datagrams import SWEEP_EVERY, ClientLane, Flow, FlowReceiver
+from tunnel.datagrams import SWEEP_EVERY, ClientLane
 from tunnel.ends import Sink
 from tunnel.errors import LocalProtocolError, LostError, RefusedError, VshareError
+from tunnel.flows import Flow, FlowReceiver
 from tunnel.frames import ALPN, VERSION, Hello, Open
 from tunnel.identity import Identity, client_context, require_share
 from tunnel.names import ShareName

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from tunnel.codes import Code
 from tunnel.connection import Connection
-from tunnel.errors import RefusedError, RemoteProtocolError
+from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
+from tunnel.flows import Flow, FlowReceiver
 from tunnel.frames import (
     MAX_DATAGRAM,
     FlowOpen,
@@ -30,29 +30,6 @@ MAX_QUEUED = 256 * 1024  # bytes waiting for a congested connection
 FLOW_IDLE = 60.0  # seconds without a datagram; RFC 4787 asks NATs for more, DNS needs far less
 SWEEP_EVERY = 15.0  # seconds between looks for silent flows
 MAX_EARLY = 16  # datagrams kept while a flow's socket is being opened
-
-
-class FlowReceiver(Protocol):
-    """What a flow tells its user, from the event loop."""
-
-    def datagram_received(self, data: bytes) -> None:
-        """A datagram came back."""
-
-    def flow_refused(self, code: Code) -> None:
-        """The other side will not have it, or nothing listens there. The flow is over."""
-
-    def flow_closed(self) -> None:
-        """The flow is over: silence, or the lane was lost. Open a new one to go on."""
-
-
-class Flow(Protocol):
-    """A way to send datagrams to one place."""
-
-    def send(self, data: bytes) -> None:
-        """Send one; never waits: the oldest queued are dropped when there is no room."""
-
-    def close(self) -> None:
-        """Done. Nothing is delivered any more. Idempotent."""
 
 
 class _Sender:

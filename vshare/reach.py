@@ -10,36 +10,13 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
-from tunnel.codes import Code
 from tunnel.ends import End
+from tunnel.flows import Flow, FlowReceiver
 
 # A closed port answers in a round trip; ten seconds are three SYNs and some more.
 OPEN_TIMEOUT_SECONDS = 10.0
 
 MAX_DATAGRAM = 65_507  # RFC 768 over IPv4: 65,535 less both headers
-
-
-class FlowReceiver(Protocol):
-    """Who is told what comes back on a flow. Called in the event loop's thread."""
-
-    def datagram_received(self, data: bytes) -> None:
-        """One datagram from the machine."""
-
-    def flow_refused(self, code: Code) -> None:
-        """Nothing listens there (ICMP port unreachable), or it cannot be reached. The last call."""
-
-    def flow_closed(self) -> None:
-        """The way to the machine is gone. The last call."""
-
-
-class Flow(Protocol):
-    """One UDP association with a port of the machine."""
-
-    def send(self, data: bytes) -> None:
-        """Send one datagram. Never waits: what cannot be taken is dropped, as UDP does."""
-
-    def close(self) -> None:
-        """End the flow; its receiver is not called again. Idempotent."""
 
 
 class Reach(Protocol):

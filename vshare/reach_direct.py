@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Iterable
 from types import TracebackType
@@ -12,9 +13,10 @@ from typing import Self
 from tunnel.codes import Code, code_for_os_error
 from tunnel.ends import End
 from tunnel.errors import RefusedError
+from tunnel.flows import Flow, FlowReceiver
 from tunnel.socket_end import SocketEnd
 from vshare.machine import is_loopback
-from vshare.reach import MAX_DATAGRAM, OPEN_TIMEOUT_SECONDS, Flow, FlowReceiver
+from vshare.reach import MAX_DATAGRAM, OPEN_TIMEOUT_SECONDS
 
 # Kernel buffer per flow (the kernel cuts it to net.core.rmem_max): some full-size datagrams.
 UDP_BUFFER_BYTES = 1024 * 1024
@@ -69,9 +71,9 @@ class DirectReach:
                 Code.TIMED_OUT, f"no answer from {where} in {OPEN_TIMEOUT_SECONDS:.0f} s"
             ) from None
         except OSError as error:
-            raise RefusedError(
-                code_for_os_error(error), f"{where}: {(error.strerror or str(error)).lower()}"
-            ) from error
+            # asyncio puts a text of its own into strerror.
+            reason = os.strerror(error.errno).lower() if error.errno else str(error)
+            raise RefusedError(code_for_os_error(error), f"{where}: {reason}") from error
 
     async def _resolve(self, host: str, port: int, kind: socket.SocketKind) -> list[_AddressInfo]:
         if host and is_loopback(host):

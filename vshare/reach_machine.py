@@ -10,8 +10,9 @@ from typing import Self
 from tunnel.codes import Code
 from tunnel.ends import End
 from tunnel.errors import RefusedError, VshareError
+from tunnel.flows import Flow, FlowReceiver
 from vshare.machine import Machine, is_loopback
-from vshare.reach import Flow, FlowReceiver, Reach
+from vshare.reach import Reach
 from vshare.reach_direct import DirectReach
 from vshare.reach_ssh import SshReach
 from vshare.ssh_link import SshLink

@@ -16,9 +16,10 @@ import asyncssh
 from tunnel.codes import Code
 from tunnel.ends import End
 from tunnel.errors import RefusedError, VshareError
+from tunnel.flows import Flow, FlowReceiver
 from vshare import udp_helper
 from vshare.machine import is_loopback, parse_ip
-from vshare.reach import OPEN_TIMEOUT_SECONDS, Flow, FlowReceiver
+from vshare.reach import OPEN_TIMEOUT_SECONDS
 from vshare.ssh_end import SshEnd, code_for_open_error
 from vshare.ssh_link import SshLink
 from vshare.udp_helper import SocatFlow, UdpHelper

@@ -21,9 +21,10 @@ import msgspec
 from tunnel import join
 from tunnel.codes import Code
 from tunnel.connection import Connection, StreamEnd
-from tunnel.datagrams import Flow, FlowReceiver, ServerLane
+from tunnel.datagrams import ServerLane
 from tunnel.ends import bridge
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
+from tunnel.flows import Flow, FlowReceiver
 from tunnel.frames import ALPN, CAPABILITIES, VERSION, Hello, Open
 from tunnel.identity import (
     Authority,

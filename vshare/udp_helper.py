@@ -29,7 +29,8 @@ import asyncssh
 
 from tunnel.codes import Code
 from tunnel.errors import RefusedError, RemoteProtocolError
-from vshare.reach import MAX_DATAGRAM, Flow, FlowReceiver
+from tunnel.flows import Flow, FlowReceiver
+from vshare.reach import MAX_DATAGRAM
 
 _FLOW_OPEN, _DGRAM, _REFUSED, _CLOSE, _READY = 1, 2, 3, 4, 5
 _HEAD = struct.Struct("!IBI")

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from connect_vm import vm
 from connect_vm.agent_link import AgentLink
-from connect_vm.opener import Flow, FlowReceiver
 from tunnel.codes import Code, code_for_os_error
 from tunnel.ends import End
 from tunnel.errors import RefusedError
+from tunnel.flows import Flow, FlowReceiver
 from tunnel.socket_end import SocketEnd
 
 LOOPBACK = "127.0.0.1"
