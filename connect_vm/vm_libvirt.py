@@ -156,6 +156,7 @@ class LibvirtDriver:
     ) -> None:
         """With KVM where it works, else emulated. Raises VmError."""
         progress = self._wish.progress
+        kvm_failed = False
         if not kvm_is_broken() and await _thread(lambda: _offers_kvm(connection)):
             progress("starting the connect VM")
             try:
@@ -164,7 +165,7 @@ class LibvirtDriver:
             except (_DeadError, VmError) as error:
                 await self._destroy(connection)
                 progress(f"KVM does not work here ({error}): emulating, which is slower")
-                remember_broken_kvm()
+                kvm_failed = True
         progress("starting the connect VM (emulated, without KVM: takes some seconds)")
         try:
             await self._try(connection, xml("qemu"), addresses, TCG_SECONDS)
@@ -172,6 +173,8 @@ class LibvirtDriver:
             raise VmError(
                 f"the connect VM does not start: {error}", f"see its console with -v, {_WITHOUT}"
             ) from error
+        if kvm_failed:  # and emulation did not: it was KVM's fault
+            remember_broken_kvm()
 
     async def _try(
         self, connection: libvirt.virConnect, xml: str, addresses: Addresses, seconds: float

@@ -9,11 +9,11 @@ import pytest
 from connect_vm.agent import netlink, ruleset, wire
 from connect_vm.agent.wire import Header
 from connect_vm.agent_link import PARKED, AgentError, AgentLink
-from connect_vm.opener import Flow, FlowReceiver
 from tests.connect_vm.agent_harness import LOOPBACK, PATIENCE, SECRET, Agent, Client, agent
 from tunnel.codes import Code
 from tunnel.ends import End
 from tunnel.errors import LostError, RefusedError
+from tunnel.flows import Flow, FlowReceiver
 from tunnel.socket_end import SocketEnd
 
 REFUSED, LOST = 2, 3  # ports
@@ -44,6 +44,7 @@ class Session:
     def __init__(self) -> None:
         self.opened: asyncio.Queue[socket.socket] = asyncio.Queue()
         self.flows: list[EchoFlow] = []
+        self.sockets: list[socket.socket] = []
 
     async def open(self, host: str, port: int) -> End:
         assert host == ""
@@ -55,6 +56,7 @@ class Session:
         near.setblocking(False)
         far.settimeout(PATIENCE)
         self.opened.put_nowait(far)
+        self.sockets.append(near)
         return SocketEnd(near)
 
     async def open_flow(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
@@ -98,6 +100,8 @@ def test_a_stream_from_the_held_syn_to_both_ends_of_stream(one: Agent) -> None:
                 assert await asyncio.to_thread(client.sock.recv, 100) == b""
                 client.sock.sendall(b"more")  # half-closed, not closed
                 assert await asyncio.to_thread(far.recv, 100) == b"more"
+        for sock in session.sockets:
+            sock.close()
 
     asyncio.run(main())
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connect_vm.agent import flows, netlink, ruleset, wire
+from connect_vm.agent import flows, ruleset, wire
 from connect_vm.agent.netlink import attribute, attributes, messages, parse_packet
 from connect_vm.agent.wire import Header
 

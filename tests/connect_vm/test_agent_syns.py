@@ -21,7 +21,7 @@ def one() -> Iterator[Agent]:
 
 def park(one: Agent) -> socket.socket:
     sock = one.resources.enter_context(socket.create_connection(one.parking.address, PATIENCE))
-    assert wire.MAC_SIZE == len(prove(sock, wire.PARKED))
+    assert len(prove(sock, wire.PARKED)) == wire.MAC_SIZE
     assert one.parked.acquire(timeout=PATIENCE)
     return sock
 
