@@ -29,13 +29,13 @@ class Domain(Protocol):
     def name(self) -> str:
         """The domain's name."""
 
-    def isActive(self) -> int:
+    def isActive(self) -> int:  # noqa: N802 - libvirt's spelling
         """1 when it runs."""
 
-    def XMLDesc(self) -> str:
+    def XMLDesc(self) -> str:  # noqa: N802 - libvirt's spelling
         """Its description."""
 
-    def interfaceAddresses(self, source: int) -> _Interfaces:
+    def interfaceAddresses(self, source: int) -> _Interfaces:  # noqa: N802 - libvirt's spelling
         """Its interfaces and their addresses, as `source` knows them. Raises libvirtError."""
 
 
@@ -160,11 +160,11 @@ def _domain(libvirt: ModuleType, connection: _Connection, name: str) -> Domain:
 class _Connection(Protocol):
     """What is used of libvirt's virConnect."""
 
-    def lookupByName(self, name: str) -> Domain: ...
+    def lookupByName(self, name: str) -> Domain: ...  # noqa: N802 - libvirt's spelling
 
-    def lookupByUUIDString(self, uuid: str) -> Domain: ...
+    def lookupByUUIDString(self, uuid: str) -> Domain: ...  # noqa: N802 - libvirt's spelling
 
-    def listAllDomains(self) -> list[Domain]: ...
+    def listAllDomains(self) -> list[Domain]: ...  # noqa: N802 - libvirt's spelling
 
 
 def _import_libvirt() -> ModuleType:

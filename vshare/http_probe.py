@@ -27,6 +27,8 @@ MAX_PARALLEL = 32  # sockets, or SSH channels, at once
 MAX_ANSWER = 16 * 1024  # more than any status line, with TLS around it
 COMMON_HTTP_PORTS = (80, 3000, 4567, 8000, 8080)
 COMMON_HTTPS_PORTS = (443, 8443)
+_HTTP, _HTTPS = 80, 443
+_FAVOURITES = (_HTTP, _HTTPS)
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
 _NOT_HTTP = frozenset({"sshd", "dropbear", "rpcbind"})
@@ -68,12 +70,12 @@ class ProbeResult:
     @property
     def http_port(self) -> int | None:
         """Port 80 where it speaks HTTP, else the lowest that does."""
-        return self._pick(tls=False, favourite=80)
+        return self._pick(tls=False, favourite=_HTTP)
 
     @property
     def https_port(self) -> int | None:
         """Port 443 where it speaks HTTPS, else the lowest that does."""
-        return self._pick(tls=True, favourite=443)
+        return self._pick(tls=True, favourite=_HTTPS)
 
     def _pick(self, *, tls: bool, favourite: int) -> int | None:
         ports = [
@@ -113,16 +115,29 @@ def candidates(
 
 
 async def probe(reach: Reach, ports: Iterable[Candidate]) -> ProbeResult:
-    """Ask them all, at once, each at most PROBE_TRIES times. Does not raise for a port."""
+    """Ask them all, at once, each at most PROBE_TRIES times. Does not raise for a port.
+
+    When the favourite port has answered, the others of its kind are not waited for.
+    """
     room = asyncio.Semaphore(MAX_PARALLEL)
+    tasks: dict[Candidate, asyncio.Task[Attempt]] = {}
 
     async def ask(candidate: Candidate) -> Attempt:
         async with room:
-            return await _ask(reach, candidate)
+            attempt = await _ask(reach, candidate)
+        if attempt.status is not None and candidate.port in _FAVOURITES:
+            for other, task in tasks.items():
+                if other.tls == candidate.tls and other != candidate:
+                    task.cancel()
+        return attempt
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(ask(each), name=f"probe {each.port}") for each in ports]
-    attempts = [task.result() for task in tasks]
+        for each in ports:
+            tasks[each] = group.create_task(ask(each), name=f"probe {each.port}")
+    attempts = [
+        Attempt(each, None, "not waited for") if task.cancelled() else task.result()
+        for each, task in tasks.items()
+    ]
     return ProbeResult(tuple(sorted(attempts, key=lambda each: each.candidate.port)))
 
 

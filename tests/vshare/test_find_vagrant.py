@@ -20,7 +20,7 @@ STATUS = """\
 1795305297,web,provider-name,libvirt
 1795305297,web,state,running
 1795305297,web,state-human-short,running
-1795305297,web,state-human-long,The Libvirt domain is running. To stop this machine%!(VAGRANT_COMMA) you
+1795305297,web,state-human-long,The Libvirt domain is running. To stop it%!(VAGRANT_COMMA) you
 1795305297,db,provider-name,libvirt
 1795305297,db,state,not_created
 1795305297,db,state-human-short,not created
@@ -67,8 +67,8 @@ VIRTUALBOX_PORTS = """\
 
 
 def machines(text: str = STATUS) -> list[vagrant.Status]:
-    found: list[vagrant.Status] = vagrant.Vagrant()._parse_status(text)  # type: ignore[no-untyped-call]
-    return [each for each in found if each.name]
+    parsed = vagrant.Vagrant()._parse_status(text)  # type: ignore[no-untyped-call]
+    return [each for each in parsed if each.name]
 
 
 def test_the_one_that_runs_is_chosen() -> None:

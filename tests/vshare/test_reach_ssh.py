@@ -262,7 +262,7 @@ def test_a_key_that_is_not_accepted_is_told(
 
 def test_no_server_is_told() -> None:
     async def main() -> None:
-        with pytest.raises(VshareError, match="no SSH connection to 127.0.0.1"):
+        with pytest.raises(VshareError, match="no SSH connection to"):
             await SshLink(SshAccess("127.0.0.1", free_port())).connection()
 
     asyncio.run(main())
