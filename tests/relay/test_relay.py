@@ -1,0 +1,435 @@
+"""The relay's one port, with real sockets on loopback."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from relay import front, gateway
+from relay.config import RelayConfig
+from relay.limits import Budget
+from relay.server import Relay
+from tests.relay.tiny_share import tiny_share
+from tests.tunnel.test_clienthello import made_hello, real_hello, records, sni
+from tunnel import peek
+from tunnel.address import RelayAddress
+from tunnel.names import ShareName
+from tunnel.parking import Message, Paired, Type, serialize
+from vshare.relay_link import RelayLink, RejectedError
+
+ALERT = b"\x15\x03\x03\x00\x02\x02"
+
+
+def run(main):
+    return asyncio.run(asyncio.wait_for(main(), 30))
+
+
+async def connect(port: int, data: bytes = b"") -> socket.socket:
+    sock = socket.socket()
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, ("127.0.0.1", port))
+    await loop.sock_sendall(sock, data)
+    return sock
+
+
+async def receive_all(sock: socket.socket) -> bytes:
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := await asyncio.get_running_loop().sock_recv(sock, 65_536):
+            data += part
+    return data
+
+
+class Collected:
+    """A link whose visitors are collected."""
+
+    def __init__(self) -> None:
+        self.visitors: asyncio.Queue[tuple[socket.socket, Paired]] = asyncio.Queue()
+
+    def link(self, relay: RelayAddress, **arguments) -> RelayLink:
+        key = arguments.pop("key", None) or Ed25519PrivateKey.generate()
+        name = arguments.pop("name", None)
+        return RelayLink(
+            relay,
+            key,
+            ShareName(name) if name else None,
+            on_visitor=lambda sock, paired: self.visitors.put_nowait((sock, paired)),
+            **arguments,
+        )
+
+
+def test_a_visitor_is_paired_and_spliced_blind():
+    async def main():
+        loop = asyncio.get_running_loop()
+        shares = Collected()
+        async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
+            hello = real_hello(f"{link.registered.name}.whatever.invalid", "vshare/1")
+            with await connect(relay.port, hello + b"and more") as visitor:
+                sock, paired = await shares.visitors.get()
+                with sock:
+                    assert paired == Paired("visitor", "127.0.0.1")
+                    assert await loop.sock_recv(sock, 65_536) == hello + b"and more"
+                    await loop.sock_sendall(sock, b"answer")
+                    assert await loop.sock_recv(visitor, 100) == b"answer"
+                    visitor.shutdown(socket.SHUT_WR)
+                    assert await loop.sock_recv(sock, 100) == b""
+                    await loop.sock_sendall(sock, b"still open")
+                assert await receive_all(visitor) == b"still open"
+
+    run(main)
+
+
+def test_many_visitors_at_once_make_it_park_more():
+    async def main():
+        loop = asyncio.get_running_loop()
+        shares = Collected()
+        async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
+            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            visitors = [await connect(relay.port, hello) for _ in range(100)]
+            for visitor in visitors:
+                sock, _ = await shares.visitors.get()
+                assert await loop.sock_recv(sock, 65_536) == hello
+                sock.close()
+            for visitor in visitors:
+                visitor.close()
+
+    run(main)
+
+
+def test_byte_by_byte():
+    async def main():
+        loop = asyncio.get_running_loop()
+        shares = Collected()
+        async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
+            message = made_hello(sni(f"{link.registered.name}.x".encode()))
+            alpn = b"\0\x10\0\x0b\0\x09\x08vshare/1"
+            size = int.from_bytes(message[1:4], "big") + len(alpn)
+            at = message.index(sni(f"{link.registered.name}.x".encode())) - 2
+            length = int.from_bytes(message[at : at + 2], "big") + len(alpn)
+            message = (
+                b"\1" + size.to_bytes(3, "big") + message[4:at]
+                + length.to_bytes(2, "big") + message[at + 2 :] + alpn
+            )  # fmt: skip
+            hello = records(message, 7)
+            with await connect(relay.port) as visitor:
+                visitor.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for number in range(len(hello)):
+                    await loop.sock_sendall(visitor, hello[number : number + 1])
+                    await asyncio.sleep(0)
+                sock, _ = await shares.visitors.get()
+                with sock:
+                    assert await loop.sock_recv(sock, 65_536) == hello
+
+    run(main)
+
+
+def test_answers_in_the_visitors_own_protocol():
+    async def main():
+        async with Relay(RelayConfig()) as relay:
+            for alpn in ("vshare/1", "vshare-join/1", "unknown/1"):
+                with await connect(relay.port, real_hello("no-such-name.x", alpn)) as visitor:
+                    assert await receive_all(visitor) == ALERT + bytes([112])
+            head = b"GET / HTTP/1.1\r\nHost: no-such-name.localhost\r\nConnection: close\r\n\r\n"
+            with await connect(relay.port, head) as visitor:
+                answer = await receive_all(visitor)
+                assert answer.startswith(b"HTTP/1.1 404 ")
+                assert b"no-such-name" in answer
+            head = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            with await connect(relay.port, head) as visitor:
+                answer = await receive_all(visitor)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert b"A vshare relay" in answer
+
+    run(main)
+
+
+def test_own_name_over_tls_sends_a_shares_host_away():
+    async def main():
+        async with Relay(RelayConfig()) as relay:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            for host, status in (("localhost", b"200"), ("some-name.localhost", b"421")):
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", relay.port, ssl=context, server_hostname="localhost"
+                )
+                writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                assert (await reader.readline()).split()[1] == status
+                writer.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\1\2\3",
+        b"\x16\3\1\0\5hello",
+        b"\x16\3\1\x40\0" + bytes(20_000),
+        b"G" * 20_000,
+        b"\x16\3\1",  # then the end of the stream
+        b"GET / HTTP/1.1\r\n",
+    ],
+)
+def test_garbage_is_ended_at_once(data):
+    async def main():
+        async with Relay(RelayConfig()) as relay:
+            with await connect(relay.port, data) as visitor:
+                visitor.shutdown(socket.SHUT_WR)
+                assert await receive_all(visitor) == b""
+
+    run(main)
+
+
+def test_a_slow_first_byte_costs_no_cpu_and_ends(monkeypatch):
+    monkeypatch.setattr(front, "HEAD_DEADLINE", 0.5)
+    assert peek.HEAD_DEADLINE == 5.0
+
+    async def main():
+        async with Relay(RelayConfig()) as relay:
+            hello = real_hello("frosty-weasel-0857.x", "vshare/1")
+            starts = (b"", hello[:3], hello[:-1], b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n")
+            visitors = [await connect(relay.port, start) for start in starts]
+            before = time.process_time()
+            for visitor in visitors:
+                with visitor:
+                    assert await receive_all(visitor) == b""
+            assert time.process_time() - before < 0.2
+
+    run(main)
+
+
+def test_a_slow_head_over_tls_ends(monkeypatch):
+    monkeypatch.setattr(gateway, "HANDSHAKE_WITHIN", 1.0)
+    monkeypatch.setattr("relay.asgi.FIRST_REQUEST_WITHIN", 0.3)
+    monkeypatch.setattr("relay.exchange.FIRST_REQUEST_WITHIN", 0.3)
+
+    async def main():
+        async with Relay(RelayConfig()) as relay:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            for name in ("localhost", "frosty-weasel-0857.localhost"):
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", relay.port, ssl=context, server_hostname=name
+                )
+                writer.write(b"GET / HT")
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+                writer.close()
+
+    run(main)
+
+
+def test_strangers_who_try_codes_leave_some_parked_for_guests():
+    async def main():
+        shares = Collected()
+        async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
+            share = relay.registry.get(ShareName(link.registered.name))
+            assert share is not None
+            while len(share.lot) < 4:
+                await asyncio.sleep(0.01)
+            share.lot._asked = 1_000  # it asks for no more from here on
+            hello = real_hello(f"{link.registered.name}.x", "vshare-join/1")
+            visitors = [await connect(relay.port, hello) for _ in range(5)]
+            for _ in range(3):
+                (await shares.visitors.get())[0].close()
+            with await connect(relay.port, real_hello(f"{link.registered.name}.x", "vshare/1")):
+                (await shares.visitors.get())[0].close()
+            assert shares.visitors.empty()
+            for visitor in visitors:
+                visitor.close()
+
+    run(main)
+
+
+def test_a_share_that_does_not_park_is_busy(monkeypatch):
+    monkeypatch.setattr("relay.lot.TAKE_WITHIN", 0.2)
+
+    async def main():
+        shares = Collected()
+        async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
+            share = relay.registry.get(ShareName(link.registered.name))
+            assert share is not None
+            share.lot.close()
+            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            with await connect(relay.port, hello) as visitor:
+                assert await receive_all(visitor) == ALERT + bytes([80])
+
+    run(main)
+
+
+def test_the_limit_per_share(monkeypatch):
+    budget = Budget(connections=100, pipes=4, undecided=50, per_source=50, per_share=2)
+    monkeypatch.setattr("relay.server.budget_for", lambda descriptors: budget)
+
+    async def main():
+        shares = Collected()
+        async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
+            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            held = []
+            for _ in range(2):
+                held.append(await connect(relay.port, hello))
+                held.append((await shares.visitors.get())[0])
+            with await connect(relay.port, hello) as visitor:
+                assert await receive_all(visitor) == ALERT + bytes([49])
+            for sock in held:
+                sock.close()
+
+    run(main)
+
+
+def test_a_ticket_is_good_once_and_only_here():
+    async def main():
+        async with Relay(RelayConfig()) as relay:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            context.set_alpn_protocols(["vshare-park/1"])
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", relay.port, ssl=context, server_hostname="localhost"
+            )
+            writer.write(serialize(Message(Type.PARK, bytes(32))))
+            assert (await reader.readexactly(1))[0] == Type.NOT_PARKED
+            writer.close()
+
+    run(main)
+
+
+def test_a_dead_parked_connection_is_replaced(monkeypatch):
+    monkeypatch.setattr("tunnel.parking.PING_EVERY", 0.05)
+    monkeypatch.setattr("tunnel.parking.PONG_WITHIN", 0.2)
+
+    async def main():
+        shares = Collected()
+        async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
+            share = relay.registry.get(ShareName(link.registered.name))
+            assert share is not None
+            await asyncio.sleep(0.5)  # several PINGs are answered
+            assert len(share.lot) == 4
+            share.lot._parked[0]._awaiting_pong = False
+            share.lot._parked[0]._gone()
+            while len(share.lot) < 4:
+                await asyncio.sleep(0.01)
+            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            for _ in range(5):
+                with await connect(relay.port, hello):
+                    sock, _ = await shares.visitors.get()
+                    with sock:
+                        assert await asyncio.get_running_loop().sock_recv(sock, 9999) == hello
+
+    run(main)
+
+
+def test_names_belong_to_keys_across_a_restart(tmp_path):
+    async def main():
+        mine, theirs = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+        shares = Collected()
+        config = RelayConfig(state_dir=tmp_path)
+        fingerprints = set()
+        for _ in range(2):
+            async with Relay(config) as relay:
+                fingerprints.add(relay.fingerprint)
+                async with shares.link(relay.address, key=mine, name="my-own-name") as link:
+                    assert link.registered.name == "my-own-name"
+                with pytest.raises(RejectedError) as info:
+                    async with shares.link(relay.address, key=theirs, name="my-own-name"):
+                        pass
+                assert info.value.code == "name-taken"
+                assert "--name" in info.value.hint
+        assert len(fingerprints) == 1
+        assert (tmp_path / "relay.key").stat().st_mode & 0o77 == 0
+
+    run(main)
+
+
+def test_the_same_key_evicts_its_ghost():
+    async def main():
+        key = Ed25519PrivateKey.generate()
+        first, second = Collected(), Collected()
+        async with (
+            Relay(RelayConfig()) as relay,
+            first.link(relay.address, key=key, name="the-name") as ghost,
+            second.link(relay.address, key=key, name="the-name"),
+        ):
+            assert (await ghost.ended).code == "evicted"
+            with await connect(relay.port, real_hello("the-name.x", "vshare/1")):
+                (await second.visitors.get())[0].close()
+
+    run(main)
+
+
+def test_nothing_is_left_open():
+    async def main():
+        async with Relay(RelayConfig()) as relay, tiny_share(relay.address, None) as link:
+            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            visitors = [await connect(relay.port, hello) for _ in range(10)]
+            for visitor in visitors:
+                await asyncio.get_running_loop().sock_recv(visitor, 1)
+                visitor.close()
+
+    run(main)
+    before = sorted(os.listdir("/proc/self/fd"))
+    run(main)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+FEW_FILES = """
+import asyncio, os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+from relay.config import RelayConfig
+from relay.server import Relay
+async def main():
+    async with Relay(RelayConfig()) as relay:
+        print(relay.address, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+asyncio.run(main())
+"""
+
+
+def test_an_ordinary_user_with_few_files_still_serves():
+    relay = subprocess.Popen(
+        [sys.executable, "-c", FEW_FILES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert relay.stdin is not None
+    assert relay.stdout is not None
+    try:
+        place, _, pin = relay.stdout.readline().strip().partition("#")
+        port = int(place.rpartition(":")[2])
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            shares = Collected()
+            async with shares.link(RelayAddress("127.0.0.1", port, pin)) as link:
+                idlers = [await connect(port) for _ in range(300)]  # more than it can hold
+                for sock in idlers:
+                    sock.close()
+                hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+                data = os.urandom(1 << 20)
+                for _ in range(20):
+                    with await connect(port, hello) as visitor:
+                        sock, _ = await shares.visitors.get()
+                        with sock:
+                            assert await loop.sock_recv(sock, 9999) == hello
+                            async with asyncio.TaskGroup() as group:
+                                group.create_task(loop.sock_sendall(sock, data))
+                                got = 0
+                                while got < len(data):
+                                    got += len(await loop.sock_recv(visitor, 1 << 20))
+
+        run(main)
+        assert relay.poll() is None
+    finally:
+        relay.stdin.close()
+        assert relay.wait(10) == 0
+        relay.stdout.close()
