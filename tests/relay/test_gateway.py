@@ -1,0 +1,369 @@
+"""Browsers' HTTP through the gateway to a share in this process."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import ssl
+
+import pytest
+from websockets.asyncio.client import connect as web_socket
+from websockets.asyncio.server import serve as serve_web_socket
+
+from relay.config import RelayConfig
+from relay.server import Relay
+from tests.relay.tiny_share import tiny_share
+
+ANY_TLS = ssl.create_default_context()
+ANY_TLS.check_hostname = False
+ANY_TLS.verify_mode = ssl.CERT_NONE
+
+
+class Site:
+    """A small HTTP server that answers with what it was asked, and keeps its connections."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.lost = asyncio.Event()
+        self.held = asyncio.Event()
+
+    async def handle(self, reader, writer):
+        self.connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await self.answer(reader, writer, await reader.readuntil(b"\r\n\r\n"))
+        self.lost.set()
+        writer.close()
+
+    async def answer(self, reader, writer, head):
+        path = head.split()[1]
+        if b"100-continue" in head:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = b""
+        if match := re.search(rb"content-length: (\d+)", head, re.I):
+            body = await reader.readexactly(int(match[1]))
+        elif b"transfer-encoding: chunked" in head.lower():
+            while size := int((await reader.readline()).strip(), 16):
+                body += (await reader.readexactly(size + 2))[:-2]
+            await reader.readline()
+        if path == b"/stream":
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+            await self.held.wait()
+            writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
+        elif path == b"/close":
+            writer.write(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
+            writer.close()
+        elif path == b"/hang-up":
+            writer.close()
+        elif path == b"/short":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
+            writer.close()
+        elif path == b"/hold":
+            self.held.set()
+            await reader.readexactly(1)
+        else:
+            out = head + (hashlib.sha256(body).hexdigest().encode() if body else b"")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n" % len(out))
+            writer.write(b"Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nX-End: 1\r\n\r\n")
+            writer.write(b"" if head.startswith(b"HEAD ") else out)
+
+
+class Browser:
+    """One connection to the gateway."""
+
+    def __init__(self, host, reader, writer):
+        self.host, self.reader, self.writer = host, reader, writer
+
+    def send(self, text: str, body: bytes = b"", host: str | None = None) -> None:
+        line, *fields = text.split("\n")
+        fields = [f"{line} HTTP/1.1", f"Host: {host or self.host}", *fields]
+        self.writer.write("\r\n".join(fields).encode() + b"\r\n\r\n" + body)
+
+    async def head(self) -> bytes:
+        return await self.reader.readuntil(b"\r\n\r\n")
+
+    async def answer(self) -> tuple[bytes, bytes]:
+        head = await self.head()
+        length = re.search(rb"content-length: (\d+)", head, re.I)
+        return head, await self.reader.readexactly(int(length[1])) if length else b""
+
+    async def ask(self, text: str, body: bytes = b"", host: str | None = None):
+        self.send(text, body, host)
+        return await self.answer()
+
+
+class World:
+    """A relay, a site, a share of it."""
+
+    def __init__(self, relay, site, link, port):
+        self.relay, self.site, self.link, self.port = relay, site, link, port
+        self.host = f"{link.registered.name}.localhost"
+
+    @contextlib.asynccontextmanager
+    async def browser(self, *, tls: bool = False):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1",
+            self.relay.port,
+            ssl=ANY_TLS if tls else None,
+            server_hostname=self.host if tls else None,
+        )
+        try:
+            yield Browser(f"{self.host}:{self.relay.port}", reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+def with_world(test):
+    async def main():
+        site = Site()
+        server = await asyncio.start_server(site.handle, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with (
+            Relay(RelayConfig()) as relay,
+            tiny_share(relay.address, port, open_ports=frozenset({port + 1})) as link,
+        ):
+            await test(World(relay, site, link, port))
+        server.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_requests_on_one_connection(tls):
+    async def test(world):
+        async with world.browser(tls=tls) as browser:
+            head, seen = await browser.ask(
+                "GET /a?b=c\nX-Forwarded-For: 6.6.6.6\nForwarded: for=6.6.6.6\nX-Forwarded-Port: 1\n"
+                "Connection: X-Mine\nX-Mine: hop\nX-Kept: yes\nKeep-Alive: 5"
+            )
+            assert head.startswith(b"HTTP/1.1 200 OK")
+            assert b"X-End: 1" in head
+            assert b"X-Hop" not in head
+            scheme = b"https" if tls else b"http"
+            host = browser.host.encode()
+            assert seen.startswith(b"GET /a?b=c HTTP/1.1\r\nHost: " + host)
+            assert b"6.6.6.6" not in seen
+            for gone in (b"X-Mine", b"Keep-Alive", b"X-Forwarded-Port"):
+                assert gone not in seen
+            assert b"X-Kept: yes" in seen
+            assert b"X-Forwarded-For: 127.0.0.1\r\n" in seen
+            assert b"X-Forwarded-Proto: " + scheme + b"\r\n" in seen
+            assert b"X-Forwarded-Host: " + host + b"\r\n" in seen
+            assert b'Forwarded: for=127.0.0.1;host="' + host + b'";proto=' + scheme in seen
+            body = os.urandom(300_000)
+            length = f"POST /\nContent-Length: {len(body)}"
+            assert (await browser.ask(length, body))[1].endswith(
+                hashlib.sha256(body).hexdigest().encode()
+            )
+            chunked = b"".join(
+                b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:])
+            )
+            _, seen = await browser.ask(
+                "PUT /\nTransfer-Encoding: chunked", chunked + b"0\r\n\r\n"
+            )
+            assert seen.endswith(hashlib.sha256(body).hexdigest().encode())
+            browser.send("HEAD /")
+            assert b"200 OK" in await browser.head()
+            assert (await browser.ask("GET /after"))[1].startswith(b"GET /after ")
+            assert world.site.connections == 1
+
+    with_world(test)
+
+
+def test_visitors_never_share_a_stream():
+    async def test(world):
+        async with world.browser() as one, world.browser() as other:
+            for _ in range(3):
+                await one.ask("GET /")
+                await other.ask("GET /")
+        assert world.site.connections == 2
+
+    with_world(test)
+
+
+def test_expect_100_continue():
+    async def test(world):
+        async with world.browser() as browser:
+            browser.send("POST /\nContent-Length: 5\nExpect: 100-continue")
+            assert b" 100 " in await browser.head()
+            browser.writer.write(b"hello")
+            _, seen = await browser.answer()
+            assert seen.endswith(hashlib.sha256(b"hello").hexdigest().encode())
+
+    with_world(test)
+
+
+def test_streaming_is_not_buffered():
+    async def test(world):
+        async with world.browser() as browser:
+            browser.send("GET /stream")
+            assert b"chunked" in await browser.head()
+            assert await browser.reader.readexactly(10) == b"5\r\nfirst\r\n"
+            world.site.held.set()
+            assert await browser.reader.readexactly(16) == b"6\r\nsecond\r\n0\r\n\r\n"
+            assert (await browser.ask("GET /"))[0].startswith(b"HTTP/1.1 200")
+
+    with_world(test)
+
+
+def test_an_answer_that_ends_with_its_connection():
+    async def test(world):
+        async with world.browser() as browser:
+            browser.send("GET /close")
+            assert b"chunked" in (await browser.head()).lower()
+            assert b"until the end" in await browser.reader.readuntil(b"0\r\n\r\n")
+            assert (await browser.ask("GET /"))[0].startswith(b"HTTP/1.1 200")
+
+    with_world(test)
+
+
+def test_http_1_0():
+    async def test(world):
+        async with world.browser() as browser:
+            browser.writer.write(f"GET /stream HTTP/1.0\r\nHost: {browser.host}\r\n\r\n".encode())
+            world.site.held.set()
+            answer = await browser.reader.read()
+            assert answer.endswith(b"\r\n\r\nfirstsecond")
+
+    with_world(test)
+
+
+def test_web_socket():
+    async def test(world):
+        async def echo(connection):
+            async for message in connection:
+                await connection.send(message)
+
+        async with serve_web_socket(echo, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with tiny_share(world.relay.address, port) as link:
+                url = link.registered.url.replace("http", "ws")
+                place = {"host": "127.0.0.1", "port": world.relay.port}
+                async with web_socket(url, proxy=None, **place) as connection:
+                    for message in ("hello", os.urandom(100_000)):
+                        await connection.send(message)
+                        assert await connection.recv() == message
+
+    with_world(test)
+
+
+def test_pages_for_what_cannot_be_reached():
+    async def test(world):
+        async with world.browser() as browser:
+            name = world.link.registered.name
+            for host, status, words in (
+                ("no-such-name.localhost", b"404", b"Nothing is shared under the name"),
+                (f"{name}--{world.port + 1}.localhost", b"502", b"Nothing listens on port"),
+                (f"{name}--7.localhost", b"403", b"is not open to browsers"),
+                (f"{name}--no-port.localhost", b"404", b"Nothing is shared"),
+                ("localhost", b"421", b"opened for another name"),
+            ):
+                head, page = await browser.ask("GET /", host=host)
+                assert head.split()[1] == status
+                assert words in page
+                if status == b"502":
+                    assert name.encode() in page
+            head, page = await browser.ask("GET /hang-up")
+            assert head.split()[1] == b"502"
+            assert b"hung up without an answer" in page
+            assert (await browser.ask("GET /"))[0].startswith(b"HTTP/1.1 200")
+
+    with_world(test)
+
+
+def test_host_must_agree_with_sni():
+    async def test(world):
+        async with world.browser(tls=True) as browser:
+            head, _ = await browser.ask("GET /", host="other-name.localhost")
+            assert head.split()[1] == b"421"
+
+    with_world(test)
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        ("POST /\nContent-Length: 5\nTransfer-Encoding: chunked", b"400"),
+        ("POST /\nContent-Length: 5\nContent-Length: 6", b"400"),
+        ("POST /\nTransfer-Encoding: gzip", b"501"),
+        ("POST /\nContent-Length: -1", b"400"),
+        ("GET /\nHost: other", b"400"),
+        ("GET http://other/", b"400"),
+        ("GET /\nX: " + "x" * 10_000 + "\nY: " + "y" * 10_000, b"431"),
+        ("GET /\nBad Name: 1", b"400"),
+        ("CONNECT a.example:443", b"405"),
+    ],
+)
+def test_what_is_ambiguous_is_refused(request_text, status):
+    async def test(world):
+        async with world.browser() as browser:
+            await browser.ask("GET /")  # a bad head of more than 16 KiB would not get this far
+            head, _ = await browser.ask(request_text)
+            assert head.split()[1] == status
+
+    with_world(test)
+
+
+def test_a_short_answer_is_not_taken_for_a_whole_one():
+    async def test(world):
+        async with world.browser() as browser:
+            browser.send("GET /short")
+            await browser.head()
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await browser.reader.readexactly(100)
+
+    with_world(test)
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_a_visitor_who_leaves_is_passed_on(how, monkeypatch):
+    monkeypatch.setattr("relay.exchange.HALF_CLOSED_SILENCE", 0.1)
+
+    async def test(world):
+        async with world.browser() as browser:
+            browser.send("GET /hold")
+            await world.site.held.wait()
+            if how == "reset":
+                browser.writer.transport.abort()
+            else:
+                browser.writer.write_eof()
+            await world.site.lost.wait()
+
+    with_world(test)
+
+
+def test_a_large_answer_waits_for_a_slow_visitor():
+    async def test(world):
+        size = 64 << 20
+        sent = 0
+
+        async def pour(reader, writer):
+            nonlocal sent
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+            with contextlib.suppress(ConnectionError):
+                while sent < size:
+                    writer.write(bytes(1 << 20))
+                    await writer.drain()
+                    sent += 1 << 20
+            writer.close()
+
+        server = await asyncio.start_server(pour, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with tiny_share(world.relay.address, port) as link:
+            sock = socket.create_connection(("127.0.0.1", world.relay.port))
+            host = f"{link.registered.name}.localhost"
+            with sock:
+                sock.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                before = -1
+                while before != sent or not sent:
+                    before = sent
+                    await asyncio.sleep(0.3)
+                assert sent < size
+        server.close()
+
+    with_world(test)

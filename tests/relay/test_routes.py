@@ -1,0 +1,66 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.routes import Answerer, Route, Site, maybe_route, parse_site, strip_port
+from tests.tunnel.test_clienthello import real_hello
+from tunnel.clienthello import Incomplete
+from tunnel.errors import RemoteProtocolError
+from tunnel.names import ShareName
+
+DOMAIN = "relay.example"
+
+
+@pytest.mark.parametrize(
+    ("name", "alpn", "answerer", "share"),
+    [
+        ("frosty-weasel-0857.anything", ["vshare/1"], Answerer.SHARE, "frosty-weasel-0857"),
+        ("frosty-weasel-0857", ["vshare-join/1"], Answerer.JOIN, "frosty-weasel-0857"),
+        (None, ["vshare/1"], Answerer.NOBODY, None),
+        ("relay.example", ["vshare-park/1"], Answerer.PARK, None),
+        ("abc.relay.example", ["h2", "http/1.1"], Answerer.GATEWAY, None),
+        ("abc--80.relay.example", [], Answerer.GATEWAY, None),
+        ("relay.example", ["http/1.1"], Answerer.APPLICATION, None),
+        ("other.example", [], Answerer.APPLICATION, None),
+        (None, [], Answerer.APPLICATION, None),
+        ("abc.relay.example", ["acme-tls/1"], Answerer.NOBODY, None),
+    ],
+)
+def test_tls(name, alpn, answerer, share):
+    assert maybe_route(real_hello(name, *alpn), DOMAIN) == Route(answerer, True, share, name)
+
+
+@pytest.mark.parametrize(
+    ("host", "answerer"),
+    [
+        (b"Host: abc.relay.example", Answerer.GATEWAY),
+        (b"hOsT :  ABC--80.Relay.Example:8080 ", Answerer.GATEWAY),
+        (b"Host: relay.example", Answerer.APPLICATION),
+        (b"Host: 10.0.0.1", Answerer.APPLICATION),
+        (b"Accept: */*", Answerer.APPLICATION),
+    ],
+)
+def test_http_whole_byte_by_byte_and_with_trailing_bytes(host, answerer):
+    head = b"GET / HTTP/1.1\r\n" + host + b"\r\n\r\n"
+    assert maybe_route(head, DOMAIN) == Route(answerer, tls=False)
+    assert maybe_route(head + b"\x00\xff", DOMAIN) == Route(answerer, tls=False)
+    for size in range(1, len(head)):
+        assert maybe_route(head[:size], DOMAIN) == Incomplete(size + 1)
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_garbage_never_escapes(data):
+    try:
+        maybe_route(data, DOMAIN)
+    except RemoteProtocolError:
+        pass
+
+
+def test_sites():
+    name = ShareName("abc")
+    assert parse_site("abc.relay.example", DOMAIN) == Site(name)
+    assert parse_site("abc--8080.relay.example", DOMAIN) == Site(name, "8080")
+    for host in ("relay.example", "a.b.relay.example", "abc.other", "ab.relay.example", ""):
+        assert parse_site(host, DOMAIN) is None
+    assert strip_port("[::1]:80") == "[::1]"
+    assert strip_port("A.b.:80") == "a.b"
