@@ -21,8 +21,8 @@ CASES = [
 ]
 
 
-def feed(data: bytes, size: int) -> socks.Handshake:
-    handshake = socks.Handshake()
+def feed(data: bytes, size: int, handshake: socks.Handshake | None = None) -> socks.Handshake:
+    handshake = handshake or socks.Handshake()
     for start in range(0, len(data), size):
         handshake.receive_data(data[start : start + size])
     return handshake
@@ -78,8 +78,7 @@ def test_it_takes_no_authentication_out_of_several_methods() -> None:
 def test_refusals(wire: bytes, answer: bytes, text: str, size: int) -> None:
     handshake = socks.Handshake()
     with pytest.raises(RemoteProtocolError, match=text):
-        for start in range(0, len(wire), size):
-            handshake.receive_data(wire[start : start + size])
+        feed(wire, size, handshake)
     sent = handshake.data_to_send()
     assert sent == answer or (sent.startswith(answer) and len(sent) == 12)
     assert handshake.state is socks.State.FAILED
