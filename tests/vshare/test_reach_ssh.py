@@ -103,6 +103,24 @@ def test_the_machines_half_close_leaves_our_direction_open(tmp_path: Path) -> No
         asyncio.run(main())
 
 
+def test_nothing_is_read_before_it_is_linked(tmp_path: Path) -> None:
+    async def banner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hello")
+        await reader.read()
+        writer.close()
+
+    async def main() -> None:
+        async with tcp_server(banner) as port, reach_over(sshd.access) as reach:
+            end = await reach.open_tcp("", port)
+            await reach.link.run("true")  # the banner is here by then
+            peer = link(end)
+            await peer.until(lambda: peer.data == b"220 hello")
+            end.reset(Code.CLOSED)
+
+    with openssh(tmp_path) as sshd:
+        asyncio.run(main())
+
+
 def test_a_slow_reader_stops_the_machine(tmp_path: Path) -> None:
     sent = 0
 
