@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -76,7 +75,7 @@ def load_public_der(data: bytes) -> PublicKey:
     """The P-256 key in a DER SubjectPublicKeyInfo. Raises RemoteProtocolError."""
     try:
         key = serialization.load_der_public_key(data)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except Exception as error:  # see key_of_request
         raise RemoteProtocolError(f"not a public key: {error}") from error
     return _require_p256(key)
 
@@ -91,11 +90,12 @@ def key_of_request(request: bytes) -> PublicKey:
     """The key of a certificate request, and nothing else of it. Raises RemoteProtocolError."""
     try:
         parsed = x509.load_der_x509_csr(request)
-        if not parsed.is_signature_valid:
-            raise RemoteProtocolError("the certificate request's signature is not valid")
-        return _require_p256(parsed.public_key())
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+        valid, key = parsed.is_signature_valid, parsed.public_key()
+    except Exception as error:  # hostile DER raises ValueError, InvalidVersion, and others yet
         raise RemoteProtocolError(f"not a certificate request: {error}") from error
+    if not valid:
+        raise RemoteProtocolError("the certificate request's signature is not valid")
+    return _require_p256(key)
 
 
 def _require_p256(key: object) -> PublicKey:
@@ -105,13 +105,17 @@ def _require_p256(key: object) -> PublicKey:
 
 
 def _subject(role: Role, name: str) -> x509.Name:
-    name = name.encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore")
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role.value),
-            x509.NameAttribute(NameOID.COMMON_NAME, name or "unnamed"),
+            x509.NameAttribute(NameOID.COMMON_NAME, _fitting(name, MAX_NAME) or "unnamed"),
         ]
     )
+
+
+def _fitting(name: str, size: int) -> str:
+    """As much of `name` as `size` bytes of UTF-8 hold."""
+    return name.encode("utf-8", "replace")[:size].decode("utf-8", "ignore")
 
 
 class Authority:
@@ -120,7 +124,8 @@ class Authority:
     def __init__(self, share_name: str, now: datetime.datetime) -> None:
         self._key = make_key()
         self._now = now
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{share_name} CA")])
+        title = f"{_fitting(share_name, MAX_NAME - len(' CA'))} CA"
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
         usage = _usage(key_cert_sign=True, crl_sign=True)
         certificate = (
             self._builder(self._name, self._key.public_key())
@@ -274,7 +279,7 @@ def parse_peer(certificate: bytes | None) -> Peer:
     units = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
     names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     try:
-        role = Role(units[0].value)
+        role = Role(str(units[0].value))
     except (IndexError, ValueError):
         raise RemoteProtocolError("the peer's certificate has no known role") from None
     if role is Role.SHARE:
@@ -288,7 +293,7 @@ def require_issued(identity: Identity) -> None:
         certificate = x509.load_der_x509_certificate(identity.certificate)
         certificate.verify_directly_issued_by(x509.load_der_x509_certificate(identity.ca))
         key = certificate.public_key()
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except Exception as error:  # see key_of_request
         raise RemoteProtocolError(f"what the share issued is not a certificate: {error}") from error
     if key != identity.key.public_key():
         raise RemoteProtocolError("what the share issued is for another key")

@@ -53,7 +53,8 @@ class Policy:
                 f"port {port} listens on the machine's loopback only;"
                 f" the sharer can share it with --loopback {port}"
             )
-        if self.only_ports is not None and port not in self.only_ports | self.http_ports:
+        public = protocol == "tcp" and port in self.http_ports  # whatever guests may open
+        if self.only_ports is not None and port not in self.only_ports and not public:
             raise _refused(f"port {port} is not shared; shared are {self.describe()}")
         return Target(MACHINE, port)
 
@@ -80,7 +81,12 @@ class Policy:
             return [f"tcp/{port}" for port in sorted(self.http_ports)]
         if self.only_ports is None:
             return ["*", *(f"!tcp/{port}" for port in sorted(self.ssh_ports))]
-        return [str(port) for port in sorted(self.only_ports | self.loopback_ports)]
+        open_ports = self.only_ports | self.loopback_ports
+        return [
+            *(str(port) for port in sorted(open_ports)),
+            *(f"tcp/{port}" for port in sorted(self.http_ports - open_ports)),
+            *(f"!tcp/{port}" for port in sorted(self.ssh_ports & open_ports)),
+        ]
 
 
 def _refused(text: str) -> RefusedError:

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import hashlib
+import os
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunnel.codes import Code
+from tunnel.errors import RefusedError, RemoteProtocolError
+from tunnel.join import (
+    MAX_NAME,
+    GuestJoin,
+    JoinConfirm,
+    JoinIssued,
+    JoinPake,
+    JoinRequest,
+    ShareJoin,
+    parse,
+    refuse,
+)
+
+NAME, CODE = "frosty-weasel-0857", "otter-crimson-sled"
+REQUEST, CERTIFICATE = b"request", b"certificate"
+
+
+def guest(**changed: object) -> GuestJoin:
+    given: dict[str, object] = {"code": CODE, "certificate": CERTIFICATE, "request": REQUEST}
+    given |= changed
+    return GuestJoin(NAME, "bob", given["request"], given["code"], given["certificate"], os.urandom)  # type: ignore[arg-type]  # a table of keywords
+
+
+def share() -> ShareJoin:
+    return ShareJoin(NAME, CODE, CERTIFICATE, os.urandom)
+
+
+def confirmed(one: GuestJoin, other: ShareJoin) -> None:
+    other.confirm(one.second(other.answer(one.first())))
+
+
+def test_both_know_the_code() -> None:
+    one, other = guest(), share()
+    confirmed(one, other)
+    assert (other.guest, other.request) == ("bob", REQUEST)
+    issued = one.finish(other.issue(b"issued", b"ca"))
+    assert (issued.certificate, issued.ca) == (b"issued", b"ca")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"code": "otter-crimson-slim"},
+        {"certificate": b"the relay's"},  # a machine in the middle, with TLS of its own
+    ],
+)
+def test_whoever_differs_is_not_confirmed(changed: dict[str, object]) -> None:
+    with pytest.raises(RefusedError, match="the code is not right") as caught:
+        confirmed(guest(**changed), share())
+    assert caught.value.code is Code.WRONG_CODE
+
+
+def test_a_swapped_request_is_not_confirmed() -> None:
+    """The machine in the middle puts its own key into message 1 and relays the rest."""
+    one, other = guest(), share()
+    first = parse(JoinRequest, one.first())
+    swapped = msgspec.structs.replace(first, request=b"the relay's")
+    third = one.second(other.answer(msgspec.msgpack.encode(swapped)))
+    with pytest.raises(RefusedError):
+        other.confirm(third)
+
+
+def test_a_changed_guest_name_is_not_confirmed() -> None:
+    one, other = guest(), share()
+    first = parse(JoinRequest, one.first())
+    swapped = msgspec.structs.replace(first, guest="alice")
+    third = one.second(other.answer(msgspec.msgpack.encode(swapped)))
+    with pytest.raises(RefusedError):
+        other.confirm(third)
+
+
+@pytest.mark.parametrize("part", ["confirm", "certificate", "ca"])
+def test_what_is_issued_cannot_be_changed(part: str) -> None:
+    one, other = guest(), share()
+    confirmed(one, other)
+    issued = parse(JoinIssued, other.issue(b"issued", b"ca"))
+    changed = msgspec.structs.replace(issued, **{part: b"the relay's"})
+    with pytest.raises(RemoteProtocolError, match="not the share"):
+        one.finish(msgspec.msgpack.encode(changed))
+
+
+def test_the_guests_confirmation_is_not_the_shares() -> None:
+    one, other = guest(), share()
+    third = one.second(other.answer(one.first()))
+    echoed = JoinIssued(parse(JoinConfirm, third).confirm, b"issued", b"ca")
+    with pytest.raises(RemoteProtocolError, match="not the share"):
+        one.finish(msgspec.msgpack.encode(echoed))
+
+
+def test_a_recorded_join_does_not_work_again() -> None:
+    one, other = guest(), share()
+    first = one.first()
+    third = one.second(other.answer(first))
+    other.confirm(third)
+    again = share()
+    again.answer(first)
+    with pytest.raises(RefusedError):
+        again.confirm(third)
+
+
+def test_a_recorded_share_does_not_work_again() -> None:
+    one, other = guest(), share()
+    second = other.answer(one.first())
+    other.confirm(one.second(second))
+    fourth = other.issue(b"issued", b"ca")
+    again = guest()
+    again.first()
+    again.second(second)
+    with pytest.raises(RemoteProtocolError, match="not the share"):
+        again.finish(fourth)
+
+
+def test_the_guests_own_message_sent_back() -> None:
+    one = guest()
+    mirrored = JoinPake(parse(JoinRequest, one.first()).pake)
+    with pytest.raises(RemoteProtocolError):
+        one.second(msgspec.msgpack.encode(mirrored))
+
+
+def test_a_guesser_in_the_shares_place_learns_one_guess() -> None:
+    one = guest()
+    fake = ShareJoin(NAME, "otter-crimson-slim", CERTIFICATE, os.urandom)
+    third = one.second(fake.answer(one.first()))
+    with pytest.raises(RefusedError):
+        fake.confirm(third)  # a wrong guess
+    with pytest.raises(RemoteProtocolError, match="does not know the code"):
+        one.finish(fake.issue(b"issued", b"ca"))
+
+
+def test_out_of_order() -> None:
+    with pytest.raises(RemoteProtocolError, match="order"):
+        share().issue(b"issued", b"ca")
+    with pytest.raises(RefusedError):
+        share().confirm(msgspec.msgpack.encode(JoinConfirm(b"")))
+    with pytest.raises(RemoteProtocolError, match="order"):
+        guest().finish(msgspec.msgpack.encode(JoinIssued(b"", b"", b"")))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"version": 2}, {"share": "another-name-0001"}, {"pake": b""}, {"pake": b"A" * 33}]
+)
+def test_message_1_is_checked(changed: dict[str, object]) -> None:
+    first = parse(JoinRequest, guest().first())
+    with pytest.raises(RemoteProtocolError):
+        share().answer(msgspec.msgpack.encode(msgspec.structs.replace(first, **changed)))
+
+
+def test_a_refusal_in_place_of_message_1() -> None:
+    with pytest.raises(RemoteProtocolError):
+        share().answer(refuse(Code.BUSY, "no"))
+
+
+def test_refusals_reach_the_guest() -> None:
+    one = guest()
+    one.first()
+    with pytest.raises(RefusedError, match="try again") as caught:
+        one.second(refuse(Code.BUSY, "try again in a minute"))
+    assert caught.value.code is Code.BUSY
+    with pytest.raises(RefusedError) as strange:
+        one.finish(msgspec.msgpack.encode([250, "x" * 1000]))
+    assert strange.value.code is Code.INTERNAL
+    assert len(strange.value.text) == 300
+
+
+def test_a_long_name_is_cut() -> None:
+    one = GuestJoin(NAME, "x" * 500, REQUEST, CODE, CERTIFICATE, os.urandom)
+    other = share()
+    confirmed(one, other)
+    assert other.guest == "x" * MAX_NAME
+
+
+def msgpacks() -> st.SearchStrategy[bytes]:
+    """MessagePack that looks like a join message, and bytes that do not."""
+    leaf = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary() | st.text()
+    return st.binary(max_size=200) | st.lists(leaf, max_size=6).map(msgspec.msgpack.encode)
+
+
+@given(msgpacks())
+@settings(max_examples=200)
+def test_hostile_message_1(message: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        share().answer(message)
+
+
+def elements() -> st.SearchStrategy[bytes]:
+    small_order = [bytes(32), b"\x01" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f"]
+    return st.binary(min_size=30, max_size=36) | st.sampled_from(small_order)
+
+
+@given(st.sampled_from([b"A", b"B", b"S", b""]), elements())
+@settings(max_examples=60, deadline=None)
+def test_hostile_pake_to_the_share(side: bytes, element: bytes) -> None:
+    """Either it is no element, or the key made of it is not one that the sender can use."""
+    message = msgspec.msgpack.encode(JoinRequest(1, NAME, "x", REQUEST, side + element))
+    other = share()
+    try:
+        other.answer(message)
+    except RemoteProtocolError:
+        return
+    with pytest.raises(RefusedError):
+        other.confirm(msgspec.msgpack.encode(JoinConfirm(hashlib.sha256(element).digest())))
+
+
+@given(st.sampled_from([b"A", b"B", b"S", b""]), elements())
+@settings(max_examples=60, deadline=None)
+def test_hostile_pake_to_the_guest(side: bytes, element: bytes) -> None:
+    one = guest()
+    one.first()
+    try:
+        one.second(msgspec.msgpack.encode(JoinPake(side + element)))
+    except RemoteProtocolError:
+        return
+    with pytest.raises(RemoteProtocolError, match="not the share"):
+        one.finish(msgspec.msgpack.encode(JoinIssued(bytes(32), b"issued", b"ca")))
+
+
+@pytest.mark.parametrize("element", [bytes(32), b"\x01" + bytes(31)])
+def test_elements_of_small_order_are_refused(element: bytes) -> None:
+    """With one of them the key would not depend on the code."""
+    message = msgspec.msgpack.encode(JoinRequest(1, NAME, "x", REQUEST, b"A" + element))
+    with pytest.raises(RemoteProtocolError):
+        share().answer(message)
+
+
+@given(msgpacks())
+@settings(max_examples=100, deadline=None)
+def test_hostile_messages_2_and_4(message: bytes) -> None:
+    one = guest()
+    one.first()
+    with pytest.raises((RemoteProtocolError, RefusedError)):
+        one.second(message)
+    with pytest.raises((RemoteProtocolError, RefusedError)):
+        one.finish(message)
+
+
+JOINED = share()
+JOINED.answer(guest().first())
+
+
+@given(msgpacks())
+@settings(max_examples=100, deadline=None)
+def test_hostile_message_3(message: bytes) -> None:
+    with pytest.raises(RefusedError):
+        JOINED.confirm(message)
