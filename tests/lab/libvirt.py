@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 READY_WITHIN = 30.0  # seconds; measured 1 to 3, and it asks QEMU what it can do first
 SOCKET = "/run/libvirt/libvirt-sock"
 POLL = 0.02  # seconds
+PACKAGED = ("dnsmasq", "images", "boot", "qemu")
+"""Folders of /var/lib/libvirt that the package brings and libvirtd counts on."""
 CONFIGURATION = {
     "libvirtd.conf": 'auth_unix_rw = "none"\nauth_unix_ro = "none"\nunix_sock_group = "root"\n',
     "virtlogd.conf": "",
@@ -34,6 +36,8 @@ def start(host: Host) -> None:
     folder = host.folder / "libvirt/etc"
     for name, text in CONFIGURATION.items():
         (folder / name).write_text(text)
+    for name in PACKAGED:
+        (host.folder / "libvirt/lib" / name).mkdir(exist_ok=True)
     log = host.folder / "log"
     for program in ("virtlogd", "libvirtd"):
         with (log / f"{program}.txt").open("w") as output:

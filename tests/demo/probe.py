@@ -1,0 +1,122 @@
+"""Small clients, run on a host of the lab as `python -m tests.demo.probe WHAT ARGUMENT...`.
+
+Each prints a figure and exits 0, or says what was wrong and exits 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import socks
+from websockets.sync.client import connect
+
+PATIENCE = 20.0  # seconds for any one answer
+DATAGRAM_SIZES = (1, 64, 512, 1200, 4000)  # bytes
+MESSAGE_SIZES = (0, 1, 125, 70_000)  # bytes: each of the three lengths of RFC 6455 5.2, and none
+PINGS = 20
+
+
+def _open(address: str, proxy: str, kind: socket.SocketKind) -> socket.socket:
+    """A socket connected to HOST:PORT, through a SOCKS5 proxy unless that is `-`."""
+    host, port = address.rsplit(":", 1)
+    if proxy == "-":
+        plain = socket.socket(socket.AF_INET, kind)
+    else:
+        plain = socks.socksocket(socket.AF_INET, kind)
+        proxy_host, proxy_port = proxy.rsplit(":", 1)
+        plain.set_proxy(socks.SOCKS5, proxy_host, int(proxy_port), rdns=True)
+    plain.settimeout(PATIENCE)
+    plain.connect((host, int(port)))
+    return plain
+
+
+def websocket(url: str, proxy: str, at: str = "") -> str:
+    """Echo over a WebSocket; `at` overrides the address that the URL's name means."""
+    place = urlsplit(url)
+    address = at or f"{place.hostname}:{place.port or 80}"
+    with (
+        _open(address, proxy, socket.SOCK_STREAM) as plain,
+        connect(url, sock=plain, proxy=None, compression=None) as client,
+    ):
+        for size in MESSAGE_SIZES:
+            message = secrets.token_bytes(size)
+            client.send(message)
+            if client.recv(PATIENCE) != message:
+                raise ValueError(f"the echo of {size} bytes differs")
+        begin = time.perf_counter()
+        for number in range(PINGS):
+            client.send(str(number))
+            client.recv(PATIENCE)
+    return f"{(time.perf_counter() - begin) / PINGS * 1000:.1f} ms a round trip"
+
+
+def echo(protocol: str, address: str, proxy: str) -> str:
+    """Echo over TCP or UDP (RFC 862); for UDP each size is one datagram."""
+    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+    times = []
+    with _open(address, proxy, kind) as plain:
+        for size in DATAGRAM_SIZES:
+            message = secrets.token_bytes(size)
+            begin = time.perf_counter()
+            plain.send(message)
+            answer = plain.recv(65_536)
+            while protocol == "tcp" and len(answer) < size:
+                answer += plain.recv(65_536)
+            if answer != message:
+                raise ValueError(f"the echo of {size} bytes differs")
+            times.append(time.perf_counter() - begin)
+    return f"{len(times)} sizes, {min(times) * 1000:.1f} ms"
+
+
+def dns(name: str, address: str, proxy: str) -> str:
+    """The A record of `name` (RFC 1035), asked over UDP."""
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    identity = secrets.token_bytes(2)
+    query = identity + bytes.fromhex("01000001000000000000") + labels + bytes.fromhex("0000010001")
+    with _open(address, proxy, socket.SOCK_DGRAM) as plain:
+        plain.send(query)
+        answer = plain.recv(4096)
+    if answer[:2] != identity or answer[3] & 0x0F or answer[6:8] == b"\0\0":
+        raise ValueError(f"not an answer: {answer.hex()}")
+    return "A " + socket.inet_ntoa(answer[-4:])
+
+
+def closed(address: str, proxy: str) -> str:
+    """A port that is closed has to be refused: the milliseconds that took."""
+    begin = time.perf_counter()
+    try:
+        with contextlib.closing(_open(address, proxy, socket.SOCK_STREAM)):
+            raise ValueError(f"{address} is open")
+    except ConnectionRefusedError:
+        pass
+    except socks.GeneralProxyError as error:
+        if "refused" not in str(error).lower() and "not allowed" not in str(error).lower():
+            raise
+    return f"{(time.perf_counter() - begin) * 1000:.1f} ms"
+
+
+def redis(address: str, proxy: str) -> str:
+    """PING of a Redis server."""
+    with _open(address, proxy, socket.SOCK_STREAM) as plain:
+        plain.sendall(b"PING\r\n")
+        answer = plain.recv(64)
+    if answer != b"+PONG\r\n":
+        raise ValueError(f"not Redis: {answer!r}")
+    return "PONG"
+
+
+PROBES: dict[str, Callable[..., str]] = {
+    probe.__name__: probe for probe in (websocket, echo, dns, closed, redis)
+}
+
+if __name__ == "__main__":
+    try:
+        print(PROBES[sys.argv[1]](*sys.argv[2:]))
+    except Exception as error:
+        sys.exit(f"{type(error).__name__}: {error}")
