@@ -7,7 +7,6 @@ one SSH connection (ssh_link.py), which is made again when it has died.
 from __future__ import annotations
 
 import asyncio
-import shlex
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +27,7 @@ _LOOPBACK = "127.0.0.1"
 # sshd(8) and dropbear(8): "client-address client-port server-address server-port".
 _OWN_ADDRESS = "sh -c 'echo $SSH_CONNECTION'"
 MAX_SOCATS = 64  # processes inside the machine
+MAX_REASON = 120  # characters of an SSH server's own words
 
 
 class SshReach:
@@ -163,7 +163,8 @@ class SshReach:
 
 def _refused(error: asyncssh.ChannelOpenError, host: str, port: int) -> RefusedError:
     code = code_for_open_error(error)
-    text = f"{host} port {port} in the machine: {shlex.quote(error.reason) or code.name.lower()}"
+    said = "".join(each for each in error.reason[:MAX_REASON] if each.isprintable()).lower()
+    text = f"{host} port {port} in the machine: {said or code.name.lower()}"
     if code is Code.NOT_ALLOWED:
         hint = "the machine's SSH server forbids forwarding; set AllowTcpForwarding yes there"
         return RefusedError(code, text, hint)
