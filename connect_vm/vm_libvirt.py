@@ -29,7 +29,7 @@ from connect_vm.images import AGENT_PORT, KERNEL, Image, find_image, with_config
 from connect_vm.vm import SECRET_SIZE, Machine, VmError, Wish, agent_answers
 
 if TYPE_CHECKING:
-    import libvirt  # type: ignore[import-untyped]
+    import libvirt
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ class LibvirtDriver:
         stack.push_async_callback(_thread, network.destroy)
 
     def _domain_xml(self, folder: Path, initramfs: Path, line: str) -> Callable[[str], str]:
-        console = ""
+        console = '<serial type="null"/>'  # without a /dev/console the VM's init cannot start
         if self._wish.console:
             path = escape(str(self._wish.console.resolve()), {'"': "&quot;"})
             console = f'<serial type="file"><source path="{path}"/></serial>'

@@ -36,7 +36,12 @@ class Agent:
         self.syns = Syns(self.loop, self, self.parking)
         self.parking.on_datagrams = self._on_datagrams
         serve = self.parking.on_parked
-        self.parking.on_parked = lambda: (serve(), self.parked.release())[0]
+
+        def on_parked() -> None:
+            serve()
+            self.parked.release()
+
+        self.parking.on_parked = on_parked
         self.resources = ExitStack()
         self._calls: queue.Queue[Callable[[], None]] = queue.Queue()
         self._wake, self._waker = socket.socketpair()

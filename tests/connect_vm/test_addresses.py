@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
@@ -26,16 +27,21 @@ Main:
 """
 
 
+class Where(TypedDict):
+    fib: Path
+    locks: Path
+
+
+Place = Callable[[str], Where]
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Callable[[str], dict[str, Path]]:
-    def write(table: str) -> dict[str, Path]:
+def place(tmp_path: Path) -> Place:
+    def write(table: str) -> Where:
         (tmp_path / "fib").write_text(table)
         return {"fib": tmp_path / "fib", "locks": tmp_path}
 
     return write
-
-
-Place = Callable[[str], dict[str, Path]]
 
 
 def test_default_routes_in_disguise_use_no_address() -> None:
@@ -59,9 +65,7 @@ def test_the_first_free_network(place: Place) -> None:
         assert found.network == IPv4Network("172.16.0.16/29")
 
 
-def test_two_at_once_get_different_ones_and_give_them_back(
-    place: Place, tmp_path: Path
-) -> None:
+def test_two_at_once_get_different_ones_and_give_them_back(place: Place, tmp_path: Path) -> None:
     where = place("")
     with reserve(**where) as first, reserve(**where) as second:
         assert first.network != second.network

@@ -113,7 +113,12 @@ def test_bytes_and_half_close_cross(one: Agent) -> None:
     client.sock.shutdown(socket.SHUT_WR)
     with far.makefile("rb") as asked_for:
         assert asked_for.read() == b"question"
-    sender = threading.Thread(target=lambda: (far.sendall(payload), far.close()))
+
+    def send() -> None:
+        far.sendall(payload)
+        far.close()
+
+    sender = threading.Thread(target=send)
     sender.start()
     with client.sock.makefile("rb") as answer:
         assert answer.read() == payload

@@ -73,7 +73,8 @@ def test_frames_come_back_however_they_are_cut(
     sent: list[tuple[int, int, bytes]], piece: int
 ) -> None:
     data = b"".join(wire.frame(*frame) for frame in sent)
-    reader, received = wire.FrameReader(), []
+    reader = wire.FrameReader()
+    received: list[tuple[int, int, bytes]] = []
     for start in range(0, len(data), piece):
         received += reader.feed(data[start : start + piece])
     assert received == sent

@@ -71,6 +71,8 @@ def test_the_domain_is_what_was_asked_for(tmp_path: Path, kind: str) -> None:
     source = root.find("devices/serial/source")
     assert source is not None
     assert source.get("path") == str(console)
+    quiet = vm_libvirt.LibvirtDriver(vm.Wish())._domain_xml(tmp_path, tmp_path, "")(kind)
+    assert ET.fromstring(quiet).find("devices/serial") is not None
 
 
 def test_broken_kvm_is_remembered_until_the_kernel_changes(

@@ -37,7 +37,8 @@ def test_static_ip_answers_as_the_shared_machine_would(bob: Host) -> None:
     python = ["python", "-m"]
     services = [*python, "tests.e2e.connect_vm_services"]
     link = [*python, "tests.e2e.connect_vm_link"]
-    with bob.running(services) as server, bob.running(link, stderr=None) as vconnect:
+    env = {"VSHARE_IMAGES": str(find_image().folder)}
+    with bob.running(services) as server, bob.running(link, stderr=None, env=env) as vconnect:
         assert server.stdout is not None
         assert vconnect.stdout is not None
         assert server.stdout.readline() == "ready\n"
