@@ -17,7 +17,7 @@ _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\[\]:/\s]+))(?::(\d{1,5
 
 @dataclass(frozen=True, slots=True)
 class RelayAddress:
-    """Where a relay is. `fingerprint` (lowercase hex) pins its certificate; None: verify publicly."""
+    """Where a relay is. `fingerprint` (lowercase hex) pins its certificate; None: a public one."""
 
     host: str
     port: int = DEFAULT_PORT

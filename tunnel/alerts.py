@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ssl
 
-from tunnel.errors import LostError, VshareError
+from tunnel.codes import Code
+from tunnel.errors import LostError, RefusedError, VshareError
 
 
 class ShareNotFoundError(VshareError):
@@ -17,6 +18,13 @@ class AccessLostError(VshareError):
 
 def explain(error: Exception, name: str) -> VshareError:
     """The error to show for a connection to share `name` that failed with `error`."""
+    if isinstance(error, RefusedError) and error.code is Code.NOT_ALLOWED:
+        return AccessLostError(
+            f"the share {name!r} does not let this guest in: {error.text}",
+            "join again with a code from the sharer",
+        )
+    if isinstance(error, LostError) and isinstance(error.__cause__, ssl.SSLError):
+        error = error.__cause__  # the alert comes after TLS 1.3's handshake, on the client's side
     if isinstance(error, VshareError):
         return error
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -24,6 +32,8 @@ def explain(error: Exception, name: str) -> VshareError:
             f"whoever answers for {name!r} is not the share: {error.verify_message}",
             "the relay, or somebody before it, may be playing the share; nothing was sent to it",
         )
+    if isinstance(error, TimeoutError):
+        return LostError(f"the share {name!r} did not answer in time", "try again in a few seconds")
     reason = (error.reason or str(error)) if isinstance(error, ssl.SSLError) else str(error)
     if "UNRECOGNIZED_NAME" in reason:
         return ShareNotFoundError(

@@ -70,9 +70,10 @@ class Client:
         self._waiters: deque[asyncio.Future[Connection]] = deque()
         self._wanted = asyncio.Event()
         self._lane: ClientLane | None = None
-        self._lane_ready = asyncio.Event()
         self._group = asyncio.TaskGroup()
+        self._lane_task: asyncio.Task[VshareError | None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
         self.hello: Hello | None = None
         self.state: VshareError | None = None
 
@@ -92,20 +93,21 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closed = True
         for task in self._tasks:
             task.cancel()
+        if self._lane_task is not None:
+            self._lane_task.cancel()
         for connection in list(self._connections):
             connection.abort("closed")
-        for waiter in self._waiters:
-            waiter.cancel()
+        self._tell_waiters(LostError("the session with the share has ended"))
         await self._group.__aexit__(kind, error, trace)
 
     # -- what users do
 
     async def ready(self) -> Hello:
         """Wait until the share has said HELLO once. Raises what keeps it from being reached."""
-        connection = await self._acquire()
-        self._release(connection)
+        self._release(await self._acquire())
         if self.hello is None:
             raise LocalProtocolError("a connection in the pool without HELLO")
         return self.hello
@@ -140,49 +142,72 @@ class Client:
     async def call(self, name: str) -> bytes:
         """The answer (JSON) to a call of protocol `api`. Raises RefusedError or LostError."""
         end = await self.open(name, 0, "api")
-        sink = Sink(MAX_ANSWER)
+        sink = Sink(MAX_ANSWER + 1)
         end.link(sink)
         end.send_eof()
-        if await sink.finished is not None:
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                broken = await sink.finished is not None
+        except TimeoutError:
+            broken = True
+        finally:
+            end.reset(Code.CLOSED)  # nothing, where both sides are done
+        if broken:
             raise LostError(f"the answer to {name!r} broke off")
+        if len(sink.data) > MAX_ANSWER:
+            raise LostError(f"the answer to {name!r} is longer than {MAX_ANSWER} bytes")
         return bytes(sink.data)
 
     async def open_flow(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
         """A flow of datagrams; the first of all waits for the lane, later ones for nothing.
 
-        Raises LostError when the share cannot be reached.
+        Raises RefusedError or LostError when there is no lane to be had.
         """
         if self._lane is None or self._lane.is_lost:
-            self._lane_ready.clear()
-            self._tasks.append(self._group.create_task(self._open_lane(), name="lane"))
-            try:
-                async with asyncio.timeout(OPEN_TIMEOUT):
-                    await self._lane_ready.wait()
-            except TimeoutError:
-                raise LostError("no way to the share for datagrams") from None
-        if self._lane is None or self._lane.is_lost:
+            if self._closed:
+                raise LostError("the session with the share has ended")
+            if self._lane_task is None or self._lane_task.done():
+                self._lane_task = self._group.create_task(self._open_lane(), name="lane")
+            task = self._lane_task  # shared: a caller that is cancelled leaves it to the others
+            await asyncio.wait([task])
+            error = LostError("the session has ended") if task.cancelled() else task.result()
+            if error is not None:
+                raise error.with_traceback(None)
+        if self._lane is None:
             raise LostError("no way to the share for datagrams")
         return self._lane.open_flow(host, port, receiver)
 
     # -- the pool
 
     async def _acquire(self) -> Connection:
-        while self._idle:
-            connection, _ = self._idle.pop()  # the one used last is the likeliest to live
-            if connection.is_usable:
-                self._wanted.set()
+        """A usable connection, to be opened a stream on at once. Cancelled: it is given back."""
+        deadline = self._loop.time() + OPEN_TIMEOUT
+        while True:
+            while self._idle:
+                connection, _ = self._idle.pop()  # the one used last is the likeliest to live
+                if connection.is_usable:
+                    self._wanted.set()
+                    return connection
+            connection = await self._wait_for_one(deadline)
+            if connection.is_usable:  # it may have been lost since it was given
                 return connection
+
+    async def _wait_for_one(self, deadline: float) -> Connection:
+        if self._closed:
+            raise LostError("the session with the share has ended")
         waiter: asyncio.Future[Connection] = self._loop.create_future()
         self._waiters.append(waiter)
         self._wanted.set()
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT):
+            async with asyncio.timeout_at(deadline):
                 return await waiter
-        except TimeoutError:
-            raise self.state or LostError("no connection to the share became free") from None
-        except asyncio.CancelledError:
+        except BaseException as error:
+            # Cancelled, or out of time, just when a connection had been given.
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._release(waiter.result())
+            if isinstance(error, TimeoutError):
+                state = self.state or LostError("no connection to the share became free in time")
+                raise state.with_traceback(None) from None
             raise
         finally:
             if waiter in self._waiters:
@@ -223,7 +248,9 @@ class Client:
             while True:
                 await self._wanted.wait()
                 self._wanted.clear()
-                for _ in range(self._missing()):
+                # While the way is down one is tried even if none is missed: state must be true.
+                trial = self.state is not None and not self._dialling
+                for _ in range(max(self._missing(), int(trial))):
                     self._dialling += 1
                     group.create_task(self._dial_one(), name="dial share")
                 if self.state is not None:
@@ -251,15 +278,20 @@ class Client:
     def _failed(self, error: VshareError) -> None:
         """Those who wait are told when waiting is of no use: the share has gone, or this guest's
         right to it, or it was never reached. A way that is down for a moment they wait out."""
-        if self.state is None:
+        if self._closed:
+            return
+        if self.state is None or self.state.text != error.text:
             self._on_state(error)
         self.state = error
         final = isinstance(error, ShareNotFoundError | AccessLostError)
         if final or self.hello is None:
-            while self._waiters:
-                waiter = self._waiters.popleft()
-                if not waiter.done():
-                    waiter.set_exception(error)
+            self._tell_waiters(error)
+
+    def _tell_waiters(self, error: VshareError) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
 
     async def _connect(self) -> Connection:
         sock = await self._dial()
@@ -268,7 +300,7 @@ class Client:
             if tls.alpn != ALPN:
                 raise LostError("the other side does not speak vshare/1")
             require_share(tls.peer_certificate)
-        except VshareError:
+        except BaseException:
             tls.abort()
             raise
         connection = Connection(tls, is_client=True, on_change=self._changed)
@@ -287,14 +319,14 @@ class Client:
             )
         return connection
 
-    async def _open_lane(self) -> None:
+    async def _open_lane(self) -> VshareError | None:
+        """Set the lane, or give the reason why there is none, for all who wait."""
         try:
             end = await self.open("", 0, "datagram")
-        except VshareError:
-            self._lane_ready.set()  # whoever waits finds no lane
-            return
+        except VshareError as error:
+            return error
         self._lane = ClientLane(end.connection, lambda lane: None)
-        self._lane_ready.set()
+        return None
 
     async def _keep_alive(self) -> None:
         """Ping, end what is silent, retire what is idle for long, sweep flows."""

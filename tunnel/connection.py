@@ -14,6 +14,8 @@ from tunnel.codes import Code
 from tunnel.ends import Bytes, End, Sink
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError
 from tunnel.frames import (
+    HEADER_SIZE,
+    MAX_DATA,
     FrameParser,
     FrameType,
     Hello,
@@ -25,10 +27,11 @@ from tunnel.frames import (
     serialize,
     serialize_message,
 )
-from tunnel.stream_state import ANSWERED, Input, StreamState
+from tunnel.stream_state import ANSWERED, Input, State, StreamState
 from tunnel.tls_socket import TlsSocket
 
 MAX_TEXT = 300  # characters of a reason's text: a sentence
+LANE_UNSENT = 64 * 1024  # bytes in the kernel; more would only be late (docs/protocol.md 9)
 
 
 class LaneReceiver(Protocol):
@@ -64,7 +67,6 @@ class Connection:
         self.end: StreamEnd | None = None
         self.retired_by_us = False
         self.retired_by_them = False
-        self.heard_at = self._loop.time()  # loop time of the last byte that came
         self.error: LostError | None = None
         tls.start(self)
 
@@ -80,6 +82,11 @@ class Connection:
         return self.stream.is_idle and self._lane is None and not retired and not self.is_lost
 
     @property
+    def heard_at(self) -> float:
+        """Loop time when bytes last came, or left although the kernel was full."""
+        return self._tls.progress_at
+
+    @property
     def is_paused(self) -> bool:
         """Whether its stream has stopped reading, so that silence means nothing."""
         return not self._tls.is_reading
@@ -92,7 +99,15 @@ class Connection:
     # -- what a client does
 
     def open(self, message: Open) -> StreamEnd:
-        """Send OPEN. Its StreamEnd can be sent to at once; await `end.opened` for the answer."""
+        """Send OPEN. Its StreamEnd can be sent to at once; await `end.opened` for the answer.
+
+        On a connection that is lost or retired the answer is a LostError. Raises
+        LocalProtocolError while a stream is under way.
+        """
+        if self.is_lost or self.retired_by_us or self.retired_by_them:
+            end = StreamEnd(self)
+            end.lose(self.error or LostError("the connection takes no further streams"))
+            return end
         self.stream.send(Input.SEND_OPEN)
         self.end = StreamEnd(self)
         self._tls.write(serialize_message(FrameType.OPEN, self.stream.number, message))
@@ -104,8 +119,17 @@ class Connection:
         """The share's first frame."""
         self._tls.write(serialize_message(FrameType.HELLO, 0, hello))
 
+    def turn_away(self, code: Code, text: str) -> None:
+        """Say REFUSED in place of HELLO, then close: this client may not come in."""
+        reason = Reason(code, text[:MAX_TEXT])
+        self._tls.write(serialize_message(FrameType.REFUSED, 0, reason))
+        self._tls.close()
+
     async def next_open(self) -> tuple[Open, StreamEnd]:
-        """The next OPEN with its stream, to be answered by `accept` or `refuse`. Raises LostError."""
+        """The next OPEN with its stream, to be answered by `accept` or `refuse`.
+
+        Raises LostError. One waits at a time.
+        """
         if self._asked is not None:
             asked, self._asked = self._asked, None
             return asked
@@ -119,7 +143,7 @@ class Connection:
 
     def accept(self, end: StreamEnd) -> None:
         """Answer OPENED."""
-        if end is self.end:
+        if end is self.end and self.stream.state is not State.RESETTING:
             self._tls.write(serialize_message(FrameType.OPENED, self.stream.number, Opened()))
 
     def refuse(self, end: StreamEnd, code: Code, text: str) -> None:
@@ -129,8 +153,14 @@ class Connection:
     # -- both
 
     def become_lane(self, receiver: LaneReceiver) -> None:
-        """Frames 32 to 35 go to `receiver` from now on; no stream runs here again."""
+        """Frames 32 to 35 go to `receiver` from now on; no stream runs here again.
+
+        Where the connection is lost already, `receiver` is told soon.
+        """
         self._lane = receiver
+        self._tls.limit_unsent(LANE_UNSENT)
+        if self.error is not None:
+            self._loop.call_soon(receiver.connection_lost)
 
     def send_lane(self, frame: bytes) -> None:
         """Send a frame of a lane."""
@@ -172,20 +202,22 @@ class Connection:
         if not self.stream.is_idle or end is None:
             return
         self.end = None
-        self._tls.resume_reading()
+        self._tls.resume_reading()  # whatever the stream's peer wanted, the next one's may come
         end.closed(end.reason)
         self._settle()
 
     def _settle(self) -> None:
-        if self.stream.is_idle and (self.retired_by_us or self.retired_by_them):
+        """Close when nothing comes any more. A share that said RETIRE waits for the client to
+        close, whose OPEN may be on its way."""
+        over = self.retired_by_them or (self.retired_by_us and self._is_client)
+        if self.stream.is_idle and (over or self._lane is not None):
             self._tls.close()
         self._on_change(self)
 
     # -- Receiver
 
     def data_received(self, data: memoryview) -> None:
-        """Plaintext: frames and pieces of them. Raises RemoteProtocolError (ends the connection)."""
-        self.heard_at = self._loop.time()
+        """Plaintext: frames and pieces. Raises RemoteProtocolError, which ends the connection."""
         for kind, number, payload in self._parser.receive_data(data):
             self._frame_received(kind, number, payload)
             if self._tls.is_lost:
@@ -200,7 +232,8 @@ class Connection:
 
     def connection_lost(self, error: Exception | None) -> None:
         """See Receiver."""
-        self.error = LostError(f"the connection was lost: {error}" if error else "closed")
+        self.error = LostError(f"the connection was lost: {error or 'closed by the other side'}")
+        self.error.__cause__ = error  # a TLS alert may say more
         if not self.hello.done():
             self.hello.set_exception(self.error)
             self.hello.exception()  # somebody may have stopped waiting for it
@@ -215,14 +248,16 @@ class Connection:
 
     def _frame_received(self, kind: int, number: int, payload: memoryview) -> None:
         if kind == FrameType.DATA:
+            if self._lane is not None:
+                raise RemoteProtocolError("DATA in a lane")
             if self.stream.receive(Input.RECEIVE_DATA, number) and self.end is not None:
                 self.end.data_received(payload)
         elif kind >= FrameType.FLOW_OPEN and self._lane is not None:
             self._lane.frame_received(kind, number, payload)
         elif (handler := _HANDLERS.get(kind)) is not None:
             handler(self, number, payload)
-        elif kind in (FrameType.DGRAM, FrameType.FLOW_OPEN):
-            raise RemoteProtocolError("datagrams on a connection that is not a lane")
+        else:
+            raise RemoteProtocolError("datagrams on a connection that is not a lane (yet)")
 
     def _hello_received(self, number: int, payload: memoryview) -> None:
         if not self._is_client or self.hello.done():
@@ -251,13 +286,17 @@ class Connection:
             self.end.opened.set_result(None)
 
     def _eof_received(self, number: int, payload: memoryview) -> None:
-        if self.stream.receive(Input.RECEIVE_EOF, number):
-            if self.end is not None:
-                self.end.eof_received()
-            self.stream_changed()
+        expected = self.stream.state is not State.RESETTING
+        self.stream.receive(Input.RECEIVE_EOF, number)
+        if expected and self.end is not None:
+            self.end.eof_received()
+        self.stream_changed()
 
     def _reset_received(self, number: int, payload: memoryview) -> None:
         reason = parse_message(Reason, payload)
+        if number == 0 and self._is_client and not self.hello.done():
+            self._turned_away(RefusedError(Code.from_wire(reason.code), reason.text[:MAX_TEXT]))
+            return
         answer = self.stream.state in ANSWERED
         if not self.stream.receive(Input.RECEIVE_RESET, number):
             return
@@ -266,6 +305,11 @@ class Connection:
         if self.end is not None:
             self.end.reset_received(Code.from_wire(reason.code), reason.text[:MAX_TEXT])
         self.stream_changed()
+
+    def _turned_away(self, error: RefusedError) -> None:
+        self.hello.set_exception(error)
+        self.hello.exception()  # somebody may have stopped waiting for it
+        self._tls.close()
 
     def _ping_received(self, number: int, payload: memoryview) -> None:
         self._tls.write(serialize(FrameType.PONG, 0, bytes(payload)))
@@ -331,7 +375,13 @@ class StreamEnd(End):
         if not self._may(Input.SEND_DATA):
             return
         self.bytes_sent += len(data)
-        self.connection.send_stream(Input.SEND_DATA, FrameType.DATA, b"", data)
+        if len(data) <= MAX_DATA:
+            self.connection.send_stream(Input.SEND_DATA, FrameType.DATA, b"", data)
+        else:  # what came before `link`, or the other end reads more at once than we do
+            view = memoryview(data)
+            for at in range(0, len(view), MAX_DATA):
+                piece = view[at : at + MAX_DATA]
+                self.connection.send_stream(Input.SEND_DATA, FrameType.DATA, b"", piece)
         if self.connection.congested:
             self.peer.pause_reading()
 
@@ -349,14 +399,14 @@ class StreamEnd(End):
         """End the stream with RESET or REFUSED; nothing more is delivered."""
         if self._may(Input.SEND_RESET):
             self.reason = code
-            message = serialize_message(kind, 0, Reason(code, text[:MAX_TEXT]))[8:]
+            message = serialize_message(kind, 0, Reason(code, text[:MAX_TEXT]))[HEADER_SIZE:]
             self.connection.send_stream(Input.SEND_RESET, kind, message)
             self.connection.resume_reading()  # the answer must be seen, whatever the peer takes
             self.connection.stream_changed()
 
     def pause_reading(self) -> None:
-        """See End.pause_reading."""
-        if self._is_current:
+        """See End.pause_reading. After RESET all is read, to see the answer."""
+        if self._is_current and self.connection.stream.state is not State.RESETTING:
             self.connection.pause_reading()
 
     def resume_reading(self) -> None:
@@ -395,18 +445,19 @@ class StreamEnd(End):
 
     def reset_received(self, code: Code, text: str) -> None:
         """RESET or REFUSED arrived."""
-        self.reason = code
         if not self.opened.done():
             self.opened.set_exception(RefusedError(code, text))
             self.opened.exception()  # the opener may have gone
-        self.peer.reset(code)
+        if self.reason is None:  # else it only answers ours
+            self.reason = code
+            self.peer.reset(code)
 
     def lose(self, error: LostError) -> None:
         """The connection is gone."""
-        self.reason = Code.LOST
+        self.reason = self.reason or Code.LOST
         self.lost = True
         if not self.opened.done():
             self.opened.set_exception(error)
             self.opened.exception()
         self.peer.reset(Code.LOST)
-        self.closed(Code.LOST)
+        self.closed(self.reason)

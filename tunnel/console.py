@@ -81,7 +81,8 @@ class Console:
         if error.hint:
             print(f"hint: {printable(error.hint)}", file=sys.stderr, flush=True)
         code = error.code.name.lower().replace("_", "-") if isinstance(error, RefusedError) else ""
-        self.event(event="error", text=error.text, hint=error.hint, **({"code": code} if code else {}))
+        event = {"event": "error", "text": error.text, "hint": error.hint}
+        self.event(**event | ({"code": code} if code else {}))
 
 
 class Interrupt:
@@ -112,21 +113,22 @@ def run(console: Console, work: Callable[[Interrupt], Coroutine[None, None, None
     """Run a command's `work` to its end; the exit code. Tracebacks only with -v."""
     configure_logging(console.verbose)
 
-    async def main() -> None:
+    async def main() -> bool:
         interrupt = Interrupt()
         async with asyncio.TaskGroup() as group:
             interrupt.install(group.create_task(work(interrupt), name="command"))
-        if interrupt.stopped.is_set() and not interrupt.serving:
-            raise KeyboardInterrupt
+        return interrupt.stopped.is_set() and not interrupt.serving
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main())
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+            interrupted = runner.run(main())
+    except KeyboardInterrupt:  # before the handlers were there
+        interrupted = True
     except BaseExceptionGroup as group:
         return _report(console, group)
+    if interrupted:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return EXIT_OK
 
 

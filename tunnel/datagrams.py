@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from tunnel.codes import Code
-from tunnel.connection import Connection
+from tunnel.connection import MAX_TEXT, Connection
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
 from tunnel.flows import Flow, FlowReceiver
 from tunnel.frames import (
@@ -26,7 +26,8 @@ from tunnel.frames import (
 )
 
 MAX_FLOWS = 1024  # per lane; a resolver or a game uses dozens
-MAX_QUEUED = 256 * 1024  # bytes waiting for a congested connection
+MAX_QUEUED = 256 * 1024  # bytes of datagrams waiting for a congested connection
+MAX_CONTROL_QUEUED = 1024 * 1024  # bytes of other frames: only a peer that plays tricks fills it
 FLOW_IDLE = 60.0  # seconds without a datagram; RFC 4787 asks NATs for more, DNS needs far less
 SWEEP_EVERY = 15.0  # seconds between looks for silent flows
 MAX_EARLY = 16  # datagrams kept while a flow's socket is being opened
@@ -37,12 +38,14 @@ class _Sender:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._control: deque[bytes] = deque()  # never dropped: a flow would hang for a minute
+        self._controlled = 0
         self._queue: deque[bytes] = deque()
         self._queued = 0
         self.dropped = 0
 
     def send(self, frame: bytes) -> None:
-        """Send or queue a frame."""
+        """Send or queue a DGRAM frame."""
         if not self._connection.congested:
             self._connection.send_lane(frame)
             return
@@ -52,8 +55,22 @@ class _Sender:
             self._queued -= len(self._queue.popleft())
             self.dropped += 1
 
+    def send_control(self, frame: bytes) -> None:
+        """Send or queue a frame that opens, refuses or closes a flow; ahead of datagrams."""
+        if not self._connection.congested:
+            self._connection.send_lane(frame)
+            return
+        self._control.append(frame)
+        self._controlled += len(frame)
+        if self._controlled > MAX_CONTROL_QUEUED:
+            self._connection.abort("the lane's other side reads nothing")
+
     def flush(self) -> None:
         """The connection takes frames again."""
+        while self._control and not self._connection.congested:
+            frame = self._control.popleft()
+            self._controlled -= len(frame)
+            self._connection.send_lane(frame)
         while self._queue and not self._connection.congested:
             frame = self._queue.popleft()
             self._queued -= len(frame)
@@ -96,14 +113,19 @@ class ClientLane:
         return self._sender.dropped
 
     def open_flow(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
-        """Begin a flow; a refusal arrives at `receiver`. The idlest goes when there are too many."""
+        """Begin a flow; a refusal arrives at `receiver`. The idlest goes when there are too many.
+
+        Raises LostError when the lane is lost.
+        """
+        if self.is_lost:
+            raise LostError("the way to the share for datagrams was lost")
         if len(self._flows) >= MAX_FLOWS:
             self._end_flow(min(self._flows, key=lambda key: self._flows[key].active_at))
         self._number += 1
         flow = _ClientFlow(self, self._number, receiver, self._loop.time())
         self._flows[self._number] = flow
         message = serialize_message(FrameType.FLOW_OPEN, self._number, FlowOpen(host, port))
-        self._sender.send(message)
+        self._sender.send_control(message)
         return flow
 
     def send_datagram(self, number: int, data: bytes) -> None:
@@ -116,7 +138,7 @@ class ClientLane:
     def close_flow(self, number: int) -> None:
         """For flows: tell the share that no more comes."""
         if self._flows.pop(number, None) is not None:
-            self._sender.send(serialize(FrameType.FLOW_CLOSE, number))
+            self._sender.send_control(serialize(FrameType.FLOW_CLOSE, number))
 
     def sweep(self) -> None:
         """End the flows that were silent for FLOW_IDLE seconds."""
@@ -152,6 +174,8 @@ class ClientLane:
 
     def connection_lost(self) -> None:
         """See LaneReceiver."""
+        if self.is_lost:
+            return
         self.is_lost = True
         flows, self._flows = self._flows, {}
         for flow in flows.values():
@@ -201,6 +225,7 @@ class ServerLane:
         self._sender = _Sender(connection)
         self._flows: dict[int, ServerFlow] = {}
         self._asked: asyncio.Queue[tuple[ServerFlow, FlowOpen]] = asyncio.Queue(MAX_FLOWS)
+        self._opening = 0  # asked for and not answered yet, whether or not still wanted
         self._lost = asyncio.Event()
         connection.become_lane(self)
 
@@ -225,9 +250,12 @@ class ServerLane:
     async def _open_one(self, flow: ServerFlow, message: FlowOpen, open_flow: OpenFlow) -> None:
         try:
             out = await open_flow(message.host, message.port, flow)
-        except RefusedError as error:
-            self.refuse(flow, error.code, error.text)
+        except (VshareError, OSError) as error:
+            code = error.code if isinstance(error, RefusedError) else Code.HOST_UNREACHABLE
+            self.refuse(flow, code, str(error))
             return
+        finally:
+            self._opening -= 1
         if self._flows.get(flow.number) is flow and not self._lost.is_set():
             flow.opened(out)
         else:
@@ -263,10 +291,11 @@ class ServerLane:
         if number in self._flows:
             raise RemoteProtocolError(f"flow {number} is open already")
         flow = ServerFlow(self, number, self._loop.time())
-        if len(self._flows) >= MAX_FLOWS or self._asked.full():
+        if len(self._flows) >= MAX_FLOWS or self._opening >= MAX_FLOWS:
             self.refuse(flow, Code.BUSY, f"more than {MAX_FLOWS} flows")
             return
         self._flows[number] = flow
+        self._opening += 1
         self._asked.put_nowait((flow, message))
 
     def send_datagram(self, flow: ServerFlow, data: bytes) -> None:
@@ -278,14 +307,14 @@ class ServerLane:
     def refuse(self, flow: ServerFlow, code: Code, text: str) -> None:
         """End a flow with FLOW_REFUSED."""
         self._drop(flow)
-        reason = Reason(code, text)
-        self._sender.send(serialize_message(FrameType.FLOW_REFUSED, flow.number, reason))
+        reason = Reason(code, text[:MAX_TEXT])
+        self._sender.send_control(serialize_message(FrameType.FLOW_REFUSED, flow.number, reason))
 
     def end_flow(self, flow: ServerFlow) -> None:
         """End a flow with FLOW_CLOSE."""
         if self._flows.get(flow.number) is flow:
             self._drop(flow)
-            self._sender.send(serialize(FrameType.FLOW_CLOSE, flow.number))
+            self._sender.send_control(serialize(FrameType.FLOW_CLOSE, flow.number))
 
     def _drop(self, flow: ServerFlow) -> None:
         if self._flows.get(flow.number) is flow:

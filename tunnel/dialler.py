@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import itertools
+import os
 import socket
 
 from tunnel.codes import Code, code_for_os_error
@@ -12,6 +13,9 @@ from tunnel.errors import RefusedError
 
 ATTEMPT_DELAY = 0.25  # seconds between attempts: RFC 8305 section 5's recommendation
 MAX_ADDRESSES = 8  # tried per host; more would only prolong a failure
+# Seconds of silence before the kernel probes, between probes, and probes that may fail
+# (tcp(7)): a peer that vanished is noticed within a minute, where nothing else would tell.
+KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 30, 10, 3
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
@@ -21,10 +25,20 @@ def tune(sock: socket.socket) -> None:
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_IDLE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_INTERVAL)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_COUNT)
+
+
+def reason_of(error: OSError) -> str:
+    """What went wrong as strerror(3) says it, in lowercase: asyncio has texts of its own."""
+    if error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno).lower()
+    return (error.strerror or str(error) or type(error).__name__).lower()
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """Addresses of `host`, families taking turns (RFC 8305 section 4), IPv6 first.
+    """Addresses of `host`, families taking turns (RFC 8305 section 4), the system's first first.
 
     Names below `.localhost` are loopback (RFC 6761 6.3) on every system. Raises
     RefusedError(unknown-host).
@@ -36,12 +50,13 @@ async def resolve(host: str, port: int) -> list[Address]:
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        raise RefusedError(Code.UNKNOWN_HOST, f"cannot resolve {host!r}: {error}") from error
+        reason = reason_of(error) if isinstance(error, OSError) else "not a host name"
+        raise RefusedError(Code.UNKNOWN_HOST, f"cannot resolve {host!r}: {reason}") from error
     families: dict[int, list[Address]] = {}
     for family, _, _, _, place in found:
         if family in (socket.AF_INET, socket.AF_INET6):
             families.setdefault(family, []).append((family, place))  # type: ignore[arg-type]  # typeshed leaves the address open
-    turns = [families[family] for family in sorted(families, reverse=True)]
+    turns = families.values()  # getaddrinfo has sorted them (RFC 6724)
     mixed = [one for group in itertools.zip_longest(*turns) for one in group if one is not None]
     return mixed[:MAX_ADDRESSES]
 
@@ -50,71 +65,76 @@ async def dial(host: str, port: int, deadline: float) -> socket.socket:
     """A connected, non-blocking, tuned socket; the caller closes it.
 
     `deadline` is in seconds from now, for resolving and all attempts together. Raises
-    RefusedError with the code of the first attempt that failed.
+    RefusedError with the code of the attempt that says most. Cancelled: nothing stays open.
     """
     try:
         async with asyncio.timeout(deadline):
-            return await _race(await resolve(host, port))
+            return await race(await resolve(host, port))
     except TimeoutError:
         raise RefusedError(
             Code.TIMED_OUT, f"no answer from {host}:{port} in {deadline:g} s"
         ) from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise RefusedError(
-            code_for_os_error(error), f"cannot connect to {host}:{port}: {reason}"
-        ) from error
+        text = f"cannot connect to {host}:{port}: {reason_of(error)}"
+        raise RefusedError(code_for_os_error(error), text) from error
 
 
-async def _race(addresses: list[Address]) -> socket.socket:
-    """Start attempts one after another, the next when one fails or is slow; the first wins."""
-    errors: list[OSError] = []
+async def race(addresses: list[Address]) -> socket.socket:
+    """Start attempts one after another, the next when one fails or is slow; the first wins.
+
+    Raises OSError: "connection refused" before anything else, since somebody was there to
+    say it. Every socket but the winner's is closed, however this ends.
+    """
+    made: list[socket.socket] = []
     winner: socket.socket | None = None
-    attempts: set[asyncio.Task[socket.socket | OSError]] = set()
+    try:
+        async with asyncio.TaskGroup() as group:
+            found = await _first(group, addresses, made)
+        if isinstance(found, OSError):  # raised inside the group it would become a group
+            raise found
+        winner = found  # only here: leaving the group may still be cancelled
+        return winner
+    finally:
+        for sock in made:
+            if sock is not winner:
+                sock.close()
 
-    async with asyncio.TaskGroup() as group:
-        waiting = list(addresses)
-        while waiting or attempts:
+
+async def _first(
+    group: asyncio.TaskGroup, addresses: list[Address], made: list[socket.socket]
+) -> socket.socket | OSError:
+    errors: list[OSError] = []
+    running: set[asyncio.Task[socket.socket | OSError]] = set()
+    waiting = list(addresses)
+    try:
+        while waiting or running:
             if waiting:
-                attempts.add(group.create_task(_attempt(waiting.pop(0))))
-            done, attempts = await asyncio.wait(
-                attempts,
+                running.add(group.create_task(_attempt(waiting.pop(0), made), name="attempt"))
+            done, running = await asyncio.wait(
+                running,
                 timeout=ATTEMPT_DELAY if waiting else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for task in done:
                 result = task.result()
-                if isinstance(result, OSError):
-                    errors.append(result)
-                elif winner is None:
-                    winner = result
-                else:
-                    result.close()
-            if winner is not None:
-                break
-        for task in attempts:
+                if not isinstance(result, OSError):
+                    return result
+                errors.append(result)
+    finally:
+        for task in running:
             task.cancel()
-    for task in attempts:
-        with contextlib.suppress(asyncio.CancelledError):
-            late = task.result()
-            if isinstance(late, socket.socket):
-                late.close()
-    if winner is None:
-        raise errors[0] if errors else OSError("no usable address")
-    return winner
+    refused = [error for error in errors if error.errno == errno.ECONNREFUSED]
+    return (refused or errors or [OSError(errno.EADDRNOTAVAIL, "no address")])[0]
 
 
-async def _attempt(address: Address) -> socket.socket | OSError:
+async def _attempt(address: Address, made: list[socket.socket]) -> socket.socket | OSError:
+    """The connected socket, or why not; it is in `made` either way, for `race` to close."""
     family, place = address
-    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, place)
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        made.append(sock)
         tune(sock)
+        await asyncio.get_running_loop().sock_connect(sock, place)
     except OSError as error:
-        sock.close()
         return error
-    except BaseException:
-        sock.close()
-        raise
     return sock

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -27,6 +27,11 @@ ALPN = "vshare/1"
 CAPABILITIES: tuple[str, ...] = ("datagram", "api")
 
 _HEADER = struct.Struct(">II")
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]  # 0: the protocol has no port
+Host = Annotated[str, msgspec.Meta(max_length=255)]  # RFC 1035 2.3.4
+Id = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Word = Annotated[str, msgspec.Meta(max_length=32)]  # a protocol's name
 
 
 class FrameType(enum.IntEnum):
@@ -77,10 +82,10 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
 class Open(msgspec.Struct, array_like=True, frozen=True):
     """A client's wish. `id` has 16 bytes; a second OPEN with the same id replaces the first."""
 
-    id: bytes
-    protocol: str
-    host: str
-    port: int
+    id: Id
+    protocol: Word
+    host: Host
+    port: Port
     resumable: bool = False
 
 
@@ -100,7 +105,7 @@ class Reason(msgspec.Struct, array_like=True, frozen=True):
 class Resume(msgspec.Struct, array_like=True, frozen=True):
     """A wish to go on with a stream whose connection was lost."""
 
-    id: bytes
+    id: Id
     generation: int
     offset: int
 
@@ -108,8 +113,8 @@ class Resume(msgspec.Struct, array_like=True, frozen=True):
 class FlowOpen(msgspec.Struct, array_like=True, frozen=True):
     """Where a flow's datagrams go."""
 
-    host: str
-    port: int
+    host: Host
+    port: Port
 
 
 Message = Hello | Open | Opened | Reason | Resume | FlowOpen

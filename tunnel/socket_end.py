@@ -46,7 +46,7 @@ class SocketEnd(End):
 
     def send(self, data: Bytes) -> None:
         """See End.send."""
-        if self.finished.done() or self._sent_eof:
+        if self.finished.done() or self._eof_pending:
             return
         self.bytes_sent += len(data)
         if self._backlog:
@@ -66,7 +66,7 @@ class SocketEnd(End):
 
     def send_eof(self) -> None:
         """Shut the sending direction down, after what is still queued."""
-        if self.finished.done() or self._sent_eof:
+        if self.finished.done() or self._eof_pending:
             return
         self._eof_pending = True
         if not self._backlog:
@@ -124,8 +124,8 @@ class SocketEnd(End):
         self._loop.remove_writer(self._sock)
         if self._eof_pending:
             self._shut_down()
-        else:
-            self.peer.resume_reading()
+        # Also after EOF: the peer may have to hear that its stream was reset.
+        self.peer.resume_reading()
 
     def _shut_down(self) -> None:
         self._sent_eof = True

@@ -6,7 +6,8 @@ caused it. The states between two streams are one: IDLE.
 
 Why a late RESET is harmless: a side may send RESET after its own EOF, to say that it will not
 read on. If the other side's EOF crosses it, both are done and the RESET arrives at an idle
-connection, or during a later stream, whose number differs: it is thrown away.
+connection, or during a later stream, whose number differs: it is thrown away. Nothing else
+can be late: a side that is not done yet keeps the other from going idle.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Input(enum.Enum):
     RECEIVE_RESET = "receive RESET"
 
 
-S, I = State, Input  # the table is read as a whole, so it is kept narrow
+S, I = State, Input  # noqa: E741  # the table is read as a whole, so it is kept narrow
 TRANSITIONS: dict[tuple[State, Input], State] = {
     (S.IDLE, I.SEND_OPEN): S.OPEN,
     (S.IDLE, I.RECEIVE_OPEN): S.OPEN,
@@ -103,7 +104,7 @@ class StreamState:
         if step is Input.RECEIVE_OPEN:
             if number != self.number + 1:
                 raise RemoteProtocolError(f"OPEN of stream {number} after {self.number}")
-        elif step is Input.RECEIVE_RESET and (number < self.number or self.is_idle):
+        elif step is Input.RECEIVE_RESET and self._is_late(number):
             return False
         elif number != self.number:
             raise RemoteProtocolError(f"{step.value} on stream {number}, current is {self.number}")
@@ -115,3 +116,7 @@ class StreamState:
             self.number = number
         self.state = new
         return not discarded
+
+    def _is_late(self, number: int) -> bool:
+        """Whether stream `number` was under way here once and is not any more."""
+        return 0 < number < self.number or (0 < number == self.number and self.is_idle)

@@ -27,7 +27,7 @@ class TlsMessages:
         self._tls.write(_LENGTH.pack(len(message)) + message)
 
     async def receive(self) -> bytes:
-        """The next message. Raises LostError when it ends before, RemoteProtocolError if too long."""
+        """The next message. Raises LostError, or RemoteProtocolError for one that is too long."""
         while True:
             message = self._maybe_message()
             if message is not None:
@@ -68,4 +68,5 @@ class TlsMessages:
     def connection_lost(self, error: Exception | None) -> None:
         """See Receiver."""
         self._lost = LostError(f"the connection was lost: {error or 'closed by the other side'}")
+        self._lost.__cause__ = error  # a TLS alert may say more
         self._news.set()

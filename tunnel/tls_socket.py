@@ -21,6 +21,8 @@ from tunnel.socket_end import READ_SIZE, scratch
 HANDSHAKE_TIMEOUT = 5.0  # seconds; a relayed handshake is two round trips
 HANDSHAKE_READ = 16 * 1024  # one record
 CLOSE_TIMEOUT = 5.0  # seconds that close() waits for the last bytes to leave
+# Users stop while `congested`; whoever makes us answer without end and reads nothing is cut off.
+MAX_BACKLOG = 8 * 1024 * 1024
 _SMALL = 16 * 1024 - 8  # header and data of this size share one TLS record
 
 
@@ -69,7 +71,9 @@ class TlsSocket:
         self._reading = False
         self._closing = False
         self._peer_closed = False
+        self._read_error: ssl.SSLError | None = None  # what came before it is delivered first
         self._lost = False
+        self.progress_at = self._loop.time()  # loop time when bytes last came, or left after a wait
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -111,9 +115,15 @@ class TlsSocket:
 
     def resume_reading(self) -> None:
         """Read again."""
-        if not self._reading and not self._lost:
+        if not self._reading and not self.is_lost:
             self._reading = True
+            self.progress_at = self._loop.time()  # the pause was ours: it counts for nothing
             self._loop.add_reader(self._sock, self._on_readable)
+
+    def limit_unsent(self, size: int) -> None:
+        """Keep at most `size` bytes in the kernel that were not sent yet (tcp(7))."""
+        if self._sock.family in (socket.AF_INET, socket.AF_INET6) and not self._lost:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
 
     def write(self, head: bytes, data: Bytes = b"") -> None:
         """Encrypt and send `head` and then `data`, which the caller may reuse at once."""
@@ -126,14 +136,15 @@ class TlsSocket:
                 self._tls.write(head)
                 self._tls.write(data)
         except ssl.SSLError as error:
-            self._lose(error)
+            self._lose_soon(error)
             return
         self._flush()
 
     def close(self) -> None:
-        """Send close_notify, let what is queued leave (bounded), then close."""
+        """Send close_notify, let what is queued leave (bounded), then close. Reads no more."""
         if self._lost or self._closing:
             return
+        self.pause_reading()
         self._closing = True
         with contextlib.suppress(ssl.SSLError):  # unwrap wants the peer's answer: not waited for
             self._tls.unwrap()
@@ -158,6 +169,7 @@ class TlsSocket:
         if size == 0:
             self._lose(LostError("the connection ended without a word"))
             return
+        self.progress_at = self._loop.time()
         self._incoming.write(scratch.view[:size])
         self._deliver()
 
@@ -166,7 +178,7 @@ class TlsSocket:
         if receiver is None:
             return
         try:
-            while not self._lost:
+            while not self.is_lost:
                 filled = self._decrypt(view)
                 if filled:
                     receiver.data_received(view[:filled])
@@ -175,18 +187,18 @@ class TlsSocket:
         except RemoteProtocolError as error:
             self._lose(error)
             return
-        except ssl.SSLError as error:
-            self._lose(error)
-            return
+        except Exception as error:
+            self._lose(LostError(f"a fault on this side: {type(error).__name__}"))
+            raise  # for the event loop's exception handler to log
         if self._outgoing.pending and not self._lost:
-            self._flush()
-        if self._peer_closed:
-            self._lose(None)
+            self._flush()  # an alert, or the answer to a KeyUpdate
+        if self._read_error is not None or self._peer_closed:
+            self._lose(self._read_error)
 
     def _decrypt(self, view: memoryview) -> int:
         """Fill `view` with plaintext, a record after the other; returns how much there was."""
         filled = 0
-        with contextlib.suppress(ssl.SSLWantReadError):
+        try:
             while filled < READ_SIZE:
                 # Into a buffer, read() returns how much; typeshed knows the other form alone.
                 size = cast(int, self._tls.read(READ_SIZE - filled, cast(bytearray, view[filled:])))
@@ -194,12 +206,18 @@ class TlsSocket:
                     self._peer_closed = True
                     break
                 filled += size
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self._read_error = error
         return filled
 
     def _flush(self) -> None:
         made = self._outgoing.read()
         if self._backlog:
             self._backlog += made
+            if len(self._backlog) > MAX_BACKLOG:
+                self._lose_soon(LostError("the other side reads nothing"))
             return
         if not made:
             return
@@ -208,7 +226,7 @@ class TlsSocket:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
-            self._loop.call_soon(self._lose, error)  # not from within the user's call
+            self._lose_soon(error)
             return
         if sent < len(made):
             self._backlog += memoryview(made)[sent:]
@@ -222,6 +240,7 @@ class TlsSocket:
         except OSError as error:
             self._lose(error)
             return
+        self.progress_at = self._loop.time()
         del self._backlog[:sent]
         if self._backlog:
             return
@@ -230,6 +249,10 @@ class TlsSocket:
             self._lose(None)
         elif self._receiver is not None:
             self._receiver.writable()
+
+    def _lose_soon(self, error: Exception) -> None:
+        """Not from within the user's call: nothing that it holds changes under its hands."""
+        self._loop.call_soon(self._lose, error)
 
     def _lose(self, error: Exception | None) -> None:
         if self._lost:
@@ -258,11 +281,11 @@ async def handshake(
     ssl.SSLError, TimeoutError, LostError.
     """
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = context.wrap_bio(
-        incoming, outgoing, server_side=server_hostname is None, server_hostname=server_hostname
-    )
     loop = asyncio.get_running_loop()
     try:
+        tls = context.wrap_bio(
+            incoming, outgoing, server_side=server_hostname is None, server_hostname=server_hostname
+        )
         async with asyncio.timeout(timeout):
             while True:
                 try:
@@ -270,9 +293,12 @@ async def handshake(
                     finished = True
                 except ssl.SSLWantReadError:
                     finished = False
-                finally:
-                    if outgoing.pending:  # an alert, where it failed
-                        await loop.sock_sendall(sock, outgoing.read())
+                except ssl.SSLError:
+                    with contextlib.suppress(OSError):  # the alert; the reason counts for more
+                        sock.send(outgoing.read())
+                    raise
+                if outgoing.pending:
+                    await loop.sock_sendall(sock, outgoing.read())
                 if finished:
                     return TlsSocket(sock, tls, incoming, outgoing)
                 data = await loop.sock_recv(sock, HANDSHAKE_READ)

@@ -1,0 +1,39 @@
+"""Runs a test's coroutine under one or both event loops, warnings and stray tasks included."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine
+
+import pytest
+import uvloop
+
+TEST_TIMEOUT = 20.0  # seconds, so that a hang is a failure with a traceback
+
+BOTH = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+Run = Callable[[Callable[[], Coroutine[None, None, None]]], None]
+
+
+def run(
+    main: Callable[[], Coroutine[None, None, None]],
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+) -> None:
+    """Run `main()`; an exception in a callback of the loop fails the test as well."""
+    faults: list[dict[str, object]] = []
+
+    async def guarded() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: faults.append(context))
+        async with asyncio.timeout(TEST_TIMEOUT):
+            await main()
+        strays = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not strays
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(guarded())
+    gc.collect()
+    assert not faults
+
+
+both_loops = pytest.mark.parametrize("factory", BOTH.values(), ids=BOTH.keys())
