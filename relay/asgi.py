@@ -29,7 +29,8 @@ class _Http(H11Protocol):
         super().__init__(**arguments)
         self._over = over
         self.upgraded = False
-        self.ws_protocol_class = self._web_socket
+        # uvicorn calls it like the class, once, when a client upgrades
+        self.ws_protocol_class = self._web_socket  # type: ignore[assignment]  # a factory will do
 
     def _web_socket(self, **arguments: Any) -> WebSocketsSansIOProtocol:
         self.upgraded = True
@@ -111,5 +112,6 @@ class AsgiServer:
 
 def _abort_if_silent(http: _Http, transport: asyncio.Transport) -> None:
     """A slow sender of its first head gets no more time; uvicorn has no deadline for that."""
-    if http.cycle is None and not http.upgraded:
+    cycle: object = http.cycle  # uvicorn's annotation leaves out the None it starts with
+    if cycle is None and not http.upgraded:
         transport.abort()

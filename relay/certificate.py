@@ -120,7 +120,7 @@ def load_identity(
             identity = ServerIdentity(certificate.read_bytes(), (key or certificate).read_bytes())
         else:
             key_pem = kept(state_dir and state_dir / "relay.key", make_key())
-            now = datetime.datetime.now(datetime.timezone.utc)
+            now = datetime.datetime.now(datetime.UTC)
             made = make_certificate(key_pem, domain, now)
             path = state_dir and state_dir / f"relay-{domain}.pem"
             identity = ServerIdentity(kept(path, made), key_pem)

@@ -46,7 +46,7 @@ class Urls:
         return f"https://{name}.{self.domain}{'' if self.port == 443 else f':{self.port}'}/"
 
 
-class Rejection(Exception):
+class RejectionError(Exception):
     """A registration that is not accepted, as the message that says so."""
 
     def __init__(self, code: str, text: str) -> None:
@@ -92,7 +92,7 @@ class Control:
             if not isinstance(request, Register):
                 raise RemoteProtocolError("the first message was not a registration")
             share = self._admit(request, nonce)
-        except Rejection as rejection:
+        except RejectionError as rejection:
             log.info("refused a share: %s", rejection.message.text)
             await _send(channel, rejection.message)
             return None
@@ -111,18 +111,20 @@ class Control:
 
     def _admit(self, request: Register, nonce: bytes) -> Share:
         if request.version != control.VERSION:
-            raise Rejection("version", f"this relay speaks version {control.VERSION}")
+            raise RejectionError("version", f"this relay speaks version {control.VERSION}")
         try:
             signed = control.signed_bytes(nonce, self._certificate, request.name)
             Ed25519PublicKey.from_public_bytes(request.key).verify(request.signature, signed)
         except (ValueError, InvalidSignature):
-            raise Rejection("signature", "the registration is not signed for this relay") from None
+            raise RejectionError(
+                "signature", "the registration is not signed for this relay"
+            ) from None
         key_hash = hashlib.sha256(request.key).digest()
         ends_at = time.time() + min(request.expires_in, MAX_LEASE)
         name = self._name_for(request.name, key_hash, ends_at)
         share = Share(name, key_hash, request.http, ends_at)
         if not self._registry.add(share):
-            raise Rejection("full", "this relay has as many shares as it can take")
+            raise RejectionError("full", "this relay has as many shares as it can take")
         return share
 
     def _name_for(self, wanted: str, key_hash: bytes, ends_at: float) -> ShareName:
@@ -130,14 +132,14 @@ class Control:
         if not wanted:
             drawn = self._names.draw(key_hash, now, ends_at, secrets.randbelow)
             if drawn is None:
-                raise Rejection("full", "no free name was found")
+                raise RejectionError("full", "no free name was found")
             return drawn
         try:
             name = parse_name(wanted)
         except UsageError as error:
-            raise Rejection("name-invalid", f"{error.text}; {error.hint}") from None
+            raise RejectionError("name-invalid", f"{error.text}; {error.hint}") from None
         if not self._names.claim(name, key_hash, now, ends_at):
-            raise Rejection("name-taken", f"the name {name} belongs to somebody else")
+            raise RejectionError("name-taken", f"the name {name} belongs to somebody else")
         return name
 
     async def _converse(self, channel: WebSocket, share: Share) -> None:

@@ -14,6 +14,7 @@ from relay.http_rules import (
     Origin,
     check_request,
     forwarded_target,
+    has_body,
     request_headers,
     response_headers,
 )
@@ -42,6 +43,9 @@ class _Upstream:
     def __init__(self, site: Site, port: int, stream: UpstreamStream) -> None:
         self.site, self.port, self.stream = site, port, stream
         self.http = h11.Connection(h11.CLIENT, MAX_ANSWER_HEAD)
+
+    def is_for(self, site: Site, port: int) -> bool:
+        return (self.site, self.port) == (site, port)
 
     def is_reusable(self) -> bool:
         return self.http.states == {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE} and (
@@ -112,8 +116,9 @@ class Conversation:
 
     async def _answer(self, request: h11.Request) -> bool:
         """Answer one request; False if the connection cannot be used again."""
+        end = self._maybe_end_of_request(request)
         try:
-            switched = await self._forward(request)
+            switched = await self._forward(request, end)
         except HttpError as error:
             await self._send_error(error, head_only=request.method == b"HEAD")
             return self._is_complete()
@@ -124,13 +129,12 @@ class Conversation:
     def _is_complete(self) -> bool:
         return self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 
-    async def _forward(self, request: h11.Request) -> bool:
+    async def _forward(self, request: h11.Request, end: h11.EndOfMessage | None) -> bool:
         """Forward a request and its answer; True if the connection was turned over to another
         protocol, which has ended then. Raises HttpError while no answer was begun."""
         site = check_request(request, self._origin, self._domain)
         port = self._upstreams.port_of(site, tls=self._origin.tls)
         reused = await self._choose_upstream(site, port)
-        end = await self._maybe_end_of_request()
         try:
             return await self._exchange(request, end)
         except LostError as error:
@@ -164,9 +168,8 @@ class Conversation:
     async def _choose_upstream(self, site: Site, port: int) -> bool:
         """Take or open the stream for a request; True if it has carried another before."""
         upstream = self._upstream
-        if upstream is not None and (upstream.site, upstream.port) == (site, port):
-            if upstream.is_reusable():
-                return True
+        if upstream is not None and upstream.is_for(site, port) and upstream.is_reusable():
+            return True
         await self._open_upstream(site, port)
         return False
 
@@ -177,12 +180,12 @@ class Conversation:
         if self._visitor.closed.is_set():
             self._abort_upstream()
 
-    async def _maybe_end_of_request(self) -> h11.EndOfMessage | None:
+    def _maybe_end_of_request(self, request: h11.Request) -> h11.EndOfMessage | None:
         """The end of a request without a body; None if a body is to come."""
-        if self._http.their_state is not h11.SEND_BODY:
-            event = self._http.next_event()
-            return event if isinstance(event, h11.EndOfMessage) else None
-        return None
+        if has_body(request):
+            return None
+        event = self._http.next_event()
+        return event if isinstance(event, h11.EndOfMessage) else None
 
     async def _exchange(self, request: h11.Request, end: h11.EndOfMessage | None) -> bool:
         upstream = self._upstream

@@ -82,5 +82,3 @@ async def _linger(stream: VisitorStream) -> None:
                 pass
     except (TimeoutError, LostError):
         pass
-
-

@@ -8,15 +8,22 @@ from http import HTTPStatus
 
 import h11
 
-from relay.routes import Site, parse_site, strip_port
+from relay.routes import MAX_HEAD, Site, parse_site, strip_port
 from tunnel.errors import VshareError
 
 Headers = list[tuple[bytes, bytes]]
 
 # RFC 9110 7.6.1, and what older software sends. Transfer-Encoding stays: h11 frames by it.
 _HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade")
-    + (b"proxy-authorization", b"proxy-authenticate")
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"upgrade",
+        b"proxy-authorization",
+        b"proxy-authenticate",
+    )
 )
 # Never dropped because Connection names them: messages would change their meaning.
 _NEVER_NAMED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
@@ -54,9 +61,20 @@ def is_upgrade(request: h11.Request) -> bool:
     return header(request, b"upgrade") is not None and b"upgrade" in _connection(request)
 
 
+def has_body(request: h11.Request) -> bool:
+    """Whether a body follows the head (RFC 9112 6.3)."""
+    if header(request, b"transfer-encoding") is not None:
+        return True
+    return (header(request, b"content-length") or b"0").strip(b"0") != b""
+
+
 def check_request(request: h11.Request, origin: Origin, domain: str) -> Site:
     """The share that a request is for. Raises HttpError."""
     _check_framing(request)
+    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+    if size > MAX_HEAD:
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        raise HttpError(status, "The request's head is too large")
     if request.method == b"CONNECT":
         raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "This is not a forward proxy")
     host = strip_port(host_text(request))

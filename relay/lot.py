@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from tunnel import parking
 from tunnel.errors import RemoteProtocolError, VshareError
-from tunnel.parking import Kind, Message, Paired, Type
+from tunnel.parking import Message, Paired, Type
 
 START_TARGET = 4  # parked connections of a quiet share
 MAX_TARGET = 64  # of a busy one

@@ -99,8 +99,8 @@ class Relay:
                         yield
                     finally:
                         await self._wind_down(serving, gathering)
-                        raise _Stop
-            except* _Stop:
+                        raise _StopError
+            except* _StopError:
                 pass
             finally:
                 await asgi.close()
@@ -115,7 +115,7 @@ class Relay:
         await asyncio.wait(tasks)
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """Ends the task group from within."""
 
 
@@ -182,7 +182,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, place = socket.getaddrinfo(
             host, port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        sock = socket.create_server(place[:2], family=family, backlog=BACKLOG)  # type: ignore[arg-type]  # typeshed leaves the address open
+        sock = socket.create_server(place[:2], family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise VshareError(

@@ -15,11 +15,11 @@ from relay.lot import NoParkedError
 from relay.registry import LocalRegistry, Share
 from relay.routes import Site
 from relay.streams import UpstreamStream
+from tunnel.address import parse_port
 from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.control import Publish
 from tunnel.errors import RefusedError, UsageError, VshareError
-from tunnel.address import parse_port
 from tunnel.identity import Identity
 from tunnel.parking import Paired
 
@@ -104,7 +104,9 @@ class Upstreams:
             holder = self._start(share, published)
         if holder.streams >= MAX_STREAMS:
             raise HttpError(
-                HTTPStatus.TOO_MANY_REQUESTS, f"{site.name} has too many visitors", "Try again soon."
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"{site.name} has too many visitors",
+                "Try again soon.",
             )
         holder.streams += 1
         try:

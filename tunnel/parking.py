@@ -11,7 +11,7 @@ import msgspec
 from tunnel.errors import LocalProtocolError, RemoteProtocolError
 
 PARK_ALPN = "vshare-park/1"
-HEADER = 3  # type:u8 length:u16
+HEADER = 3  # bytes: the type (u8) and the payload's length (u16)
 MAX_MESSAGE = 1024  # payload bytes: a ticket, a sentence, an address
 TICKET = 32  # random bytes, so that a ticket cannot be guessed
 MAX_ADDRESS = 64  # characters; an IPv6 address with a zone and a port fits

@@ -129,8 +129,8 @@ class RelayLink:
                 finally:
                     await self._say_end()
                     main.cancel()
-                    raise _Stop
-        except* _Stop:
+                    raise _StopError
+        except* _StopError:
             pass
 
     async def _say_end(self) -> None:
@@ -239,9 +239,7 @@ class RelayLink:
         name = self._name or ""
         signature = self._key.sign(control.signed_bytes(challenge.nonce, certificate, name))
         key = self._key.public_key().public_bytes_raw()
-        request = Register(
-            key, signature, name, self._http, self._expires_in, control.VERSION
-        )
+        request = Register(key, signature, name, self._http, self._expires_in, control.VERSION)
         await channel.send(control.serialize(request))
         answer = control.parse_from_relay(await channel.recv())
         if isinstance(answer, Rejected):
@@ -341,5 +339,5 @@ def _host(relay: RelayAddress) -> str:
     return f"[{relay.host}]" if ":" in relay.host else relay.host
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """Ends the task group from within."""

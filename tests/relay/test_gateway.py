@@ -137,7 +137,8 @@ def test_requests_on_one_connection(tls):
     async def test(world):
         async with world.browser(tls=tls) as browser:
             head, seen = await browser.ask(
-                "GET /a?b=c\nX-Forwarded-For: 6.6.6.6\nForwarded: for=6.6.6.6\nX-Forwarded-Port: 1\n"
+                "GET /a?b=c\nX-Forwarded-For: 6.6.6.6\nForwarded: for=6.6.6.6\n"
+                "X-Forwarded-Port: 1\n"
                 "Connection: X-Mine\nX-Mine: hop\nX-Kept: yes\nKeep-Alive: 5"
             )
             assert head.startswith(b"HTTP/1.1 200 OK")
@@ -159,12 +160,8 @@ def test_requests_on_one_connection(tls):
             assert (await browser.ask(length, body))[1].endswith(
                 hashlib.sha256(body).hexdigest().encode()
             )
-            chunked = b"".join(
-                b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:])
-            )
-            _, seen = await browser.ask(
-                "PUT /\nTransfer-Encoding: chunked", chunked + b"0\r\n\r\n"
-            )
+            chunked = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:]))
+            _, seen = await browser.ask("PUT /\nTransfer-Encoding: chunked", chunked + b"0\r\n\r\n")
             assert seen.endswith(hashlib.sha256(body).hexdigest().encode())
             browser.send("HEAD /")
             assert b"200 OK" in await browser.head()

@@ -22,7 +22,7 @@ from tunnel import peek
 from tunnel.address import RelayAddress
 from tunnel.names import ShareName
 from tunnel.parking import Message, Paired, Type, serialize
-from vshare.relay_link import RelayLink, RejectedError
+from vshare.relay_link import RejectedError, RelayLink
 
 ALERT = b"\x15\x03\x03\x00\x02\x02"
 
@@ -94,7 +94,7 @@ def test_many_visitors_at_once_make_it_park_more():
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
             hello = real_hello(f"{link.registered.name}.x", "vshare/1")
             visitors = [await connect(relay.port, hello) for _ in range(100)]
-            for visitor in visitors:
+            for _ in visitors:
                 sock, _ = await shares.visitors.get()
                 assert await loop.sock_recv(sock, 65_536) == hello
                 sock.close()
@@ -235,7 +235,7 @@ def test_strangers_who_try_codes_leave_some_parked_for_guests():
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
             share = relay.registry.get(ShareName(link.registered.name))
             assert share is not None
-            while len(share.lot) < 4:
+            while len(share.lot) < 4:  # noqa: ASYNC110 - the lot tells nobody
                 await asyncio.sleep(0.01)
             share.lot._asked = 1_000  # it asks for no more from here on
             hello = real_hello(f"{link.registered.name}.x", "vshare-join/1")
@@ -317,7 +317,7 @@ def test_a_dead_parked_connection_is_replaced(monkeypatch):
             assert len(share.lot) == 4
             share.lot._parked[0]._awaiting_pong = False
             share.lot._parked[0]._gone()
-            while len(share.lot) < 4:
+            while len(share.lot) < 4:  # noqa: ASYNC110 - the lot tells nobody
                 await asyncio.sleep(0.01)
             hello = real_hello(f"{link.registered.name}.x", "vshare/1")
             for _ in range(5):

@@ -72,10 +72,16 @@ def test_wrong_messages(text):
             parse(text)
 
 
-@given(st.one_of(st.text(), st.binary(), st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
-    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
-).map(json.dumps)))
+@given(
+    st.one_of(
+        st.text(),
+        st.binary(),
+        st.recursive(
+            st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+            lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+        ).map(json.dumps),
+    )
+)
 def test_garbage_never_escapes(text):
     for parse in (control.parse_from_relay, control.parse_from_share):
         with pytest.raises(RemoteProtocolError):
