@@ -124,8 +124,9 @@ async def bridge(a: End, b: End) -> Code | None:
         a.peer, b.peer = b, a  # both, before either delivers what came early
         a.link(b)
         b.link(a)
-        reason = await a.finished
-        return await b.finished or reason
+        # Shielded: cancelling this wait must not mark the ends as done.
+        reason = await asyncio.shield(a.finished)
+        return await asyncio.shield(b.finished) or reason
     finally:
         a.reset(Code.CLOSED)
         b.reset(Code.CLOSED)
