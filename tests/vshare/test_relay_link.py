@@ -1,0 +1,174 @@
+"""The share's link, against a real relay."""
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from relay.config import RelayConfig
+from relay.server import Relay
+from tests.tunnel.test_clienthello import real_hello
+from tunnel.address import RelayAddress
+from tunnel.control import Ended
+from tunnel.names import ShareName
+from tunnel.parking import Paired
+from tunnel.relay_tls import RelayError
+from vshare.relay_link import RejectedError, RelayLink
+
+
+def make_link(relay: RelayAddress, visitors: asyncio.Queue, **arguments) -> RelayLink:
+    return RelayLink(
+        relay,
+        arguments.pop("key", None) or Ed25519PrivateKey.generate(),
+        arguments.pop("name", None),
+        on_visitor=lambda sock, paired: visitors.put_nowait((sock, paired)),
+        **arguments,
+    )
+
+
+async def visit(port: int, name: str, visitors: asyncio.Queue) -> Paired:
+    """Become a visitor of a share and check that both sides speak with each other."""
+    loop = asyncio.get_running_loop()
+    hello = real_hello(f"{name}.x", "vshare/1")
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", port))
+        await loop.sock_sendall(sock, hello)
+        paired_sock, paired = await visitors.get()
+        with paired_sock:
+            assert await loop.sock_recv(paired_sock, 65_536) == hello
+            await loop.sock_sendall(paired_sock, b"hi")
+            assert await loop.sock_recv(sock, 10) == b"hi"
+    return paired
+
+
+def run(main, *, uv: bool = False):
+    factory = uvloop.new_event_loop if uv else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asyncio.wait_for(main(), 30))
+
+
+@pytest.mark.parametrize("uv", [False, True])
+def test_registers_and_delivers_visitors(uv):
+    async def main():
+        visitors: asyncio.Queue = asyncio.Queue()
+        async with Relay(RelayConfig()) as relay, make_link(relay.address, visitors) as link:
+            registered = link.registered
+            assert registered.domain == "localhost"
+            assert registered.url == f"http://{registered.name}.localhost:{relay.port}/"
+            assert registered.https_url == f"https://{registered.name}.localhost:{relay.port}/"
+            assert link.gateway_key
+            for _ in range(6):
+                paired = await visit(relay.port, registered.name, visitors)
+                assert paired == Paired("visitor", "127.0.0.1")
+
+    run(main, uv=uv)
+
+
+def test_comes_back_after_the_relay_restarted(tmp_path):
+    async def main():
+        visitors: asyncio.Queue = asyncio.Queue()
+        async with Relay(RelayConfig(state_dir=tmp_path)) as relay:
+            port = relay.port
+            link = make_link(relay.address, visitors, name=ShareName("comes-back"))
+            await link.__aenter__()
+            await visit(port, "comes-back", visitors)
+            await link.publish(80, None, "certificate", "ca")
+        try:
+            async with Relay(RelayConfig(port=port, state_dir=tmp_path)) as relay:
+                async with asyncio.timeout(5):
+                    while relay.registry.get(ShareName("comes-back")) is None:  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+                await visit(port, "comes-back", visitors)
+                share = relay.registry.get(ShareName("comes-back"))
+                assert share is not None
+                assert share.published is not None
+                assert share.published.http_port == 80
+        finally:
+            await link.__aexit__(None, None, None)
+
+    run(main)
+
+
+def test_a_new_gateway_key_is_told():
+    async def main():
+        visitors: asyncio.Queue = asyncio.Queue()
+        told: asyncio.Queue = asyncio.Queue()
+
+        async def on_key(key: bytes) -> None:
+            told.put_nowait(key)
+
+        async with Relay(RelayConfig()) as relay:
+            link = make_link(relay.address, visitors, on_gateway_key=on_key)
+            await link.__aenter__()
+            first = link.gateway_key
+            port = relay.port
+        try:
+            async with Relay(RelayConfig(port=port)) as relay:
+                link._relay = relay.address  # its certificate is another one as well
+                async with asyncio.timeout(5):
+                    assert await told.get() != first
+        finally:
+            await link.__aexit__(None, None, None)
+
+    run(main)
+
+
+def test_the_relay_ends_the_share_when_its_time_is_over(monkeypatch):
+    monkeypatch.setattr("relay.registry.HOUSEKEEPING_EVERY", 0.05)
+
+    async def main():
+        visitors: asyncio.Queue = asyncio.Queue()
+        async with (
+            Relay(RelayConfig()) as relay,
+            make_link(relay.address, visitors, expires_in=0.1) as link,
+        ):
+            assert (await link.ended).code == "expired"
+            assert isinstance(link.ended.result(), Ended)
+
+    run(main)
+
+
+def test_what_goes_wrong_is_said_clearly():
+    async def main():
+        visitors: asyncio.Queue = asyncio.Queue()
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
+        with pytest.raises(RelayError, match="cannot be reached") as info:
+            async with make_link(RelayAddress("127.0.0.1", port, "0" * 64), visitors):
+                pass
+        assert "vrelay serve" in info.value.hint
+        async with Relay(RelayConfig()) as relay:
+            wrong = RelayAddress("127.0.0.1", relay.port, "0" * 32)
+            with pytest.raises(RelayError, match="other than its address names") as info:
+                async with make_link(wrong, visitors):
+                    pass
+            unpinned = RelayAddress("localhost", relay.port)
+            with pytest.raises(RelayError, match="not valid") as info:
+                async with make_link(unpinned, visitors):
+                    pass
+            assert "#fingerprint" in info.value.hint
+            with pytest.raises(RejectedError, match="not a share's name"):
+                async with make_link(relay.address, visitors, name=ShareName("a--b")):
+                    pass
+
+    run(main)
+
+
+def test_something_that_is_no_relay():
+    async def main():
+        async def handle(reader, writer):
+            await reader.readline()
+            writer.write(b"220 mail.example ESMTP\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server:
+            with pytest.raises(RelayError, match="does not answer in TLS"):
+                async with make_link(RelayAddress("127.0.0.1", port, "0" * 64), asyncio.Queue()):
+                    pass
+
+    run(main)
