@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,3 +96,17 @@ def with_config(initramfs: bytes, addresses: Addresses, secret: bytes) -> bytes:
     text = json.dumps(config, sort_keys=True).encode()
     padding = b"\0" * (-len(initramfs) % cpio.ALIGNMENT)
     return initramfs + padding + cpio.archive([cpio.regular(CONFIG, text, 0o600)])
+
+
+def stage(folder: Path, image: Image, addresses: Addresses, secret: bytes) -> Path:
+    """Copy the kernel and the configured initramfs into `folder`; the initramfs' path.
+
+    libvirt hands these copies to QEMU's user, and the originals stay as they are.
+    """
+    folder.chmod(0o711)  # QEMU's user must get through, and needs no listing
+    shutil.copyfile(image.kernel, folder / KERNEL)
+    path = folder / "initramfs"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(with_config(image.initramfs.read_bytes(), addresses, secret))
+    return path

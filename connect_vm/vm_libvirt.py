@@ -25,7 +25,7 @@ from xml.sax.saxutils import escape
 import platformdirs
 
 from connect_vm.addresses import Addresses, reserve
-from connect_vm.images import AGENT_PORT, KERNEL, Image, find_image, with_config
+from connect_vm.images import AGENT_PORT, KERNEL, find_image, stage
 from connect_vm.vm import SECRET_SIZE, Machine, VmError, Wish, agent_answers
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class LibvirtDriver:
         folder = Path(tempfile.mkdtemp(prefix=f"{self._name}-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         secret = secrets.token_bytes(SECRET_SIZE)
-        initramfs = await asyncio.to_thread(_stage, folder, image, addresses, secret)
+        initramfs = await asyncio.to_thread(stage, folder, image, addresses, secret)
         await self._make_network(stack, connection, addresses)
         stack.push_async_callback(self._destroy, connection)
         xml = self._domain_xml(folder, initramfs, image.command_line)
@@ -237,17 +237,6 @@ def _connect() -> libvirt.virConnect:
             "install libvirt-daemon-system and qemu-system-x86, join the group libvirt,"
             f" and see that libvirtd runs; {_WITHOUT}",
         ) from error
-
-
-def _stage(folder: Path, image: Image, addresses: Addresses, secret: bytes) -> Path:
-    """Copies that libvirt may hand to QEMU's user while the originals stay as they are."""
-    folder.chmod(0o711)  # QEMU's user must get through, and needs no listing
-    shutil.copyfile(image.kernel, folder / KERNEL)
-    path = folder / "initramfs"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(with_config(image.initramfs.read_bytes(), addresses, secret))
-    return path
 
 
 def _networks(connection: libvirt.virConnect) -> list[IPv4Network]:

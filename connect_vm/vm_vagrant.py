@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import shutil
 import tempfile
@@ -18,12 +19,14 @@ from types import TracebackType
 import vagrant
 
 from connect_vm.addresses import Addresses, reserve
-from connect_vm.images import AGENT_PORT, Image, find_image, with_config
+from connect_vm.images import AGENT_PORT, KERNEL, Image, find_image, stage
 from connect_vm.vm import SECRET_SIZE, Machine, VmError, Wish, agent_answers
+from connect_vm.vm_libvirt import kvm_is_broken
 
 UP_SECONDS = 300.0  # Vagrant's own start takes 10 s, the first time it also unpacks the box
 POLL_SECONDS = 0.2
 MEMORY_MIB = 128
+KVM = "/dev/kvm"
 BOX_NAME = "vshare-connect"
 
 # `%s` are JSON strings, which Ruby reads as its own. A machine without SSH never becomes
@@ -38,6 +41,7 @@ Vagrant.configure("2") do |config|
     libvirt__network_name: %(network)s, libvirt__dhcp_enabled: false,
     libvirt__forward_mode: "none", auto_config: false
   config.vm.provider :libvirt do |libvirt|
+    libvirt.driver = %(kind)s
     libvirt.kernel = %(kernel)s
     libvirt.initrd = %(initramfs)s
     libvirt.cmd_line = %(line)s
@@ -79,10 +83,7 @@ class VagrantDriver:
         folder = Path(tempfile.mkdtemp(prefix="vconnect-vagrant-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         secret = secrets.token_bytes(SECRET_SIZE)
-        initramfs = folder / "initramfs"
-        initramfs.touch(0o600)
-        data = with_config(image.initramfs.read_bytes(), addresses, secret)
-        initramfs.write_bytes(data)
+        initramfs = await asyncio.to_thread(stage, folder, image, addresses, secret)
         (folder / "Vagrantfile").write_text(vagrantfile(image, initramfs, addresses))
         machine = vagrant.Vagrant(str(folder))  # type: ignore[no-untyped-call]
         stack.push_async_callback(asyncio.to_thread, machine.destroy)
@@ -130,14 +131,15 @@ async def _interrupt(process: asyncio.subprocess.Process) -> None:
 
 
 def vagrantfile(image: Image, initramfs: Path, addresses: Addresses) -> str:
-    """The Vagrantfile of one connect VM. Pure."""
+    """The Vagrantfile of one connect VM."""
     texts = {
         "name": BOX_NAME,
+        "kind": "kvm" if os.access(KVM, os.R_OK | os.W_OK) and not kvm_is_broken() else "qemu",
         "box": image.box.as_uri(),
         "static": str(addresses.static),
         "netmask": str(addresses.network.netmask),
         "network": f"vconnect-{addresses.network.network_address}",
-        "kernel": str(image.kernel),
+        "kernel": str(initramfs.with_name(KERNEL)),
         "initramfs": str(initramfs),
         "line": image.command_line,
     }
