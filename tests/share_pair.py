@@ -100,10 +100,21 @@ class Echo(TcpService):
 
 @contextlib.asynccontextmanager
 async def tcp_service(factory: type[TcpService] = Echo) -> AsyncIterator[int]:
-    """A TCP server on loopback; gives its port."""
-    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    """A TCP server on loopback; gives its port. What it still serves at the end is cut off."""
+    served: list[TcpService] = []
+
+    def serve() -> TcpService:
+        served.append(factory())
+        return served[-1]
+
+    server = await asyncio.get_running_loop().create_server(serve, "127.0.0.1", 0)
     async with server:
-        yield server.sockets[0].getsockname()[1]
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            for service in served:
+                service.transport.abort()
+            await asyncio.sleep(0)  # transports close their sockets in the next round
 
 
 async def socket_to(client: Client, port: int) -> tuple[socket.socket, asyncio.Task[object]]:
