@@ -19,7 +19,7 @@ from connect_vm.agent_datagrams import DatagramLink
 from connect_vm.opener import Opener
 from tunnel.codes import Code
 from tunnel.ends import bridge
-from tunnel.errors import LostError, RefusedError, VshareError
+from tunnel.errors import RefusedError, VshareError
 from tunnel.socket_end import SocketEnd
 
 log = logging.getLogger(__name__)
@@ -135,8 +135,15 @@ class AgentLink:
             if isinstance(error, wire.WireError):
                 raise AgentError(f"the connect VM's agent sent nonsense: {error}") from error
             raise
-        task = self._group.create_task(self._serve(sock, header), name=f"agent-{header.dport}")
+        task = self._group.create_task(self._guard(sock, header), name=f"agent-{header.dport}")
         task.add_done_callback(lambda _task: self._slots.release())
+
+    async def _guard(self, sock: socket.socket, header: wire.Header) -> None:
+        """A fault in one stream must not end the static IP for all of them."""
+        try:
+            await self._serve(sock, header)
+        except Exception:
+            log.exception("port %d: this stream ended by a fault of ours", header.dport)
 
     async def _serve(self, sock: socket.socket, header: wire.Header) -> None:
         """Open what the header asks for, answer, and carry the bytes."""
@@ -144,7 +151,7 @@ class AgentLink:
         with sock:
             try:
                 end = await self._session.open("", header.dport)
-            except (RefusedError, LostError) as error:
+            except VshareError as error:
                 code = error.code if isinstance(error, RefusedError) else Code.LOST
                 log.debug("port %d: %s", header.dport, error)
                 await _answer(sock, code)
