@@ -19,9 +19,9 @@ from relay.http_rules import (
     response_headers,
 )
 from relay.pages import error_page
-from relay.routes import Site
 from relay.streams import ByteStream, UpstreamStream, VisitorStream
-from relay.upstreams import Upstreams
+from relay.tls_stream import TlsStream
+from relay.upstreams import Door, Upstreams
 from tunnel.errors import LostError, VshareError
 
 FIRST_REQUEST_WITHIN = 10.0  # seconds from the connection to a whole request head
@@ -40,12 +40,9 @@ log = logging.getLogger(__name__)
 class _Upstream:
     """A stream to a share and the HTTP spoken on it."""
 
-    def __init__(self, site: Site, port: int, stream: UpstreamStream) -> None:
-        self.site, self.port, self.stream = site, port, stream
+    def __init__(self, door: Door, stream: UpstreamStream | TlsStream) -> None:
+        self.door, self.stream = door, stream
         self.http = h11.Connection(h11.CLIENT, MAX_ANSWER_HEAD)
-
-    def is_for(self, site: Site, port: int) -> bool:
-        return (self.site, self.port) == (site, port)
 
     def is_reusable(self) -> bool:
         return self.http.states == {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE} and (
@@ -133,50 +130,48 @@ class Conversation:
         """Forward a request and its answer; True if the connection was turned over to another
         protocol, which has ended then. Raises HttpError while no answer was begun."""
         site = check_request(request, self._origin, self._domain)
-        port = self._upstreams.port_of(site, tls=self._origin.tls)
-        reused = await self._choose_upstream(site, port)
+        door = self._upstreams.door_of(site, tls=self._origin.tls)
+        reused = await self._choose_upstream(door)
         try:
             return await self._exchange(request, end)
         except LostError as error:
             if reused and end is not None and request.method in _RETRIED and self._unanswered():
                 self._abort_upstream()
-                await self._open_upstream(site, port)
-                return await self._try_again(request, end, site, port)
-            raise self._broken_off(site, port, error) from error
+                await self._open_upstream(door)
+                return await self._try_again(request, end, door)
+            raise self._broken_off(door, error) from error
 
-    async def _try_again(
-        self, request: h11.Request, end: h11.EndOfMessage, site: Site, port: int
-    ) -> bool:
+    async def _try_again(self, request: h11.Request, end: h11.EndOfMessage, door: Door) -> bool:
         try:
             return await self._exchange(request, end)
         except LostError as error:
-            raise self._broken_off(site, port, error) from error
+            raise self._broken_off(door, error) from error
 
     def _unanswered(self) -> bool:
         return self._http.our_state is h11.SEND_RESPONSE and not self._visitor.closed.is_set()
 
-    def _broken_off(self, site: Site, port: int, error: LostError) -> HttpError | LostError:
+    def _broken_off(self, door: Door, error: LostError) -> HttpError | LostError:
         if not self._unanswered():
             self._visitor.abort()  # so that a part is not taken for the whole
             return error
         return HttpError(
             HTTPStatus.BAD_GATEWAY,
-            f"Port {port} of {site.name} hung up without an answer",
+            f"Port {door.port} of {door.site.name} hung up without an answer",
             f"{error.text.capitalize()}.",
         )
 
-    async def _choose_upstream(self, site: Site, port: int) -> bool:
+    async def _choose_upstream(self, door: Door) -> bool:
         """Take or open the stream for a request; True if it has carried another before."""
         upstream = self._upstream
-        if upstream is not None and upstream.is_for(site, port) and upstream.is_reusable():
+        if upstream is not None and upstream.door == door and upstream.is_reusable():
             return True
-        await self._open_upstream(site, port)
+        await self._open_upstream(door)
         return False
 
-    async def _open_upstream(self, site: Site, port: int) -> None:
+    async def _open_upstream(self, door: Door) -> None:
         self._abort_upstream()
         self._upstream = None
-        self._upstream = _Upstream(site, port, await self._upstreams.open(site, port))
+        self._upstream = _Upstream(door, await self._upstreams.open(door))
         if self._visitor.closed.is_set():
             self._abort_upstream()
 
@@ -252,8 +247,8 @@ class Conversation:
             upstream.stream.abort()
             raise HttpError(
                 HTTPStatus.GATEWAY_TIMEOUT,
-                f"{upstream.site.name} took too long to answer",
-                f"There was no answer from port {upstream.port} in {ANSWER_WITHIN:g} seconds.",
+                f"{upstream.door.site.name} took too long to answer",
+                f"There was no answer from port {upstream.door.port} in {ANSWER_WITHIN:g} seconds.",
             ) from None
         except h11.RemoteProtocolError as error:
             upstream.stream.abort()

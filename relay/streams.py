@@ -213,6 +213,11 @@ class UpstreamStream(ByteStream):
         return not inbox.ended and not len(inbox)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the share ended its direction, or both."""
+        return self._receiver.inbox.ended
+
+    @property
     def received(self) -> int:
         """Bytes received so far."""
         return self._receiver.inbox.total

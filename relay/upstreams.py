@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -15,14 +16,16 @@ from relay.lot import NoParkedError
 from relay.registry import LocalRegistry, Share
 from relay.routes import Site
 from relay.streams import UpstreamStream
+from relay.tls_stream import TlsStream
 from tunnel.address import parse_port
 from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.control import Publish
-from tunnel.errors import RefusedError, UsageError, VshareError
+from tunnel.errors import LostError, RefusedError, UsageError, VshareError
 from tunnel.identity import Identity
 from tunnel.parking import Paired
 
+TLS_WITHIN = 10.0  # seconds for TLS with the shared machine's own server
 MAX_STREAMS = 512  # of one share, at a time
 
 _STATUS = {
@@ -33,6 +36,20 @@ _STATUS = {
 }
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A port of a share, and whether it speaks TLS."""
+
+    site: Site
+    port: int
+    tls: bool
+
+    @property
+    def server_name(self) -> str:
+        """What is sent as SNI."""
+        return str(self.site.name)
 
 
 class _ShareClient:
@@ -79,25 +96,49 @@ class Upstreams:
             self._group = group
             await asyncio.get_running_loop().create_future()
 
-    def port_of(self, site: Site, *, tls: bool) -> int:
-        """The share's port that `site` means. Raises HttpError."""
+    def door_of(self, site: Site, *, tls: bool) -> Door:
+        """The share's port that `site` means to a visitor who came with or without TLS.
+
+        The port published for the visitor's own scheme, else the other. Raises HttpError.
+        """
         published = self._published(site)[1]
+        http, https = published.http_port, published.https_port
         if site.label:
             try:
-                return parse_port(site.label)
+                port = parse_port(site.label)
             except UsageError:
                 raise _unknown(site) from None
-        port = published.http_port or published.https_port
-        if port is None:
+            return Door(site, port, port == https and port != http)
+        wanted = (https or http) if tls else (http or https)
+        if wanted is None:
             raise HttpError(
                 HTTPStatus.NOT_FOUND,
                 f"{site.name} is shared without a website",
                 "Its owner can share one with vshare --http PORT.",
             )
-        return port
+        return Door(site, wanted, wanted != http)
 
-    async def open(self, site: Site, port: int) -> UpstreamStream:
-        """A stream to `port` of the share. Raises HttpError with a sentence for the visitor."""
+    async def open(self, door: Door) -> UpstreamStream | TlsStream:
+        """A stream to a share's port. Raises HttpError with a sentence for the visitor."""
+        stream = await self._open_plain(door.site, door.port)
+        if not door.tls:
+            return stream
+        tls = TlsStream(stream, door.server_name)
+        try:
+            async with asyncio.timeout(TLS_WITHIN):
+                await tls.handshake()
+        except BaseException as error:
+            tls.abort()
+            if isinstance(error, ssl.SSLError | LostError | TimeoutError):
+                raise HttpError(
+                    HTTPStatus.BAD_GATEWAY,
+                    f"Port {door.port} of {door.site.name} does not answer in TLS",
+                    f"{str(error) or 'No answer'}.",
+                ) from error
+            raise
+        return tls
+
+    async def _open_plain(self, site: Site, port: int) -> UpstreamStream:
         share, published = self._published(site)
         holder = self._clients.get(share)
         if holder is None or holder.published is not published:

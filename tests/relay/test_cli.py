@@ -9,7 +9,7 @@ from relay.cli import main
 from tunnel.address import parse_relay
 
 
-def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path):
+def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path) -> None:
     pins = set()
     for extra in ([], ["--json"]):
         command = [sys.executable, "-c", "from relay.cli import main; main()", "serve"]
@@ -24,7 +24,7 @@ def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path):
     assert len(pins) == 1
 
 
-def test_wrong_values():
+def test_wrong_values() -> None:
     for arguments in (["--listen", "nowhere:port"], ["--key", __file__]):
         result = CliRunner().invoke(main, ["serve", *arguments])
         assert result.exit_code == 2
@@ -32,7 +32,7 @@ def test_wrong_values():
         assert "hint:" in result.output
 
 
-def test_a_certificate_that_is_none(tmp_path):
+def test_a_certificate_that_is_none(tmp_path) -> None:
     result = CliRunner().invoke(
         main, ["serve", "--listen", "127.0.0.1:0", "--cert", __file__, "--state-dir", str(tmp_path)]
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import hashlib
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 from websockets.asyncio.client import connect as web_socket
 from websockets.asyncio.server import serve as serve_web_socket
 
+from relay.certificate import ServerIdentity, make_certificate, make_key
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.relay.tiny_share import tiny_share
@@ -29,7 +31,7 @@ class Site:
         self.lost = asyncio.Event()
         self.held = asyncio.Event()
 
-    async def handle(self, reader, writer):
+    async def handle(self, reader, writer) -> None:
         self.connections += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
@@ -37,7 +39,7 @@ class Site:
         self.lost.set()
         writer.close()
 
-    async def answer(self, reader, writer, head):
+    async def answer(self, reader, writer, head) -> None:
         path = head.split()[1]
         if b"100-continue" in head:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -73,7 +75,7 @@ class Site:
 class Browser:
     """One connection to the gateway."""
 
-    def __init__(self, host, reader, writer):
+    def __init__(self, host, reader, writer) -> None:
         self.host, self.reader, self.writer = host, reader, writer
 
     def send(self, text: str, body: bytes = b"", host: str | None = None) -> None:
@@ -97,7 +99,7 @@ class Browser:
 class World:
     """A relay, a site, a share of it."""
 
-    def __init__(self, relay, site, link, port):
+    def __init__(self, relay, site, link, port) -> None:
         self.relay, self.site, self.link, self.port = relay, site, link, port
         self.host = f"{link.registered.name}.localhost"
 
@@ -118,7 +120,7 @@ class World:
 
 
 def with_world(test):
-    async def main():
+    async def main() -> None:
         site = Site()
         server = await asyncio.start_server(site.handle, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -133,8 +135,8 @@ def with_world(test):
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_requests_on_one_connection(tls):
-    async def test(world):
+def test_requests_on_one_connection(tls) -> None:
+    async def test(world) -> None:
         async with world.browser(tls=tls) as browser:
             head, seen = await browser.ask(
                 "GET /a?b=c\nX-Forwarded-For: 6.6.6.6\nForwarded: for=6.6.6.6\n"
@@ -171,8 +173,8 @@ def test_requests_on_one_connection(tls):
     with_world(test)
 
 
-def test_visitors_never_share_a_stream():
-    async def test(world):
+def test_visitors_never_share_a_stream() -> None:
+    async def test(world) -> None:
         async with world.browser() as one, world.browser() as other:
             for _ in range(3):
                 await one.ask("GET /")
@@ -182,8 +184,8 @@ def test_visitors_never_share_a_stream():
     with_world(test)
 
 
-def test_expect_100_continue():
-    async def test(world):
+def test_expect_100_continue() -> None:
+    async def test(world) -> None:
         async with world.browser() as browser:
             browser.send("POST /\nContent-Length: 5\nExpect: 100-continue")
             assert b" 100 " in await browser.head()
@@ -194,8 +196,8 @@ def test_expect_100_continue():
     with_world(test)
 
 
-def test_streaming_is_not_buffered():
-    async def test(world):
+def test_streaming_is_not_buffered() -> None:
+    async def test(world) -> None:
         async with world.browser() as browser:
             browser.send("GET /stream")
             assert b"chunked" in await browser.head()
@@ -207,8 +209,8 @@ def test_streaming_is_not_buffered():
     with_world(test)
 
 
-def test_an_answer_that_ends_with_its_connection():
-    async def test(world):
+def test_an_answer_that_ends_with_its_connection() -> None:
+    async def test(world) -> None:
         async with world.browser() as browser:
             browser.send("GET /close")
             assert b"chunked" in (await browser.head()).lower()
@@ -218,8 +220,8 @@ def test_an_answer_that_ends_with_its_connection():
     with_world(test)
 
 
-def test_http_1_0():
-    async def test(world):
+def test_http_1_0() -> None:
+    async def test(world) -> None:
         async with world.browser() as browser:
             browser.writer.write(f"GET /stream HTTP/1.0\r\nHost: {browser.host}\r\n\r\n".encode())
             world.site.held.set()
@@ -229,9 +231,9 @@ def test_http_1_0():
     with_world(test)
 
 
-def test_web_socket():
-    async def test(world):
-        async def echo(connection):
+def test_web_socket() -> None:
+    async def test(world) -> None:
+        async def echo(connection) -> None:
             async for message in connection:
                 await connection.send(message)
 
@@ -248,8 +250,8 @@ def test_web_socket():
     with_world(test)
 
 
-def test_pages_for_what_cannot_be_reached():
-    async def test(world):
+def test_pages_for_what_cannot_be_reached() -> None:
+    async def test(world) -> None:
         async with world.browser() as browser:
             name = world.link.registered.name
             for host, status, words in (
@@ -272,8 +274,8 @@ def test_pages_for_what_cannot_be_reached():
     with_world(test)
 
 
-def test_host_must_agree_with_sni():
-    async def test(world):
+def test_host_must_agree_with_sni() -> None:
+    async def test(world) -> None:
         async with world.browser(tls=True) as browser:
             head, _ = await browser.ask("GET /", host="other-name.localhost")
             assert head.split()[1] == b"421"
@@ -295,8 +297,8 @@ def test_host_must_agree_with_sni():
         ("CONNECT a.example:443", b"405"),
     ],
 )
-def test_what_is_ambiguous_is_refused(request_text, status):
-    async def test(world):
+def test_what_is_ambiguous_is_refused(request_text, status) -> None:
+    async def test(world) -> None:
         async with world.browser() as browser:
             await browser.ask("GET /")  # a bad head of more than 16 KiB would not get this far
             head, _ = await browser.ask(request_text)
@@ -305,8 +307,8 @@ def test_what_is_ambiguous_is_refused(request_text, status):
     with_world(test)
 
 
-def test_a_short_answer_is_not_taken_for_a_whole_one():
-    async def test(world):
+def test_a_short_answer_is_not_taken_for_a_whole_one() -> None:
+    async def test(world) -> None:
         async with world.browser() as browser:
             browser.send("GET /short")
             await browser.head()
@@ -317,10 +319,10 @@ def test_a_short_answer_is_not_taken_for_a_whole_one():
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-def test_a_visitor_who_leaves_is_passed_on(how, monkeypatch):
+def test_a_visitor_who_leaves_is_passed_on(how, monkeypatch) -> None:
     monkeypatch.setattr("relay.exchange.HALF_CLOSED_SILENCE", 0.1)
 
-    async def test(world):
+    async def test(world) -> None:
         async with world.browser() as browser:
             browser.send("GET /hold")
             await world.site.held.wait()
@@ -333,12 +335,12 @@ def test_a_visitor_who_leaves_is_passed_on(how, monkeypatch):
     with_world(test)
 
 
-def test_a_large_answer_waits_for_a_slow_visitor():
-    async def test(world):
+def test_a_large_answer_waits_for_a_slow_visitor() -> None:
+    async def test(world) -> None:
         size = 64 << 20
         sent = 0
 
-        async def pour(reader, writer):
+        async def pour(reader, writer) -> None:
             nonlocal sent
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
@@ -361,6 +363,31 @@ def test_a_large_answer_waits_for_a_slow_visitor():
                     before = sent
                     await asyncio.sleep(0.3)
                 assert sent < size
+        server.close()
+
+    with_world(test)
+
+
+def test_a_site_that_speaks_https_itself() -> None:
+    async def test(world) -> None:
+        key = make_key()
+        shown = ServerIdentity(
+            make_certificate(key, "site.example", datetime.datetime.now(datetime.UTC)), key
+        )
+        site = Site()
+        server = await asyncio.start_server(
+            site.handle, "127.0.0.1", 0, ssl=shown.context("http/1.1")
+        )
+        port = server.sockets[0].getsockname()[1]
+        async with tiny_share(world.relay.address, None, https_port=port) as link:
+            for tls in (True, False):
+                inner = World(world.relay, site, link, port)
+                async with inner.browser(tls=tls) as browser:
+                    for _ in range(2):
+                        head, seen = await browser.ask("GET /secure")
+                        assert head.startswith(b"HTTP/1.1 200")
+                        assert seen.startswith(b"GET /secure ")
+            assert site.connections == 2
         server.close()
 
     with_world(test)

@@ -5,7 +5,7 @@ NAME = ShareName("my-own-name")
 DAY = 86_400.0
 
 
-def test_a_name_belongs_to_its_key_until_a_week_after_its_lease(tmp_path):
+def test_a_name_belongs_to_its_key_until_a_week_after_its_lease(tmp_path) -> None:
     path = tmp_path / "state" / "names.sqlite"
     with NameBook(path) as names:
         assert names.claim(NAME, b"one", 0.0, DAY)
@@ -17,7 +17,7 @@ def test_a_name_belongs_to_its_key_until_a_week_after_its_lease(tmp_path):
         assert not names.claim(NAME, b"one", 8 * DAY, 9 * DAY)
 
 
-def test_an_ended_lease_shortens_and_never_prolongs():
+def test_an_ended_lease_shortens_and_never_prolongs() -> None:
     with NameBook(None) as names:
         names.claim(NAME, b"one", 0.0, 100 * DAY)
         names.end_lease(NAME, DAY)
@@ -26,7 +26,7 @@ def test_an_ended_lease_shortens_and_never_prolongs():
         assert names.claim(NAME, b"two", DAY + HELD_AFTER + 1, 9 * DAY)
 
 
-def test_drawn_names_are_free_and_old_ones_forgotten():
+def test_drawn_names_are_free_and_old_ones_forgotten() -> None:
     with NameBook(None) as names:
         first = names.draw(b"one", 0.0, DAY, lambda n: 0)
         assert first is not None

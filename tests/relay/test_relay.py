@@ -66,8 +66,8 @@ class Collected:
         )
 
 
-def test_a_visitor_is_paired_and_spliced_blind():
-    async def main():
+def test_a_visitor_is_paired_and_spliced_blind() -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
@@ -87,8 +87,8 @@ def test_a_visitor_is_paired_and_spliced_blind():
     run(main)
 
 
-def test_many_visitors_at_once_make_it_park_more():
-    async def main():
+def test_many_visitors_at_once_make_it_park_more() -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
@@ -104,8 +104,8 @@ def test_many_visitors_at_once_make_it_park_more():
     run(main)
 
 
-def test_byte_by_byte():
-    async def main():
+def test_byte_by_byte() -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
@@ -131,8 +131,8 @@ def test_byte_by_byte():
     run(main)
 
 
-def test_answers_in_the_visitors_own_protocol():
-    async def main():
+def test_answers_in_the_visitors_own_protocol() -> None:
+    async def main() -> None:
         async with Relay(RelayConfig()) as relay:
             for alpn in ("vshare/1", "vshare-join/1", "unknown/1"):
                 with await connect(relay.port, real_hello("no-such-name.x", alpn)) as visitor:
@@ -151,8 +151,8 @@ def test_answers_in_the_visitors_own_protocol():
     run(main)
 
 
-def test_own_name_over_tls_sends_a_shares_host_away():
-    async def main():
+def test_own_name_over_tls_sends_a_shares_host_away() -> None:
+    async def main() -> None:
         async with Relay(RelayConfig()) as relay:
             context = ssl.create_default_context()
             context.check_hostname = False
@@ -179,8 +179,8 @@ def test_own_name_over_tls_sends_a_shares_host_away():
         b"GET / HTTP/1.1\r\n",
     ],
 )
-def test_garbage_is_ended_at_once(data):
-    async def main():
+def test_garbage_is_ended_at_once(data) -> None:
+    async def main() -> None:
         async with Relay(RelayConfig()) as relay:
             with await connect(relay.port, data) as visitor:
                 visitor.shutdown(socket.SHUT_WR)
@@ -189,11 +189,11 @@ def test_garbage_is_ended_at_once(data):
     run(main)
 
 
-def test_a_slow_first_byte_costs_no_cpu_and_ends(monkeypatch):
+def test_a_slow_first_byte_costs_no_cpu_and_ends(monkeypatch) -> None:
     monkeypatch.setattr(front, "HEAD_DEADLINE", 0.5)
     assert peek.HEAD_DEADLINE == 5.0
 
-    async def main():
+    async def main() -> None:
         async with Relay(RelayConfig()) as relay:
             hello = real_hello("frosty-weasel-0857.x", "vshare/1")
             starts = (b"", hello[:3], hello[:-1], b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n")
@@ -207,12 +207,12 @@ def test_a_slow_first_byte_costs_no_cpu_and_ends(monkeypatch):
     run(main)
 
 
-def test_a_slow_head_over_tls_ends(monkeypatch):
+def test_a_slow_head_over_tls_ends(monkeypatch) -> None:
     monkeypatch.setattr(gateway, "HANDSHAKE_WITHIN", 1.0)
     monkeypatch.setattr("relay.asgi.FIRST_REQUEST_WITHIN", 0.3)
     monkeypatch.setattr("relay.exchange.FIRST_REQUEST_WITHIN", 0.3)
 
-    async def main():
+    async def main() -> None:
         async with Relay(RelayConfig()) as relay:
             context = ssl.create_default_context()
             context.check_hostname = False
@@ -229,8 +229,8 @@ def test_a_slow_head_over_tls_ends(monkeypatch):
     run(main)
 
 
-def test_strangers_who_try_codes_leave_some_parked_for_guests():
-    async def main():
+def test_strangers_who_try_codes_leave_some_parked_for_guests() -> None:
+    async def main() -> None:
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
             share = relay.registry.get(ShareName(link.registered.name))
@@ -251,10 +251,10 @@ def test_strangers_who_try_codes_leave_some_parked_for_guests():
     run(main)
 
 
-def test_a_share_that_does_not_park_is_busy(monkeypatch):
+def test_a_share_that_does_not_park_is_busy(monkeypatch) -> None:
     monkeypatch.setattr("relay.lot.TAKE_WITHIN", 0.2)
 
-    async def main():
+    async def main() -> None:
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
             share = relay.registry.get(ShareName(link.registered.name))
@@ -267,11 +267,11 @@ def test_a_share_that_does_not_park_is_busy(monkeypatch):
     run(main)
 
 
-def test_the_limit_per_share(monkeypatch):
+def test_the_limit_per_share(monkeypatch) -> None:
     budget = Budget(connections=100, pipes=4, undecided=50, per_source=50, per_share=2)
     monkeypatch.setattr("relay.server.budget_for", lambda descriptors: budget)
 
-    async def main():
+    async def main() -> None:
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
             hello = real_hello(f"{link.registered.name}.x", "vshare/1")
@@ -287,8 +287,8 @@ def test_the_limit_per_share(monkeypatch):
     run(main)
 
 
-def test_a_ticket_is_good_once_and_only_here():
-    async def main():
+def test_a_ticket_is_good_once_and_only_here() -> None:
+    async def main() -> None:
         async with Relay(RelayConfig()) as relay:
             context = ssl.create_default_context()
             context.check_hostname = False
@@ -304,11 +304,11 @@ def test_a_ticket_is_good_once_and_only_here():
     run(main)
 
 
-def test_a_dead_parked_connection_is_replaced(monkeypatch):
+def test_a_dead_parked_connection_is_replaced(monkeypatch) -> None:
     monkeypatch.setattr("tunnel.parking.PING_EVERY", 0.05)
     monkeypatch.setattr("tunnel.parking.PONG_WITHIN", 0.2)
 
-    async def main():
+    async def main() -> None:
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
             share = relay.registry.get(ShareName(link.registered.name))
@@ -329,8 +329,8 @@ def test_a_dead_parked_connection_is_replaced(monkeypatch):
     run(main)
 
 
-def test_names_belong_to_keys_across_a_restart(tmp_path):
-    async def main():
+def test_names_belong_to_keys_across_a_restart(tmp_path) -> None:
+    async def main() -> None:
         mine, theirs = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
         shares = Collected()
         config = RelayConfig(state_dir=tmp_path)
@@ -351,8 +351,8 @@ def test_names_belong_to_keys_across_a_restart(tmp_path):
     run(main)
 
 
-def test_the_same_key_evicts_its_ghost():
-    async def main():
+def test_the_same_key_evicts_its_ghost() -> None:
+    async def main() -> None:
         key = Ed25519PrivateKey.generate()
         first, second = Collected(), Collected()
         async with (
@@ -367,8 +367,8 @@ def test_the_same_key_evicts_its_ghost():
     run(main)
 
 
-def test_nothing_is_left_open():
-    async def main():
+def test_nothing_is_left_open() -> None:
+    async def main() -> None:
         async with Relay(RelayConfig()) as relay, tiny_share(relay.address, None) as link:
             hello = real_hello(f"{link.registered.name}.x", "vshare/1")
             visitors = [await connect(relay.port, hello) for _ in range(10)]
@@ -389,7 +389,7 @@ if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 from relay.config import RelayConfig
 from relay.server import Relay
-async def main():
+async def main() -> None:
     async with Relay(RelayConfig()) as relay:
         print(relay.address, flush=True)
         await asyncio.to_thread(sys.stdin.read)
@@ -397,7 +397,7 @@ asyncio.run(main())
 """
 
 
-def test_an_ordinary_user_with_few_files_still_serves():
+def test_an_ordinary_user_with_few_files_still_serves() -> None:
     relay = subprocess.Popen(
         [sys.executable, "-c", FEW_FILES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -407,7 +407,7 @@ def test_an_ordinary_user_with_few_files_still_serves():
         place, _, pin = relay.stdout.readline().strip().partition("#")
         port = int(place.rpartition(":")[2])
 
-        async def main():
+        async def main() -> None:
             loop = asyncio.get_running_loop()
             shares = Collected()
             async with shares.link(RelayAddress("127.0.0.1", port, pin)) as link:

@@ -26,7 +26,7 @@ DOMAIN = "relay.example"
         ("abc.relay.example", ["acme-tls/1"], Answerer.NOBODY, None),
     ],
 )
-def test_tls(name, alpn, answerer, share):
+def test_tls(name, alpn, answerer, share) -> None:
     assert maybe_route(real_hello(name, *alpn), DOMAIN) == Route(answerer, True, share, name)
 
 
@@ -40,7 +40,7 @@ def test_tls(name, alpn, answerer, share):
         (b"Accept: */*", Answerer.APPLICATION),
     ],
 )
-def test_http_whole_byte_by_byte_and_with_trailing_bytes(host, answerer):
+def test_http_whole_byte_by_byte_and_with_trailing_bytes(host, answerer) -> None:
     head = b"GET / HTTP/1.1\r\n" + host + b"\r\n\r\n"
     assert maybe_route(head, DOMAIN) == Route(answerer, tls=False)
     assert maybe_route(head + b"\x00\xff", DOMAIN) == Route(answerer, tls=False)
@@ -49,14 +49,14 @@ def test_http_whole_byte_by_byte_and_with_trailing_bytes(host, answerer):
 
 
 @given(st.binary(min_size=1, max_size=200))
-def test_garbage_never_escapes(data):
+def test_garbage_never_escapes(data) -> None:
     try:
         maybe_route(data, DOMAIN)
     except RemoteProtocolError:
         pass
 
 
-def test_sites():
+def test_sites() -> None:
     name = ShareName("abc")
     assert parse_site("abc.relay.example", DOMAIN) == Site(name)
     assert parse_site("abc--8080.relay.example", DOMAIN) == Site(name, "8080")

@@ -52,7 +52,7 @@ def sni(*names: bytes, kind: int = 0) -> bytes:
     return extension(0, vector(2, b"".join(bytes([kind]) + vector(2, name) for name in names)))
 
 
-def test_a_real_hello_whole():
+def test_a_real_hello_whole() -> None:
     hello = real_hello("Frosty-Weasel-0857.Example.org", "vshare/1", "http/1.1")
     found = ClientHello("frosty-weasel-0857.example.org", (b"vshare/1", b"http/1.1"))
     assert is_handshake(hello)
@@ -60,7 +60,7 @@ def test_a_real_hello_whole():
     assert parse_client_hello(hello + b"trailing \x00\xff bytes") == found
 
 
-def test_byte_by_byte_it_says_how_much_it_needs():
+def test_byte_by_byte_it_says_how_much_it_needs() -> None:
     hello = real_hello("a.example", "h2")
     for size in range(len(hello)):
         answer = parse_client_hello(hello[:size])
@@ -69,12 +69,12 @@ def test_byte_by_byte_it_says_how_much_it_needs():
 
 
 @given(st.integers(20, 400))
-def test_fragmented_over_records(size):
+def test_fragmented_over_records(size) -> None:
     hello = records(made_hello(sni(b"a.example"), extension(16, vector(2, vector(1, b"x")))), size)
     assert parse_client_hello(hello) == ClientHello("a.example", (b"x",))
 
 
-def test_grease_and_unknown_extensions_are_skipped():
+def test_grease_and_unknown_extensions_are_skipped() -> None:
     hello = made_hello(
         extension(0x0A0A, b""),
         extension(0xFAFA, b"\0"),
@@ -84,7 +84,7 @@ def test_grease_and_unknown_extensions_are_skipped():
     assert parse_client_hello(records(hello)) == ClientHello("a.example", (b"\x1a\x1a", b"h2"))
 
 
-def test_none_of_it():
+def test_none_of_it() -> None:
     assert parse_client_hello(records(made_hello())) == ClientHello(None, ())
     assert parse_client_hello(real_hello(None)) == ClientHello(None, ())
     assert parse_client_hello(records(made_hello(sni(b"x", kind=7)))) == ClientHello(None, ())
@@ -112,12 +112,12 @@ def test_none_of_it():
         records(made_hello(extension(5, bytes(400))), 1)[: 6 * (MAX_RECORDS + 1)],
     ],
 )
-def test_what_is_no_hello_is_refused(data):
+def test_what_is_no_hello_is_refused(data) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_client_hello(data)
 
 
-def test_the_limit_holds_over_all_records():
+def test_the_limit_holds_over_all_records() -> None:
     large = records(made_hello(extension(21, bytes(16_000))), 4_000)
     assert len(large) < MAX_HELLO
     assert parse_client_hello(large) == ClientHello(None, ())
@@ -126,7 +126,7 @@ def test_the_limit_holds_over_all_records():
 
 
 @given(st.binary(max_size=400))
-def test_garbage_never_escapes(data):
+def test_garbage_never_escapes(data) -> None:
     for prefix in (b"", b"\x16\3\1", b"\x16\3\1" + vector(2, data)[:2]):
         try:
             answer = parse_client_hello(prefix + data)
@@ -139,7 +139,7 @@ HELLO = real_hello("frosty-weasel-0857.example.org", "vshare/1", "http/1.1")
 
 
 @given(st.integers(0, len(HELLO) - 1), st.integers(0, 255))
-def test_one_wrong_byte_never_escapes(at, value):
+def test_one_wrong_byte_never_escapes(at, value) -> None:
     try:
         answer = parse_client_hello(HELLO[:at] + bytes([value]) + HELLO[at + 1 :])
     except RemoteProtocolError:

@@ -23,16 +23,16 @@ FROM_SHARE = [
 
 
 @pytest.mark.parametrize("message", FROM_RELAY)
-def test_relay_round_trip(message):
+def test_relay_round_trip(message) -> None:
     assert control.parse_from_relay(control.serialize(message)) == message
 
 
 @pytest.mark.parametrize("message", FROM_SHARE)
-def test_share_round_trip(message):
+def test_share_round_trip(message) -> None:
     assert control.parse_from_share(control.serialize(message)) == message
 
 
-def test_what_goes_over_the_wire():
+def test_what_goes_over_the_wire() -> None:
     text = control.serialize(Challenge(b"\0\1\2", "example.org", 1, b""))
     assert json.loads(text) == {
         "type": "challenge",
@@ -43,7 +43,7 @@ def test_what_goes_over_the_wire():
     }
 
 
-def test_unknown_members_are_ignored():
+def test_unknown_members_are_ignored() -> None:
     assert control.parse_from_share('{"type":"end","later":[1]}') == control.End()
 
 
@@ -66,7 +66,7 @@ def test_unknown_members_are_ignored():
         b"\xff\xfe",
     ],
 )
-def test_wrong_messages(text):
+def test_wrong_messages(text) -> None:
     for parse in (control.parse_from_relay, control.parse_from_share):
         with pytest.raises(RemoteProtocolError):
             parse(text)
@@ -82,13 +82,13 @@ def test_wrong_messages(text):
         ).map(json.dumps),
     )
 )
-def test_garbage_never_escapes(text):
+def test_garbage_never_escapes(text) -> None:
     for parse in (control.parse_from_relay, control.parse_from_share):
         with pytest.raises(RemoteProtocolError):
             parse(text)
 
 
-def test_a_signature_is_for_one_relay_and_one_name():
+def test_a_signature_is_for_one_relay_and_one_name() -> None:
     one = control.signed_bytes(b"n" * 32, b"certificate", "name")
     assert one.startswith(b"vshare-register-1\0" + b"n" * 32)
     assert one != control.signed_bytes(b"n" * 32, b"another", "name")

@@ -21,7 +21,7 @@ messages = st.builds(Message, st.sampled_from(Type), st.binary(max_size=MAX_MESS
 
 
 @given(messages, st.binary(max_size=20))
-def test_whole_byte_by_byte_and_with_trailing_bytes(message, trailing):
+def test_whole_byte_by_byte_and_with_trailing_bytes(message, trailing) -> None:
     data = serialize(message)
     assert maybe_parse(data + trailing) == (message, len(data))
     for size in range(min(len(data), 40)):
@@ -29,7 +29,7 @@ def test_whole_byte_by_byte_and_with_trailing_bytes(message, trailing):
 
 
 @given(st.binary(max_size=64))
-def test_garbage_never_escapes(data):
+def test_garbage_never_escapes(data) -> None:
     for parse in (maybe_parse, parse_header, parse_paired):
         try:
             parse(data)
@@ -37,7 +37,7 @@ def test_garbage_never_escapes(data):
             continue
 
 
-def test_limits():
+def test_limits() -> None:
     with pytest.raises(LocalProtocolError):
         serialize(Message(Type.PARK, bytes(MAX_MESSAGE + 1)))
     with pytest.raises(RemoteProtocolError):
@@ -47,18 +47,18 @@ def test_limits():
 
 
 @given(st.sampled_from(["visitor", "gateway"]), st.sampled_from(["", "127.0.0.1", "fe80::1%eth0"]))
-def test_paired(kind, address):
+def test_paired(kind, address) -> None:
     paired = Paired(kind, address)
     assert parse_paired(serialize_paired(paired)[HEADER:]) == paired
 
 
-def test_paired_of_a_newer_relay_has_more_members():
+def test_paired_of_a_newer_relay_has_more_members() -> None:
     assert parse_paired(msgspec.msgpack.encode(["visitor", "1.2.3.4", 7])).address == "1.2.3.4"
 
 
 @pytest.mark.parametrize(
     "members", [["other", "1.2.3.4"], ["visitor"], "visitor", ["visitor", "\x1b[2J"], [1, 2], {}]
 )
-def test_paired_that_is_wrong(members):
+def test_paired_that_is_wrong(members) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_paired(msgspec.msgpack.encode(members))

@@ -28,14 +28,14 @@ def identity() -> ServerIdentity:
 
 
 async def tls_server(shown: ServerIdentity) -> asyncio.Server:
-    async def handle(reader, writer):
+    async def handle(reader, writer) -> None:
         writer.close()
 
     return await asyncio.start_server(handle, "127.0.0.1", 0, ssl=shown.context("http/1.1"))
 
 
-def test_a_pinned_relay_is_fetched_compared_and_trusted_alone():
-    async def main():
+def test_a_pinned_relay_is_fetched_compared_and_trusted_alone() -> None:
+    async def main() -> None:
         one, other = identity(), identity()
         server = await tls_server(one)
         place = server.sockets[0].getsockname()
@@ -64,13 +64,13 @@ def test_a_pinned_relay_is_fetched_compared_and_trusted_alone():
     asyncio.run(main())
 
 
-def test_matches():
+def test_matches() -> None:
     one = identity()
     assert matches(one.der, one.fingerprint[:32].upper())
     assert not matches(one.der, "0" * 32)
 
 
-def test_nothing_listens():
+def test_nothing_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with pytest.raises(RelayError, match="cannot be reached") as info:
@@ -78,8 +78,8 @@ def test_nothing_listens():
     assert "vrelay serve" in info.value.hint
 
 
-def test_the_socket_is_plain_tcp_again_after_unwrap():
-    async def main():
+def test_the_socket_is_plain_tcp_again_after_unwrap() -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         shown = identity()
         near, far = socket.socketpair()
@@ -105,8 +105,8 @@ def test_the_socket_is_plain_tcp_again_after_unwrap():
     asyncio.run(main())
 
 
-def test_the_other_side_hangs_up():
-    async def main():
+def test_the_other_side_hangs_up() -> None:
+    async def main() -> None:
         near, far = socket.socketpair()
         near.setblocking(False)
         with near:

@@ -63,13 +63,13 @@ def run(request):
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_bytes_cross_both_ways_and_are_counted(run):
-    async def main():
+def test_bytes_cross_both_ways_and_are_counted(run) -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         forth, back = os.urandom(5 * MEGABYTE + 3), os.urandom(3 * MEGABYTE + 1)
         async with spliced() as (left, right, task), asyncio.TaskGroup() as group:
 
-            async def send(sock, data):
+            async def send(sock, data) -> None:
                 await loop.sock_sendall(sock, data)
                 sock.shutdown(socket.SHUT_WR)
 
@@ -85,8 +85,8 @@ def test_bytes_cross_both_ways_and_are_counted(run):
     run(main)
 
 
-def test_half_close_leaves_the_other_direction_open(run):
-    async def main():
+def test_half_close_leaves_the_other_direction_open(run) -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         async with spliced() as (left, right, task):
             await loop.sock_sendall(left, b"question")
@@ -103,8 +103,8 @@ def test_half_close_leaves_the_other_direction_open(run):
     run(main)
 
 
-def test_a_reset_crosses_as_a_reset(run):
-    async def main():
+def test_a_reset_crosses_as_a_reset(run) -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         async with spliced() as (left, right, task):
             await loop.sock_sendall(left, b"x")
@@ -117,8 +117,8 @@ def test_a_reset_crosses_as_a_reset(run):
     run(main)
 
 
-def test_a_reset_after_half_close_is_noticed(run):
-    async def main():
+def test_a_reset_after_half_close_is_noticed(run) -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         async with spliced() as (left, right, task):
             left.shutdown(socket.SHUT_WR)
@@ -131,8 +131,8 @@ def test_a_reset_after_half_close_is_noticed(run):
     run(main)
 
 
-def test_a_slow_reader_stops_the_writer_and_costs_no_cpu(run):
-    async def main():
+def test_a_slow_reader_stops_the_writer_and_costs_no_cpu(run) -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         async with spliced() as (left, right, task):
             sent = 0
@@ -158,8 +158,8 @@ def test_a_slow_reader_stops_the_writer_and_costs_no_cpu(run):
     run(main)
 
 
-def test_cancelled_resets_both(run):
-    async def main():
+def test_cancelled_resets_both(run) -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         left, a = pair()
         right, b = pair()
@@ -174,12 +174,12 @@ def test_cancelled_resets_both(run):
     run(main)
 
 
-def test_without_pipes_bytes_go_through_user_space(run, monkeypatch):
+def test_without_pipes_bytes_go_through_user_space(run, monkeypatch) -> None:
     pool = PipePool()
     pool.limit = 0
     monkeypatch.setattr(splice, "PIPES", pool)
 
-    async def main():
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         data = os.urandom(2 * MEGABYTE)
         async with spliced() as (left, right, task), asyncio.TaskGroup() as group:
@@ -195,8 +195,8 @@ def test_without_pipes_bytes_go_through_user_space(run, monkeypatch):
     run(main)
 
 
-def test_pipes_are_given_back_when_idle(run):
-    async def main():
+def test_pipes_are_given_back_when_idle(run) -> None:
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         splice.PIPES.close_idle()
         count = len(os.listdir("/proc/self/fd"))
@@ -214,7 +214,7 @@ def test_pipes_are_given_back_when_idle(run):
     run(main)
 
 
-def test_a_pool_makes_few_large_pipes():
+def test_a_pool_makes_few_large_pipes() -> None:
     pool = PipePool()
     pipes = [pool.take() for _ in range(splice.MAX_BIG_PIPES + 3)]
     assert sum(pipe.big for pipe in pipes) <= splice.MAX_BIG_PIPES

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 import uvloop
@@ -18,7 +19,7 @@ from tunnel.relay_tls import RelayError
 from vshare.relay_link import RejectedError, RelayLink
 
 
-def make_link(relay: RelayAddress, visitors: asyncio.Queue, **arguments) -> RelayLink:
+def make_link(relay: RelayAddress, visitors: asyncio.Queue[Any], **arguments) -> RelayLink:
     return RelayLink(
         relay,
         arguments.pop("key", None) or Ed25519PrivateKey.generate(),
@@ -28,7 +29,7 @@ def make_link(relay: RelayAddress, visitors: asyncio.Queue, **arguments) -> Rela
     )
 
 
-async def visit(port: int, name: str, visitors: asyncio.Queue) -> Paired:
+async def visit(port: int, name: str, visitors: asyncio.Queue[Any]) -> Paired:
     """Become a visitor of a share and check that both sides speak with each other."""
     loop = asyncio.get_running_loop()
     hello = real_hello(f"{name}.x", "vshare/1")
@@ -51,9 +52,9 @@ def run(main, *, uv: bool = False):
 
 
 @pytest.mark.parametrize("uv", [False, True])
-def test_registers_and_delivers_visitors(uv):
-    async def main():
-        visitors: asyncio.Queue = asyncio.Queue()
+def test_registers_and_delivers_visitors(uv) -> None:
+    async def main() -> None:
+        visitors: asyncio.Queue[Any] = asyncio.Queue()
         async with Relay(RelayConfig()) as relay, make_link(relay.address, visitors) as link:
             registered = link.registered
             assert registered.domain == "localhost"
@@ -67,9 +68,9 @@ def test_registers_and_delivers_visitors(uv):
     run(main, uv=uv)
 
 
-def test_comes_back_after_the_relay_restarted(tmp_path):
-    async def main():
-        visitors: asyncio.Queue = asyncio.Queue()
+def test_comes_back_after_the_relay_restarted(tmp_path) -> None:
+    async def main() -> None:
+        visitors: asyncio.Queue[Any] = asyncio.Queue()
         async with Relay(RelayConfig(state_dir=tmp_path)) as relay:
             port = relay.port
             link = make_link(relay.address, visitors, name=ShareName("comes-back"))
@@ -92,10 +93,10 @@ def test_comes_back_after_the_relay_restarted(tmp_path):
     run(main)
 
 
-def test_a_new_gateway_key_is_told():
-    async def main():
-        visitors: asyncio.Queue = asyncio.Queue()
-        told: asyncio.Queue = asyncio.Queue()
+def test_a_new_gateway_key_is_told() -> None:
+    async def main() -> None:
+        visitors: asyncio.Queue[Any] = asyncio.Queue()
+        told: asyncio.Queue[Any] = asyncio.Queue()
 
         async def on_key(key: bytes) -> None:
             told.put_nowait(key)
@@ -116,11 +117,11 @@ def test_a_new_gateway_key_is_told():
     run(main)
 
 
-def test_the_relay_ends_the_share_when_its_time_is_over(monkeypatch):
+def test_the_relay_ends_the_share_when_its_time_is_over(monkeypatch) -> None:
     monkeypatch.setattr("relay.registry.HOUSEKEEPING_EVERY", 0.05)
 
-    async def main():
-        visitors: asyncio.Queue = asyncio.Queue()
+    async def main() -> None:
+        visitors: asyncio.Queue[Any] = asyncio.Queue()
         async with (
             Relay(RelayConfig()) as relay,
             make_link(relay.address, visitors, expires_in=0.1) as link,
@@ -131,9 +132,9 @@ def test_the_relay_ends_the_share_when_its_time_is_over(monkeypatch):
     run(main)
 
 
-def test_what_goes_wrong_is_said_clearly():
-    async def main():
-        visitors: asyncio.Queue = asyncio.Queue()
+def test_what_goes_wrong_is_said_clearly() -> None:
+    async def main() -> None:
+        visitors: asyncio.Queue[Any] = asyncio.Queue()
         with socket.create_server(("127.0.0.1", 0)) as gone:
             port = gone.getsockname()[1]
         with pytest.raises(RelayError, match="cannot be reached") as info:
@@ -157,9 +158,9 @@ def test_what_goes_wrong_is_said_clearly():
     run(main)
 
 
-def test_something_that_is_no_relay():
-    async def main():
-        async def handle(reader, writer):
+def test_something_that_is_no_relay() -> None:
+    async def main() -> None:
+        async def handle(reader, writer) -> None:
             await reader.readline()
             writer.write(b"220 mail.example ESMTP\r\n")
             writer.close()
