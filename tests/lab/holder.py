@@ -33,12 +33,16 @@ def main(config: dict[str, object]) -> None:
     binds (folder in scratch -> where it is mounted), files (path -> text)."""
     namespaces = kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS
     kernel.unshare(namespaces | kernel.CLONE_NEWPID)
+    told, tell = os.pipe()
     child = os.fork()
     if child:
         print(child, flush=True)
+        os.close(tell)
         os.close(1)
         os.waitpid(child, 0)
         return
+    os.close(tell)
+    os.read(told, 1)  # ends when the pid is printed: `ready` has to come second
     kernel.die_with_parent(signal.SIGKILL)
     socket.sethostname(str(config["name"]))
     _mount_all(config)
