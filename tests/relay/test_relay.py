@@ -242,8 +242,11 @@ def test_strangers_who_try_codes_leave_some_parked_for_guests() -> None:
             visitors = [await connect(relay.port, hello) for _ in range(5)]
             for _ in range(3):
                 (await shares.visitors.get())[0].close()
-            with await connect(relay.port, real_hello(f"{link.registered.name}.x", "vshare/1")):
-                (await shares.visitors.get())[0].close()
+            guest = real_hello(f"{link.registered.name}.x", "vshare/1")
+            with await connect(relay.port, guest):
+                sock, _ = await shares.visitors.get()
+                with sock:
+                    assert await asyncio.get_running_loop().sock_recv(sock, 9_999) == guest
             assert shares.visitors.empty()
             for visitor in visitors:
                 visitor.close()
