@@ -11,8 +11,8 @@ import click
 from connect_vm.session import Options, connect
 from connect_vm.vm import DRIVERS
 from tunnel.address import parse_port
-from tunnel.console import EXIT_USAGE, Console, run
-from tunnel.errors import VshareError
+from tunnel.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Console, run
+from tunnel.errors import UsageError, VshareError
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,12 +63,19 @@ def cli(
 
 def main() -> NoReturn:
     """The console script."""
+    console = Console("connect", as_json="--json" in sys.argv[1:])
     try:
-        cli()
+        code = cli(standalone_mode=False)
+    except click.ClickException as error:
+        text = error.format_message().rstrip(".")
+        console.error(UsageError(text[:1].lower() + text[1:], "see `vconnect --help`"))
+        sys.exit(EXIT_USAGE)
+    except click.Abort:
+        sys.exit(EXIT_INTERRUPTED)
     except VshareError as error:
-        Console("connect").error(error)
+        console.error(error)
         sys.exit(error.exit_code)
-    sys.exit(EXIT_USAGE)  # click exits by itself
+    sys.exit(code if isinstance(code, int) else EXIT_OK)
 
 
 if __name__ == "__main__":

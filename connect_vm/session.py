@@ -14,9 +14,11 @@ from typing import TypeVar
 import msgspec
 
 from connect_vm import vm
+from connect_vm.addresses import around, parse_static_ip
 from connect_vm.agent_link import AgentLink
 from connect_vm.join_share import join_share
 from connect_vm.own_names import OwnNames
+from connect_vm.prompt import ask_hidden
 from connect_vm.socks_server import SocksServer
 from tunnel.address import ConnectLine, RelayAddress, parse_connect_line, parse_relay
 from tunnel.alerts import AccessLostError, ShareNotFoundError
@@ -27,6 +29,8 @@ from tunnel.names import JoinCode, ShareName, parse_code
 from tunnel.relay_tls import dial_relay
 
 BOOT_TIMEOUT = 90.0  # seconds; pure emulation on a busy host took 30
+LOOK_EVERY = 0.5  # seconds
+GONE_AFTER = 8.0  # seconds without the share at its relay; a share is back in 2 after a restart
 MAX_CODE_FILE = 256  # bytes
 MAX_SHOWN = 12  # ports named on the screen
 T = TypeVar("T")
@@ -68,8 +72,12 @@ async def connect(options: Options, console: Console, interrupt: Interrupt) -> N
     """Connect until Ctrl-C or until the share has gone. Raises VshareError."""
     line = parse_connect_line(options.line)
     relay = _relay(options, line)
-    if options.ip is not None and not options.static_ip:
-        raise UsageError("--static-ip and --disable-static-ip contradict each other")
+    if options.ip is not None:
+        if not options.static_ip:
+            raise UsageError(
+                "--static-ip and --disable-static-ip contradict each other", "leave one out"
+            )
+        around(parse_static_ip(options.ip))  # before a code is asked for and an attempt is spent
     console.step(f"Connecting to: {line.name}")
     code = await _code(options, line)
 
@@ -85,7 +93,7 @@ async def connect(options: Options, console: Console, interrupt: Interrupt) -> N
         async with SocksServer(client, options.socks_host, options.socks_port, names) as socks:
             host, port = socks.address
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            await _stay(options, client, socks, address, watch, console, interrupt)
+            await _stay(options, client, socks, address, console, interrupt)
 
 
 def _relay(options: Options, line: ConnectLine) -> RelayAddress:
@@ -111,14 +119,11 @@ async def _code(options: Options, line: ConnectLine) -> JoinCode:
                 text = file.read(MAX_CODE_FILE).decode("ascii", "replace")
         except OSError as error:
             raise UsageError(
-                f"cannot read the code from {options.code_file}: {error.strerror}"
+                f"cannot read the code from {options.code_file}: {(error.strerror or '').lower()}",
+                "put the three words into a file and name it with --code-file FILE",
             ) from error
         return parse_code(text)
-    try:
-        text = await asyncio.to_thread(getpass.getpass, f"Code of {line.name}: ")
-    except EOFError:
-        raise UsageError("no code was given", "type it, or use --code-file FILE") from None
-    return parse_code(text)
+    return parse_code(await ask_hidden(f"Code of {line.name}: "))
 
 
 def _guest_name() -> str:
@@ -157,7 +162,6 @@ class _Watch:
         self._name = name
         self._console = console
         self._was_up = False
-        self.gone: asyncio.Future[VshareError] = asyncio.get_running_loop().create_future()
 
     def changed(self, error: VshareError | None) -> None:
         """See Client's on_state."""
@@ -169,9 +173,6 @@ class _Watch:
             return
         if not self._was_up:
             return
-        if isinstance(error, ShareNotFoundError | AccessLostError) and not self.gone.done():
-            self.gone.set_result(error)
-            return
         self._console.warn(f"the connection to '{self._name}' is lost, trying again: {error.text}")
         self._console.event(event="lost", text=error.text)
 
@@ -181,7 +182,6 @@ async def _stay(
     client: Client,
     socks: SocksServer,
     address: str,
-    watch: _Watch,
     console: Console,
     interrupt: Interrupt,
 ) -> None:
@@ -196,7 +196,7 @@ async def _stay(
         console.step("Use the machine's IP, or a program that knows SOCKS5 proxies.")
         console.step("Press Ctrl-C to stop connection.")
         interrupt.serving = True
-        await _until_the_end(watch, interrupt)
+        await _until_the_end(client, interrupt)
         console.step("Disconnecting...")
     console.event(event="ended", reason="interrupted")
 
@@ -223,16 +223,26 @@ async def _start_vm(
     console.result("Machine IP:", ip, event="machine", ip=ip)
 
 
-async def _until_the_end(watch: _Watch, interrupt: Interrupt) -> None:
-    """Until Ctrl-C. Raises VshareError when the share has gone for good."""
-    async with asyncio.TaskGroup() as group:
-        stopped = group.create_task(interrupt.stopped.wait(), name="ctrl-c")
-        gone = group.create_task(asyncio.wait([watch.gone]), name="share's end")
-        _, waiting = await asyncio.wait({stopped, gone}, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
-    if watch.gone.done():
-        error = watch.gone.result()
-        raise VshareError(
-            f"the connection to the share has been lost: {error.text}", error.hint
-        )
+async def _until_the_end(client: Client, interrupt: Interrupt) -> None:
+    """Until Ctrl-C. Raises VshareError when the share has gone for good: a relay that was started
+    again does not know its shares at first, so its word is waited out for a while."""
+    gone_since: float | None = None
+    loop = asyncio.get_running_loop()
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY):
+                await interrupt.stopped.wait()
+                return
+        error = client.state
+        if isinstance(error, AccessLostError):
+            raise _gone(error)
+        if not isinstance(error, ShareNotFoundError):
+            gone_since = None
+        elif gone_since is None:
+            gone_since = loop.time()
+        elif loop.time() - gone_since >= GONE_AFTER:
+            raise _gone(error)
+
+
+def _gone(error: VshareError) -> VshareError:
+    return VshareError(f"the connection to the share has been lost: {error.text}", error.hint)

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from tunnel.address import parse_port
-from tunnel.console import EXIT_USAGE, Console, run
+from tunnel.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Console, run
 from tunnel.errors import UsageError, VshareError
 from vshare.share import EXPIRES_IN, Options, share_up
 
@@ -18,34 +18,15 @@ _DURATION = re.compile(r"(\d{1,6})([smhd]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class _Port(click.ParamType):
-    """A port, 1 to 65535."""
-
-    name = "port"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        return parse_port(str(value))
-
-
-class _Duration(click.ParamType):
-    """`90m`, `8h`, `30s`, `2d`, or seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if isinstance(value, float):
-            return value
-        match = _DURATION.fullmatch(str(value))
-        seconds = float(int(match[1]) * _UNITS[match[2]]) if match else 0.0
-        if not MIN_EXPIRES <= seconds <= MAX_EXPIRES:
-            raise UsageError(
-                f"not a time to expire in: {value!r}", "write 90m, 8h or 2d; at least 10s"
-            )
-        return seconds
+def _seconds(value: str | float) -> float:
+    """`90m`, `8h`, `30s`, `2d`, or seconds, as seconds. Raises UsageError."""
+    if isinstance(value, float):
+        return value
+    match = _DURATION.fullmatch(value)
+    seconds = float(int(match[1]) * _UNITS[match[2]]) if match else 0.0
+    if not MIN_EXPIRES <= seconds <= MAX_EXPIRES:
+        raise UsageError(f"not a time to expire in: {value!r}", "write 90m, 8h or 2d; at least 10s")
+    return seconds
 
 
 class _DefaultUp(click.Group):
@@ -74,11 +55,26 @@ def cli() -> None:
 @click.option("--lan", is_flag=True, help="without a relay: let others on this network in")
 @click.option("--name", help="ask for this name instead of a fresh one")
 @click.option("--disable-http", is_flag=True, help="no public URL: guests with the code only")
-@click.option("--http", "http_port", type=_Port(), metavar="PORT", help="the HTTP port to share")
-@click.option("--https", "https_port", type=_Port(), metavar="PORT", help="the HTTPS port")
-@click.option("--port", "ports", type=_Port(), multiple=True, help="only these ports (repeat)")
-@click.option("--loopback", type=_Port(), multiple=True, help="a port on its loopback (repeat)")
-@click.option("--expires", "expires_in", type=_Duration(), default=EXPIRES_IN, help="90m, 8h, 2d")
+@click.option("--http", "http_port", type=parse_port, metavar="PORT", help="the HTTP port to share")
+@click.option("--https", "https_port", type=parse_port, metavar="PORT", help="the HTTPS port")
+@click.option(
+    "--port",
+    "ports",
+    type=parse_port,
+    multiple=True,
+    metavar="PORT",
+    help="only these ports (repeat)",
+)
+@click.option(
+    "--loopback",
+    type=parse_port,
+    multiple=True,
+    metavar="PORT",
+    help="a port on its loopback (repeat)",
+)
+@click.option(
+    "--expires", "expires_in", type=_seconds, metavar="TIME", default=EXPIRES_IN, help="90m, 8h, 2d"
+)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object per line on stdout")
 @click.option("-v", "--verbose", is_flag=True, help="say what happens inside")
 def up(
@@ -122,12 +118,19 @@ def up(
 
 def main() -> NoReturn:
     """The console script."""
+    console = Console("vshare", as_json="--json" in sys.argv[1:])
     try:
-        cli()
+        code = cli(standalone_mode=False)
+    except click.ClickException as error:
+        text = error.format_message().rstrip(".")
+        console.error(UsageError(text[:1].lower() + text[1:], "see `vshare --help`"))
+        sys.exit(EXIT_USAGE)
+    except click.Abort:
+        sys.exit(EXIT_INTERRUPTED)
     except VshareError as error:
-        Console("vshare").error(error)
+        console.error(error)
         sys.exit(error.exit_code)
-    sys.exit(EXIT_USAGE)  # click exits by itself
+    sys.exit(code if isinstance(code, int) else EXIT_OK)
 
 
 if __name__ == "__main__":

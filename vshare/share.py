@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tunnel.address import RelayAddress, parse_relay
 from tunnel.console import Console, Interrupt
-from tunnel.errors import UsageError, VshareError
+from tunnel.errors import RemoteProtocolError, UsageError, VshareError
 from tunnel.identity import Authority, load_public_der
 from tunnel.names import JoinCode, ShareName, make_code, parse_name
 from tunnel.parking import Paired
@@ -25,7 +25,7 @@ from vshare.embedded import embedded_relay
 from vshare.guests import Guest
 from vshare.http_probe import candidates, no_http_error, probe
 from vshare.listening import Listening, find_listeners
-from vshare.machine import Machine, Source
+from vshare.machine import Machine, Source, is_loopback
 from vshare.policy import LOOPBACK, SSH_PORT, Policy
 from vshare.reach_machine import MachineReach
 from vshare.relay_link import RelayLink
@@ -68,6 +68,8 @@ class Options:
             raise UsageError("--lan and --relay contradict each other", "leave one out")
         if self.name is not None:
             parse_name(self.name)
+        if self.relay is not None:
+            parse_relay(self.relay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +106,15 @@ async def find_machine(options: Options, console: Console) -> Machine:
     return machine
 
 
-async def _look(
-    options: Options, machine: Machine, reach: MachineReach, console: Console
-) -> Found:
+async def _look(options: Options, machine: Machine, reach: MachineReach, console: Console) -> Found:
     """What listens on the machine, and which port speaks HTTP."""
     if machine.source is not Source.TARGET:
         console.detail(f"Provider: {machine.provider}, state: {machine.state}")
     where = machine.address or "none of its own: everything goes through SSH"
     console.detail(f"Local machine address: {where}")
+    if machine.address and is_loopback(machine.address) and not options.ports:
+        console.warn("this host itself is shared, what listens on its loopback included;")
+        console.detail("--port restricts it to the ports that you name")
     if machine.ssh is not None:
         console.detail(f"SSH: {machine.ssh}")
     listening = await find_listeners(reach.link, as_root=machine.source is Source.VAGRANT)
@@ -155,15 +158,19 @@ def make_policy(options: Options, found: Found, name: ShareName, *, only_loopbac
     """What guests may open. `only_loopback`: the machine is reached at its own loopback, so what
     was meant for that alone has to be kept closed here."""
     machine = found.machine
-    names = {name, machine.name.lower()} | ({machine.address} if machine.address else set())
+    names = {name, machine.name.lower()}
+    if machine.address:
+        names.add(machine.address.lower())
     ssh = {each.port for each in found.listening.listeners if each.process in SSH_PROGRAMS}
     if machine.ssh is not None and machine.ssh.host == machine.address:
         ssh.add(machine.ssh.port)
     hidden = {each.port for each in found.listening.listeners if each.loopback_only}
     hidden -= {each.port for each in found.listening.listeners if not each.loopback_only}
+    # Where it is not known what was meant for the loopback alone, nothing is open unasked.
+    unknown = only_loopback and bool(found.listening.unknown)
     return Policy(
         names=frozenset(names | {LOOPBACK, "localhost"} if only_loopback else names),
-        only_ports=frozenset(options.ports) if options.ports else None,
+        only_ports=frozenset(options.ports) if options.ports or unknown else None,
         loopback_ports=frozenset(options.loopback),
         hidden_ports=frozenset(hidden) if only_loopback else frozenset(),
         ssh_ports=frozenset(ssh | {SSH_PORT}),
@@ -174,10 +181,17 @@ def make_policy(options: Options, found: Found, name: ShareName, *, only_loopbac
 
 
 class _Doorman:
-    """Hands visitors to the server as soon as there is one."""
+    """What the link to the relay calls, as soon as there is a server for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, found: Found) -> None:
         self.server: ShareServer | None = None
+        self.link: RelayLink | None = None
+        self._found = found
+
+    async def gateway_changed(self, key: bytes) -> None:
+        """The relay came back with another gateway key: the old one's certificate is void."""
+        if self.server is not None and self.link is not None:
+            await _publish(self.link, self.server, self._found)
 
     def visitor(self, sock: socket.socket, paired: Paired) -> None:
         """A paired connection of the relay's."""
@@ -197,7 +211,7 @@ async def _serve(
 ) -> None:
     """Register, publish, tell people, and stay."""
     console.step("Creating the share...")
-    doorman = _Doorman()
+    doorman = _Doorman(found)
     async with RelayLink(
         relay,
         Ed25519PrivateKey.generate(),
@@ -205,8 +219,9 @@ async def _serve(
         on_visitor=doorman.visitor,
         http=options.http,
         expires_in=options.expires_in,
+        on_gateway_key=doorman.gateway_changed if options.http else None,
     ) as link:
-        name = ShareName(link.registered.name)
+        name = _own_name(link.registered.name, options.name)
         code = make_code(secrets.randbelow)
         console.detail(f"Share will be at: {name}")
         only_loopback = reach.reaches_loopback
@@ -215,12 +230,23 @@ async def _serve(
         calls = _calls(found, policy, name)
         events = _events(console)
         async with ShareServer(name, authority, code, policy, reach, calls, events) as server:
-            doorman.server = server
+            doorman.server, doorman.link = server, link
             if options.http:
                 await _publish(link, server, found)
             _tell(link, relay, name, code, policy, found, console)
             interrupt.serving = True
             await _until_the_end(options, link, console, interrupt)
+
+
+def _own_name(given: str, wanted: str | None) -> ShareName:
+    """The name that the relay gave: its word, so it is looked at before it is used."""
+    try:
+        name = parse_name(given)
+    except UsageError as error:
+        raise RemoteProtocolError(f"the relay gave a name that is none: {given[:60]!r}") from error
+    if wanted is not None and name != parse_name(wanted):
+        raise RemoteProtocolError(f"the relay gave the name {name!r} in place of {wanted!r}")
+    return name
 
 
 async def _publish(link: RelayLink, server: ShareServer, found: Found) -> None:
