@@ -77,7 +77,7 @@ def by_ip(link: Connection, count: int = BIG) -> Iterator[Check]:
     yield f"{way}: UDP echo", lambda: _probe(host, "echo", "udp", f"{ip}:7", "-")
     yield f"{way}: DNS with dig", lambda: _dig(host, ip)
     yield f"{way}: closed port refused", lambda: _refused(host, f"{ip}:9", "-")
-    yield f"{way}: SSH refused", lambda: _refused(host, f"{ip}:22", "-")
+    yield f"{way}: SSH refused", lambda: _refused(host, f"{ip}:22", "-", "denied")
     yield f"{way}: loopback port refused", lambda: _refused(host, f"{ip}:8081", "-")
 
 
@@ -101,6 +101,7 @@ def by_socks(link: Connection, shared: Share, count: int = BIG) -> Iterator[Chec
     yield f"{way}: UDP echo, PySocks", lambda: _probe(host, "echo", "udp", f"{machine}:7", proxy)
     yield f"{way}: DNS, PySocks", lambda: _probe(host, "dns", "demo.test", f"{machine}:53", proxy)
     yield f"{way}: closed port refused", lambda: _refused(host, f"{machine}:9", proxy)
+    yield f"{way}: SSH refused", lambda: _refused(host, f"{machine}:22", proxy, "denied")
     yield f"{way}: loopback port refused", lambda: _refused(host, f"{machine}:8081", proxy)
 
 
@@ -141,7 +142,7 @@ def by_target(link: Connection) -> Iterator[Check]:
     ping = ["redis-cli", "-h", ip, "ping"]
     yield "--target: redis-cli, static IP", lambda: _contains(host.run(ping).stdout, "PONG")
     yield "--target: Redis, SOCKS", lambda: _probe(host, "redis", f"{ip}:6379", link.socks)
-    yield "--target: port not shared refused", lambda: _refused(host, f"{ip}:9418", "-")
+    yield "--target: port not shared refused", lambda: _refused(host, f"{ip}:9418", "-", "denied")
 
 
 def _run(command: list[str]) -> str:
@@ -187,8 +188,8 @@ def _dig(host: Host, ip: str) -> str:
     return answer.strip()
 
 
-def _refused(host: Host, address: str, proxy: str) -> str:
-    figure = _probe(host, "closed", address, proxy)
+def _refused(host: Host, address: str, proxy: str, how: str = "closed") -> str:
+    figure = _probe(host, how, address, proxy)
     if float(figure.split()[0]) > FAST * 1000:
         raise FailedError(f"refused, but after {figure}")
     return figure

@@ -6,6 +6,7 @@ Each prints a figure and exits 0, or says what was wrong and exits 1.
 from __future__ import annotations
 
 import contextlib
+import errno
 import secrets
 import socket
 import sys
@@ -32,8 +33,18 @@ def _open(address: str, proxy: str, kind: socket.SocketKind) -> socket.socket:
         proxy_host, proxy_port = proxy.rsplit(":", 1)
         plain.set_proxy(socks.SOCKS5, proxy_host, int(proxy_port), rdns=True)
     plain.settimeout(PATIENCE)
-    plain.connect((host, int(port)))
+    if proxy == "-" or kind == socket.SOCK_STREAM:
+        plain.connect((host, int(port)))
     return plain
+
+
+def _send(plain: socket.socket, message: bytes, address: str) -> None:
+    """Send on what `_open` made. PySocks would look a datagram's host up if it were connected."""
+    if isinstance(plain, socks.socksocket) and plain.type == socket.SOCK_DGRAM:
+        host, port = address.rsplit(":", 1)
+        plain.sendto(message, (host, int(port)))
+    else:
+        plain.sendall(message)
 
 
 def websocket(url: str, proxy: str, at: str = "") -> str:
@@ -64,7 +75,7 @@ def echo(protocol: str, address: str, proxy: str) -> str:
         for size in DATAGRAM_SIZES:
             message = secrets.token_bytes(size)
             begin = time.perf_counter()
-            plain.send(message)
+            _send(plain, message, address)
             answer = plain.recv(65_536)
             while protocol == "tcp" and len(answer) < size:
                 answer += plain.recv(65_536)
@@ -80,7 +91,7 @@ def dns(name: str, address: str, proxy: str) -> str:
     identity = secrets.token_bytes(2)
     query = identity + bytes.fromhex("01000001000000000000") + labels + bytes.fromhex("0000010001")
     with _open(address, proxy, socket.SOCK_DGRAM) as plain:
-        plain.send(query)
+        _send(plain, query, address)
         answer = plain.recv(4096)
     if answer[:2] != identity or answer[3] & 0x0F or answer[6:8] == b"\0\0":
         raise ValueError(f"not an answer: {answer.hex()}")
@@ -89,14 +100,24 @@ def dns(name: str, address: str, proxy: str) -> str:
 
 def closed(address: str, proxy: str) -> str:
     """A port that is closed has to be refused: the milliseconds that took."""
+    return _turned_away(address, proxy, errno.ECONNREFUSED, "refused")
+
+
+def denied(address: str, proxy: str) -> str:
+    """A port that the policy forbids is unreachable (docs/protocol.md 10): the milliseconds."""
+    return _turned_away(address, proxy, errno.EHOSTUNREACH, "not allowed")
+
+
+def _turned_away(address: str, proxy: str, number: int, word: str) -> str:
     begin = time.perf_counter()
     try:
         with contextlib.closing(_open(address, proxy, socket.SOCK_STREAM)):
             raise ValueError(f"{address} is open")
-    except ConnectionRefusedError:
-        pass
-    except socks.GeneralProxyError as error:
-        if "refused" not in str(error).lower() and "not allowed" not in str(error).lower():
+    except socks.ProxyError as error:
+        if word not in str(error).lower():
+            raise
+    except OSError as error:
+        if error.errno != number:
             raise
     return f"{(time.perf_counter() - begin) * 1000:.1f} ms"
 
@@ -112,7 +133,7 @@ def redis(address: str, proxy: str) -> str:
 
 
 PROBES: dict[str, Callable[..., str]] = {
-    probe.__name__: probe for probe in (websocket, echo, dns, closed, redis)
+    probe.__name__: probe for probe in (websocket, echo, dns, closed, denied, redis)
 }
 
 if __name__ == "__main__":
