@@ -83,7 +83,7 @@ class Found:
 
 
 async def share_up(options: Options, console: Console, interrupt: Interrupt) -> None:
-    """Share until Ctrl-C, expiry or the relay's word. Raises VshareError."""
+    """Share until Ctrl-C, expiry or the relay's word. Raises VshareError, alone or in a group."""
     options.check()
     machine = await find_machine(options, console)
     console.machine = machine.name

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Command, Outcome, end, started, wait_for
+from vshare.cli import main
+
+TARGET = ("--target", "127.0.0.1", "--disable-http")
+PIN = "0" * 64
+
+
+@pytest.fixture
+def vshare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    return Command("vshare", main, monkeypatch, capfd)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("--http 70000", "not a port: '70000'"),
+        ("--https 0", "not a port: '0'"),
+        ("--port 0", "not a port: '0'"),
+        ("--port 65536", "not a port: '65536'"),
+        ("--port -1", "not a port: '-1'"),
+        ("--port 80,443", "not a port: '80,443'"),
+        ("--loopback x", "not a port: 'x'"),
+        ("--expires 0", "not a time to expire in: '0'"),
+        ("--expires 9s", "not a time to expire in: '9s'"),
+        ("--expires 366d", "not a time to expire in: '366d'"),
+        ("--expires soon", "not a time to expire in: 'soon'"),
+        ("--name https://x.example.org/", "this is a URL"),
+        ("--name ab", "not a share's name: 'ab'"),
+        ("--name a--b", "not a share's name: 'a--b'"),
+        ("--name -abc", "not a share's name: '-abc'"),
+        ("--disable-http --http 80", "contradict each other"),
+        ("--disable-http --https 443", "contradict each other"),
+        ("--lan --relay 127.0.0.1:1", "contradict each other"),
+        ("--target 127.0.0.1 --domain x", "more than one machine is named"),
+        ("web --target 127.0.0.1", "more than one machine is named"),
+        ("--relay http://x", "not an address: 'http://x'"),
+        ("--relay x:99999", "not a port: '99999'"),
+        ("--relay x#12", "not a relay's fingerprint: '12'"),
+        ("--target 127.0.0.1:80", "one of its ports"),
+        ("--target ftp://x", "not a target: 'ftp://x'"),
+        ("--bogus", "no such option"),
+        ("up --bogus", "no such option"),
+        ("--port", "requires an argument"),
+        ("one two", "unexpected extra argument"),
+    ],
+)
+def test_what_cannot_be_meant(vshare: Command, arguments: str, text: str) -> None:
+    vshare(*arguments.split()).check_error(2, text)
+
+
+def test_usage_errors_are_events_too(vshare: Command) -> None:
+    outcome = vshare("--port", "0", "--json")
+    outcome.check_error(2, "not a port")
+    assert json.loads(outcome.out)["event"] == "error"
+
+
+def test_no_vagrantfile(vshare: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = vshare()
+    outcome.check_error(1, "agrant")  # without vagrant that is what is said
+
+
+def test_no_relay_there(vshare: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    outcome = vshare(*TARGET, "--relay", f"127.0.0.1:{port}#{PIN}")
+    outcome.check_error(1, f"the relay 127.0.0.1:{port}")
+    assert "vrelay serve" in outcome.err
+
+
+def test_a_relays_name_that_does_not_resolve(vshare: Command) -> None:
+    vshare(*TARGET, "--relay", f"relay.invalid#{PIN}").check_error(1, "relay.invalid")
+
+
+def test_ctrl_c_while_it_runs() -> None:
+    with started("vshare.cli", *TARGET) as process:
+        wait_for(process, "Press Ctrl-C")
+        outcome = end(process, signal.SIGINT)
+    assert outcome.code == 0
+    assert "Halting the share!" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def check_interrupted(outcome: Outcome) -> None:
+    assert outcome.code == 130
+    assert outcome.err.strip().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in outcome.err
+
+
+def test_ctrl_c_while_it_looks_for_its_relay() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        relay = f"127.0.0.1:{silent.getsockname()[1]}#{PIN}"
+        with started("vshare.cli", *TARGET, "--relay", relay) as process:
+            wait_for(process, "Creating the share")
+            check_interrupted(end(process, signal.SIGINT, within=5))
+
+
+def test_ctrl_c_while_it_asks_for_http() -> None:
+    """The machine's web server accepts and then says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        with started("vshare.cli", "--target", "127.0.0.1", "--http", port) as process:
+            wait_for(process, "not known")
+            check_interrupted(end(process, signal.SIGINT, within=5))
+
+
+def test_sigterm_ends_it_as_ctrl_c_does() -> None:
+    with started("vshare.cli", *TARGET, "--json") as process:
+        first = wait_for(process, '"started"', on_stdout=True)
+        assert json.loads(first[-1])["code"]
+        wait_for(process, "Your share is running")
+        outcome = end(process, signal.SIGTERM)
+    assert outcome.code == 0
+    assert json.loads(outcome.out.splitlines()[-1]) == {"event": "ended", "reason": "interrupted"}

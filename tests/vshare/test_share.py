@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.config import RelayConfig
+from relay.server import Relay
+from tests.share_pair import TcpService, tcp_service
+from tunnel.address import RelayAddress
+from tunnel.console import Console, Interrupt
+from tunnel.control import Ended
+from tunnel.errors import RemoteProtocolError, VshareError
+from tunnel.identity import Role
+from tunnel.names import ShareName
+from vshare.listening import Listener, Listening
+from vshare.machine import Machine, Source, SshAccess
+from vshare.policy import LOOPBACK
+from vshare.share import Found, Options, _own_name, make_policy, share_up
+
+WITHIN = 25.0  # seconds
+NAME = ShareName("frosty-weasel-0857")
+
+
+def run(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(WITHIN):
+            await work()
+
+    asyncio.run(bounded())
+
+
+class Screen(Console):
+    """Keeps the events; `started` is done with the share's first."""
+
+    def __init__(self) -> None:
+        super().__init__("test", as_json=True)
+        self.events: list[dict[str, Any]] = []
+        self.started: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    def event(self, **event: object) -> None:
+        self.events.append(event)
+        if event.get("event") == "started":
+            self.started.set_result(event)
+
+
+@dataclass
+class Running:
+    screen: Screen
+    interrupt: Interrupt
+    task: asyncio.Task[None]
+
+
+@contextlib.asynccontextmanager
+async def sharing(options: Options) -> AsyncIterator[Running]:
+    """`vshare up` in this process, started."""
+    screen, interrupt = Screen(), Interrupt()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(share_up(options, screen, interrupt))
+        await screen.started
+        yield Running(screen, interrupt, task)
+        interrupt.stopped.set()
+
+
+class Web(TcpService):
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+
+async def get(relay: RelayAddress, name: str) -> bytes:
+    """The status line of a browser's request for the share."""
+    reader, writer = await asyncio.open_connection(relay.host, relay.port)
+    try:
+        writer.write(f"GET / HTTP/1.1\r\nHost: {name}.localhost\r\n\r\n".encode())
+        return (await reader.readline()).strip()
+    finally:
+        writer.close()
+
+
+def test_a_share_expires_by_itself() -> None:
+    async def main() -> None:
+        options = Options(target="127.0.0.1", http=False, expires_in=0.3)
+        screen = Screen()
+        with pytest.raises(ExceptionGroup) as caught:
+            await share_up(options, screen, Interrupt())
+        assert caught.group_contains(VshareError, match="the share has expired")
+        assert screen.events[-1] == {"event": "ended", "reason": "expired"}
+
+    run(main)
+
+
+def test_the_relay_ends_and_returns_with_another_gateway_key(tmp_path: Path) -> None:
+    """The share publishes again, so that the URL works again."""
+
+    async def main() -> None:
+        async with tcp_service(Web) as port, contextlib.AsyncExitStack() as first:
+            relay = await first.enter_async_context(Relay(RelayConfig(state_dir=tmp_path)))
+            address = relay.address
+            options = Options(target="127.0.0.1", http_port=port, relay=str(address))
+            async with sharing(options) as share:
+                name = (await share.screen.started)["name"]
+                assert await get(address, name) == b"HTTP/1.1 200 OK"
+                await first.aclose()
+                (tmp_path / "gateway.key").unlink()
+                async with Relay(RelayConfig(port=address.port, state_dir=tmp_path)):
+                    while await get(address, name) != b"HTTP/1.1 200 OK":  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)  # the share is on its way back
+                    share.interrupt.stopped.set()
+                    await share.task
+
+    run(main)
+
+
+def test_a_share_that_the_relay_ends_says_so() -> None:
+    """The relay's last word ends the command with an error, not with a traceback."""
+
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay:
+            options = Options(target="127.0.0.1", http=False, relay=str(relay.address))
+            screen = Screen()
+
+            async def close_it() -> None:
+                await screen.started
+                (only,) = relay.registry.shares()
+                only.send(Ended("closed", "closed on the relay's page"))
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(close_it())
+                with pytest.raises(ExceptionGroup) as caught:
+                    await share_up(options, screen, Interrupt())
+            assert caught.group_contains(VshareError, match="the relay ended the share: closed on")
+
+    run(main)
+
+
+@pytest.mark.parametrize("name", ["", "x", "a b", "../..", "\x1b[31mred", "https://x", "a" * 300])
+def test_the_relays_name_is_checked(name: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="a name that is none"):
+        _own_name(name, None)
+
+
+def test_the_relay_cannot_choose_another_name() -> None:
+    assert _own_name("my-share", "My-Share") == "my-share"
+    with pytest.raises(RemoteProtocolError, match="in place of"):
+        _own_name("other-share", "my-share")
+
+
+def found(*listeners: Listener, unknown: str = "", address: str | None = "192.0.2.7") -> Found:
+    machine = Machine(
+        name="Web",
+        provider="x",
+        state="running",
+        address=address,
+        source=Source.VAGRANT,
+        ssh=SshAccess(address or "127.0.0.1", 2200),
+    )
+    return Found(machine, Listening(listeners, unknown), 80, None)
+
+
+def is_open(options: Options, what: Found, port: int, *, only_loopback: bool = False) -> bool:
+    policy = make_policy(options, what, NAME, only_loopback=only_loopback)
+    return policy.is_open("tcp", port, loopback_only=False)
+
+
+SSHD = Listener("tcp", 2022, "0.0.0.0", "sshd")
+REDIS = Listener("tcp", 6379, "127.0.0.1", "redis-server")
+WEB = Listener("tcp", 8080, "::", "nginx")
+
+
+def test_ssh_is_closed_wherever_it_was_found() -> None:
+    for port, expected in ((22, False), (2022, False), (2200, False), (8080, True)):
+        assert is_open(Options(), found(SSHD, WEB), port) is expected
+
+
+def test_a_forwarded_ssh_port_is_not_one_of_the_machine() -> None:
+    """VirtualBox: the port is this host's, and the machine's own 2200 is something else."""
+    assert is_open(Options(), found(WEB, address=None), 2200, only_loopback=True)
+
+
+def test_the_loopback_of_a_machine_that_is_reached_there() -> None:
+    what = found(REDIS, WEB, address=None)
+    assert not is_open(Options(), what, 6379, only_loopback=True)
+    assert is_open(Options(), what, 8080, only_loopback=True)
+    assert is_open(Options(loopback=(6379,)), what, 6379, only_loopback=True)
+    policy = make_policy(Options(loopback=(6379,)), what, NAME, only_loopback=True)
+    assert policy.decide(Role.GUEST, "tcp", "localhost", 6379).host == LOOPBACK
+
+
+def test_what_is_not_known_is_closed_where_everything_is_loopback() -> None:
+    what = found(unknown="no ss", address=None)
+    assert not is_open(Options(), what, 6379, only_loopback=True)
+    assert is_open(Options(), what, 80, only_loopback=True)  # found to speak HTTP
+    assert is_open(Options(ports=(6379,)), what, 6379, only_loopback=True)
+    assert is_open(Options(), found(unknown="no ss"), 6379)  # there loopbacks are out of reach
+
+
+def test_names_of_the_machine() -> None:
+    policy = make_policy(Options(), found(address="2001:DB8::7"), NAME, only_loopback=False)
+    for host in ("", NAME, "web", "WEB", "2001:db8::7"):
+        assert policy.decide(Role.GUEST, "tcp", host, 80).port == 80
+    json.dumps(policy.rights(Role.GUEST))
