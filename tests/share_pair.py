@@ -10,10 +10,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import cast
 
+from tests.tls_pair import tcp_pair
 from tunnel.client import Client
 from tunnel.dialler import dial
+from tunnel.ends import bridge
 from tunnel.identity import Authority, Identity, Role, fingerprint, make_key
 from tunnel.names import JoinCode, ShareName
+from tunnel.socket_end import SocketEnd
 from vshare.guests import Guest
 from vshare.policy import Policy
 from vshare.reach_direct import DirectReach
@@ -118,13 +121,8 @@ async def tcp_service(factory: type[TcpService] = Echo) -> AsyncIterator[int]:
 
 
 async def socket_to(client: Client, port: int) -> tuple[socket.socket, asyncio.Task[object]]:
-    """A socket whose other end is a stream to `port` of the share (blocking off)."""
-    from tunnel.ends import bridge
-    from tunnel.socket_end import SocketEnd
-
+    """A TCP socket whose other end is a stream to `port` of the share (blocking off)."""
     end = await client.open("", port)
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
+    ours, theirs = tcp_pair()
     task = asyncio.get_running_loop().create_task(bridge(end, SocketEnd(theirs)))
     return ours, task

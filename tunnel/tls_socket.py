@@ -14,6 +14,7 @@ import ssl
 import threading
 from typing import Protocol, cast
 
+from tunnel.dialler import tune
 from tunnel.ends import Bytes
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.socket_end import READ_SIZE, scratch
@@ -283,6 +284,7 @@ async def handshake(
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     loop = asyncio.get_running_loop()
     try:
+        tune(sock)  # an accepted socket comes as the system makes it
         tls = context.wrap_bio(
             incoming, outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
