@@ -65,12 +65,10 @@ def connect(host: Host, shared: Share, *options: str) -> Iterator[Connection]:
     code = host.tmp / f"code-{shared.name}"
     code.write_text(shared.code + "\n")
     command = ["vconnect", "--json", "--code-file", str(code), *options, shared.connect]
-    try:
-        with started(host, command) as program:
-            socks = program.wait_for("socks", CONNECT_WITHIN)["address"]
-            with_vm = "--disable-static-ip" not in options
-            ip = program.wait_for("machine", CONNECT_WITHIN)["ip"] if with_vm else ""
-            program.wait_for("running", CONNECT_WITHIN)
-            yield Connection(program, host, socks, ip)
-    finally:
+    with started(host, command) as program:
+        socks = program.wait_for("socks", CONNECT_WITHIN)["address"]
         code.unlink()
+        with_vm = "--disable-static-ip" not in options
+        ip = program.wait_for("machine", CONNECT_WITHIN)["ip"] if with_vm else ""
+        program.wait_for("running", CONNECT_WITHIN)
+        yield Connection(program, host, socks, ip)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.demo import traces
 from tests.lab import Lab, state
 from tests.lab.forward import forwarder
 from tunnel.errors import VshareError
@@ -163,3 +164,24 @@ def test_libvirt_runs_a_domain_and_leaves_nothing(lab: Lab) -> None:
     lab.bob.run(["virsh", "destroy", "probe"])
     assert not lab.bob.run(["virsh", "list", "--all", "--name"]).stdout.split()
     domain.unlink()
+
+
+def test_traces_see_what_is_left_behind(lab: Lab) -> None:
+    host = lab.carol
+    host.start_libvirtd()
+    before = traces.look(host)
+    assert traces.look(host).left_since(before) == []
+    network = host.tmp / "network.xml"
+    network.write_text("<network><name>left</name><bridge name='left0'/></network>")
+    host.run(["virsh", "net-create", str(network)])
+    with host.running(["sleep", "1003"]):
+        found = traces.look(host).left_since(before)
+    assert {line.partition(":")[0] for line in found} == {
+        "networks",
+        "interfaces",
+        "processes",
+        "files",
+    }
+    host.run(["virsh", "net-destroy", "left"])
+    network.unlink()
+    assert traces.look(host).left_since(before) == []
