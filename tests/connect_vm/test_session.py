@@ -1,0 +1,203 @@
+"""`vconnect` in this process, with a share and a relay in it too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connect_vm import session
+from connect_vm.session import Options, connect
+from relay.config import RelayConfig
+from relay.server import Relay
+from tests.share_pair import tcp_service
+from tunnel.console import Console, Interrupt
+from tunnel.errors import UsageError, VshareError
+from vshare.share import Options as ShareOptions
+from vshare.share import share_up
+
+
+def run(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(25):
+            await work()
+
+    asyncio.run(bounded())
+
+
+class Screen(Console):
+    """Keeps the events, and tells when one comes."""
+
+    def __init__(self) -> None:
+        super().__init__("test", as_json=True)
+        self.events: list[dict[str, Any]] = []
+        self._came = asyncio.Event()
+
+    def event(self, **event: object) -> None:
+        if event:
+            self.events.append(event)
+            self._came.set()
+
+    async def came(self, name: str) -> dict[str, Any]:
+        while True:
+            for event in self.events:
+                if event["event"] == name:
+                    return event
+            self._came.clear()
+            await self._came.wait()
+
+
+@contextlib.asynccontextmanager
+async def sharing(**options: Any) -> AsyncIterator[dict[str, Any]]:
+    """`vshare up` of this host; gives its `started` event."""
+    screen, interrupt = Screen(), Interrupt()
+    wanted = ShareOptions(target="127.0.0.1", http=False, **options)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(share_up(wanted, screen, interrupt))
+        yield await screen.came("started")
+        interrupt.stopped.set()
+        await asyncio.wait([task])
+
+
+def connecting(share: dict[str, Any], tmp_path: Path, **options: Any) -> Options:
+    path = tmp_path / "code"
+    path.write_text(share["code"])
+    return Options(line=share["connect"], code_file=path, static_ip=False, **options)
+
+
+async def through_socks(address: str, name: str, port: int) -> bytes:
+    """Say hello to `name`:`port` through SOCKS5 (RFC 1928), and what comes back."""
+    host, _, socks_port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(socks_port))
+    try:
+        writer.write(b"\x05\x01\x00")
+        assert await reader.readexactly(2) == b"\x05\x00"
+        label = name.encode()
+        writer.write(b"\x05\x01\x00\x03" + bytes([len(label)]) + label + port.to_bytes(2, "big"))
+        answer = await reader.readexactly(10)
+        if answer[1]:
+            return answer[1:2]
+        writer.write(b"hello")
+        return await reader.readexactly(5)
+    finally:
+        writer.close()
+
+
+def test_from_both_command_lines_to_a_stream(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with tcp_service() as port, sharing() as share:
+            screen, interrupt = Screen(), Interrupt()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(connect(connecting(share, tmp_path), screen, interrupt))
+                socks = (await screen.came("socks"))["address"]
+                await screen.came("running")
+                assert await through_socks(socks, share["name"], port) == b"hello"
+                assert await through_socks(socks, share["name"], 22) == b"\x02"  # not allowed
+                interrupt.stopped.set()
+            assert screen.events[-1] == {"event": "ended", "reason": "interrupted"}
+        assert share["code"] not in str(screen.events)
+
+    run(main)
+
+
+def test_only_the_named_ports(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            tcp_service() as port,
+            tcp_service() as other,
+            sharing(ports=(port,)) as share,
+        ):
+            screen, interrupt = Screen(), Interrupt()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(connect(connecting(share, tmp_path), screen, interrupt))
+                socks = (await screen.came("socks"))["address"]
+                assert await through_socks(socks, share["name"], port) == b"hello"
+                assert await through_socks(socks, share["name"], other) == b"\x02"
+                interrupt.stopped.set()
+
+    run(main)
+
+
+def test_the_share_ends_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "GONE_AFTER", 0.5)
+
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay:
+            screen = Screen()
+
+            async def outlive(options: Options) -> None:
+                with pytest.raises(ExceptionGroup) as caught:
+                    await connect(options, screen, Interrupt())
+                assert caught.group_contains(VshareError, match="has been lost")
+
+            async with (
+                asyncio.TaskGroup() as group,
+                sharing(relay=str(relay.address)) as share,
+            ):
+                group.create_task(outlive(connecting(share, tmp_path)))
+                await screen.came("running")
+            assert "lost" in [event["event"] for event in screen.events]
+
+    run(main)
+
+
+def test_the_relay_is_started_again_meanwhile(tmp_path: Path) -> None:
+    """Both sides come back, although the relay at first knows no share."""
+
+    async def main() -> None:
+        async with tcp_service() as port, contextlib.AsyncExitStack() as first:
+            relay = await first.enter_async_context(Relay(RelayConfig(state_dir=tmp_path)))
+            again = RelayConfig(port=relay.port, state_dir=tmp_path)
+            async with sharing(relay=str(relay.address)) as share:
+                screen, interrupt = Screen(), Interrupt()
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(connect(connecting(share, tmp_path), screen, interrupt))
+                    socks = (await screen.came("socks"))["address"]
+                    await screen.came("running")
+                    await first.aclose()
+                    await screen.came("lost")
+                    async with Relay(again):
+                        await screen.came("back")
+                        assert await through_socks(socks, share["name"], port) == b"hello"
+                        interrupt.stopped.set()
+
+    run(main)
+
+
+def test_a_share_that_has_expired(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay:
+            screen = Screen()
+            options = ShareOptions(
+                target="127.0.0.1", http=False, relay=str(relay.address), expires_in=0.3
+            )
+            with pytest.raises(ExceptionGroup) as caught:
+                await share_up(options, screen, Interrupt())
+            assert caught.group_contains(VshareError, match="expired")
+            share = await screen.came("started")
+            with pytest.raises(VshareError, match="no share named") as late:
+                await connect(connecting(share, tmp_path), Screen(), Interrupt())
+            assert "expired" in late.value.hint
+
+    run(main)
+
+
+def test_the_code_comes_after_the_rest_was_looked_at(tmp_path: Path) -> None:
+    """A static IP that cannot be must not cost an attempt, nor the typing of a code."""
+
+    async def main() -> None:
+        options = Options(line="abc@127.0.0.1:1", code_file=tmp_path / "none", ip="8.8.8.8")
+        with pytest.raises(UsageError, match="not a private address"):
+            await connect(options, Screen(), Interrupt())
+
+    run(main)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"machine": 1}', b"\xff", b"[" * 10_000])
+def test_what_the_share_says_about_itself_is_checked(content: bytes) -> None:
+    with pytest.raises(VshareError, match="not understood"):
+        session._decode(content, session._ShareInfo)
