@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.loops import both_loops, run
+from tunnel.codes import Code
+from tunnel.dialler import Address, dial, race, resolve
+from tunnel.errors import RefusedError
+
+V4, V6 = socket.AF_INET, socket.AF_INET6
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@contextlib.contextmanager
+def listening(family: socket.AddressFamily = V4, host: str = "127.0.0.1") -> Iterator[int]:
+    with socket.create_server((host, 0), family=family) as listener:
+        yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[Address]:
+    """An address whose backlog is full: its SYNs are dropped."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield V4, listener.getsockname()
+
+
+def refusing() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@both_loops
+def test_dials_and_tunes(factory):
+    async def main() -> None:
+        with listening() as port:
+            with await dial("127.0.0.1", port, 5) as sock:
+                assert sock.getpeername() == ("127.0.0.1", port)
+                assert not sock.getblocking()
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+    run(main, factory)
+
+
+@both_loops
+def test_the_open_family_wins_when_the_other_is_refused(factory):
+    async def main() -> None:
+        files = open_files()
+        with listening() as port:
+            places: list[Address] = [(V6, ("::1", port, 0, 0)), (V4, ("127.0.0.1", port))]
+            for addresses in (places, places[::-1]):
+                with await race(addresses) as sock:
+                    assert sock.family == V4
+            with await dial("localhost", port, 5) as sock:
+                assert sock.family == V4
+        assert open_files() == files
+
+    run(main, factory)
+
+
+@both_loops
+def test_a_silent_address_delays_by_one_step_and_leaks_nothing(factory):
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        files = open_files()
+        with silent() as hole, listening() as port:
+            started = loop.time()
+            with await race([hole, (V4, ("127.0.0.1", port))]) as sock:
+                assert sock.getpeername()[1] == port
+            assert 0.2 < loop.time() - started < 2
+        assert open_files() == files
+
+    run(main, factory)
+
+
+@both_loops
+def test_refused_says_so_in_the_systems_words(factory):
+    async def main() -> None:
+        port = refusing()
+        with pytest.raises(RefusedError) as caught:
+            await dial("localhost", port, 5)
+        assert caught.value.code is Code.CONNECTION_REFUSED
+        assert caught.value.text == f"cannot connect to localhost:{port}: connection refused"
+
+    run(main, factory)
+
+
+def test_refused_counts_more_than_unreachable():
+    async def main() -> None:
+        places: list[Address] = [
+            (V4, ("255.255.255.255", 9)),  # a broadcast: the kernel says no at once
+            (V4, ("127.0.0.1", refusing())),
+        ]
+        with pytest.raises(ConnectionRefusedError):
+            await race(places)
+        with pytest.raises(OSError, match="no address") as caught:
+            await race([])
+        assert caught.value.errno == errno.EADDRNOTAVAIL
+
+    run(main)
+
+
+@both_loops
+def test_out_of_time_and_cancelled_leak_nothing(factory, monkeypatch):
+    async def main() -> None:
+        files = open_files()
+        with silent() as hole:
+            with pytest.raises(RefusedError, match=r"no answer from 127.0.0.1:\d+ in 0.1 s") as caught:
+                await dial("127.0.0.1", hole[1][1], 0.1)
+            assert caught.value.code is Code.TIMED_OUT
+            for pauses in range(12):  # cancelled at whatever step it has reached by then
+                with listening() as port:
+                    places: list[Address] = [hole, (V4, ("127.0.0.1", port))] * 2
+                    monkeypatch.setattr("tunnel.dialler.ATTEMPT_DELAY", 0.0)
+                    async with asyncio.TaskGroup() as group:
+                        task = group.create_task(race(places))
+                        for _ in range(pauses):
+                            await asyncio.sleep(0)
+                        task.cancel()
+                    if not task.cancelled():
+                        task.result().close()
+        assert open_files() == files
+
+    run(main, factory)
+
+
+def test_unknown_host():
+    async def main() -> None:
+        for host in ("nowhere.invalid", "bad..name", "x" * 300):
+            with pytest.raises(RefusedError, match="cannot resolve") as caught:
+                await dial(host, 80, 5)
+            assert caught.value.code is Code.UNKNOWN_HOST
+            assert "Errno" not in caught.value.text
+
+    run(main)
+
+
+@pytest.mark.parametrize("host", ["localhost", "frosty-weasel-0857.localhost", "A.LocalHost."])
+def test_localhost_names_are_loopback(host):
+    async def main() -> None:
+        found = await resolve(host, 80)
+        assert {place[0] for _, place in found} <= {"127.0.0.1", "::1"}
+        assert found
+
+    run(main)

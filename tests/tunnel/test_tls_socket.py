@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import ssl
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.loops import both_loops, run
+from tests.tls_pair import identities, tcp_pair, tls_pair
+from tunnel.errors import LostError, RemoteProtocolError
+from tunnel.frames import ALPN
+from tunnel.identity import server_context
+from tunnel.tls_socket import TlsSocket, handshake
+
+
+class Log:
+    """A Receiver that keeps everything."""
+
+    def __init__(self, tls: TlsSocket) -> None:
+        self.tls = tls
+        self.data = bytearray()
+        self.lost: list[Exception | None] = []
+        self.writable_calls = 0
+        self._news = asyncio.Event()
+        tls.start(self)
+
+    def data_received(self, data: memoryview) -> None:
+        self.data += data
+        self._news.set()
+
+    def writable(self) -> None:
+        self.writable_calls += 1
+        self._news.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost.append(error)
+        self._news.set()
+
+    async def until(self, size: int = 0, *, lost: bool = False, writable: bool = False) -> None:
+        while (
+            len(self.data) < size
+            or (lost and not self.lost)
+            or (writable and not self.writable_calls)
+        ):
+            self._news.clear()
+            await self._news.wait()
+
+
+@both_loops
+def test_bytes_both_ways_and_an_orderly_end(factory):
+    async def main() -> None:
+        ours, theirs = map(Log, await tls_pair())
+        assert ours.tls.alpn == theirs.tls.alpn == ALPN
+        for size in (1, 16_376, 16_377, 300_000):
+            ours.tls.write(b"h" * 8, b"d" * size)
+            theirs.tls.write(b"x" * size)
+        total = 1 + 16_376 + 16_377 + 300_000
+        await theirs.until(total + 32)
+        await ours.until(total)
+        ours.tls.close()
+        ours.tls.close()
+        await theirs.until(lost=True)
+        assert ours.lost == theirs.lost == [None]
+        theirs.tls.write(b"late")
+        theirs.tls.resume_reading()
+        theirs.tls.abort(ValueError())
+        assert theirs.lost == [None]
+
+    run(main, factory)
+
+
+@both_loops
+def test_what_is_queued_leaves_before_close(factory):
+    async def main() -> None:
+        ours, theirs = map(Log, await tls_pair(tcp_pair(16_384)))
+        ours.tls.write(b"", bytes(1_000_000))
+        assert ours.tls.congested
+        ours.tls.close()
+        assert ours.tls.is_lost
+        await theirs.until(1_000_000, lost=True)
+        assert theirs.lost == [None]
+        await ours.until(lost=True)
+
+    run(main, factory)
+
+
+def test_close_gives_up_on_a_peer_that_takes_nothing(monkeypatch):
+    async def main() -> None:
+        monkeypatch.setattr("tunnel.tls_socket.CLOSE_TIMEOUT", 0.05)
+        ours, theirs = map(Log, await tls_pair(tcp_pair(16_384)))
+        theirs.tls.pause_reading()
+        ours.tls.write(b"", bytes(1_000_000))
+        ours.tls.close()
+        await ours.until(lost=True)
+        theirs.tls.abort()
+
+    run(main)
+
+
+@both_loops
+def test_congestion_and_pauses(factory):
+    async def main() -> None:
+        ours, theirs = map(Log, await tls_pair(tcp_pair(16_384)))
+        theirs.tls.pause_reading()
+        theirs.tls.pause_reading()
+        sent = 0
+        while not ours.tls.congested:
+            ours.tls.write(b"", bytes(65_536))
+            sent += 65_536
+        await asyncio.sleep(0.02)
+        assert ours.tls.congested
+        assert ours.writable_calls == 0
+        theirs.tls.resume_reading()
+        await ours.until(writable=True)
+        await theirs.until(sent)
+        assert len(theirs.data) == sent
+        ours.tls.abort()
+        theirs.tls.abort()
+
+    run(main, factory)
+
+
+@both_loops
+def test_bytes_that_come_with_the_end_of_the_handshake(factory):
+    async def main() -> None:
+        # The server's first bytes and its close wait in the kernel before the client starts.
+        client, server = await tls_pair()
+        first = Log(server)
+        server.write(b"first words")
+        server.close()
+        assert first.lost == [None]
+        await asyncio.sleep(0.02)
+        log = Log(client)
+        await log.until(11, lost=True)
+        assert (bytes(log.data), log.lost) == (b"first words", [None])
+
+    run(main, factory)
+
+
+@both_loops
+def test_an_end_without_close_notify_is_a_loss(factory):
+    async def main() -> None:
+        ours, theirs = map(Log, await tls_pair())
+        ours.tls.write(b"before")
+        ours.tls.abort()
+        await theirs.until(6, lost=True)
+        (error,) = theirs.lost
+        assert isinstance(error, LostError)
+        assert bytes(theirs.data) == b"before"
+
+    run(main, factory)
+
+
+@both_loops
+def test_junk_between_records_is_a_loss_and_what_came_before_counts(factory):
+    async def main() -> None:
+        near, far = tcp_pair()
+        ours, theirs = map(Log, await tls_pair((near, far)))
+        ours.tls.write(b"before")
+        near.send(b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that nobody encrypted
+        await theirs.until(6, lost=True)
+        assert bytes(theirs.data) == b"before"
+        assert isinstance(theirs.lost[0], ssl.SSLError)
+        await ours.until(lost=True)  # told by an alert
+        assert isinstance(ours.lost[0], ssl.SSLError)
+
+    run(main, factory)
+
+
+def test_a_write_that_fails_is_told_later_and_once():
+    async def main() -> None:
+        near, far = tcp_pair()
+        ours, theirs = map(Log, await tls_pair((near, far)))
+        near.shutdown(socket.SHUT_WR)
+        ours.tls.write(b"x")
+        ours.tls.write(b"y")
+        assert ours.lost == []
+        await ours.until(lost=True)
+        await theirs.until(lost=True)
+        assert len(ours.lost) == 1
+        assert isinstance(ours.lost[0], OSError)
+
+    run(main)
+
+
+def test_a_protocol_error_of_the_user_ends_it():
+    async def main() -> None:
+        ours, theirs = map(Log, await tls_pair())
+
+        def refuse(data: memoryview) -> None:
+            theirs.tls.write(b"in the middle of a delivery")
+            raise RemoteProtocolError("no")
+
+        theirs.data_received = refuse  # type: ignore[method-assign]
+        ours.tls.write(b"x")
+        await theirs.until(lost=True)
+        assert isinstance(theirs.lost[0], RemoteProtocolError)
+        await ours.until(lost=True)
+
+    run(main)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl s_client")
+def test_a_key_update_is_answered(tmp_path):
+    # RFC 8446 4.6.3: the answer is made while reading, and has to leave without a write of ours.
+    async def main() -> None:
+        guest, share = identities()
+        (tmp_path / "key").write_bytes(
+            guest.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        (tmp_path / "certificate").write_text(ssl.DER_cert_to_PEM_cert(guest.certificate))
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            process = await asyncio.create_subprocess_exec(
+                *("openssl", "s_client", "-connect", f"127.0.0.1:{listener.getsockname()[1]}"),
+                *("-alpn", ALPN, "-cert", tmp_path / "certificate", "-key", tmp_path / "key"),
+                "-msg",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            assert process.stdin is not None
+            assert process.stdout is not None
+            sock, _ = await loop.sock_accept(listener)
+        log = Log(await handshake(sock, server_context(share, ALPN)))
+        process.stdin.write(b"K\n")
+        while b"<<< TLS 1.3, Handshake [length 0005], KeyUpdate" not in (
+            line := await process.stdout.readline()
+        ):
+            assert line
+        process.stdin.write(b"hello\n")
+        await log.until(6)
+        log.tls.write(b"and back\n")
+        while b"and back" not in (line := await process.stdout.readline()):
+            assert line
+        log.tls.close()
+        process.stdin.close()
+        await process.communicate()
+
+    run(main)
+
+
+@both_loops
+@pytest.mark.parametrize("fault", ["silent", "ends", "junk", "no certificate"])
+def test_a_handshake_that_fails_closes_its_socket(factory, fault):
+    async def main() -> None:
+        near, far = tcp_pair()
+        guest, share = identities()
+        context = server_context(share, ALPN)
+        loop = asyncio.get_running_loop()
+        try:
+            if fault == "silent":
+                with pytest.raises(TimeoutError):
+                    await handshake(near, context, timeout=0.05)
+            elif fault == "ends":
+                far.shutdown(socket.SHUT_WR)
+                with pytest.raises(LostError):
+                    await handshake(near, context)
+            elif fault == "junk":
+                await loop.sock_sendall(far, b"GET / HTTP/1.1\r\n\r\n")
+                with pytest.raises(ssl.SSLError):
+                    await handshake(near, context)
+            else:
+                anonymous = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                anonymous.check_hostname = False
+                anonymous.verify_mode = ssl.CERT_NONE  # of the client in this test alone
+                anonymous.set_alpn_protocols([ALPN])
+                async with asyncio.TaskGroup() as group:
+                    client = group.create_task(handshake(far, anonymous, server_hostname="x"))
+                    with pytest.raises(ssl.SSLError):
+                        await handshake(near, context)
+                log = Log(client.result())  # TLS 1.3: the client's handshake was done before
+                await log.until(lost=True)
+                assert "CERTIFICATE_REQUIRED" in str(log.lost[0])
+            assert near.fileno() == -1
+        finally:
+            far.close()
+
+    run(main, factory)
