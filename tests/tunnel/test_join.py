@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spake2 import SPAKE2_A
 
 from tunnel.codes import Code
 from tunnel.errors import RefusedError, RemoteProtocolError
@@ -253,3 +255,31 @@ JOINED.answer(guest().first())
 def test_hostile_message_3(message: bytes) -> None:
     with pytest.raises(RefusedError):
         JOINED.confirm(message)
+
+
+def expand(key: bytes, info: bytes) -> bytes:
+    """HKDF-SHA256 (RFC 5869) without a salt, 32 bytes."""
+    extracted = hmac.digest(bytes(32), key, "sha256")
+    return hmac.digest(extracted, info + b"\x01", "sha256")
+
+
+def test_a_guest_written_from_the_protocols_text() -> None:
+    """docs/protocol.md 7, by itself: what is on the wire is what is written there."""
+    spake = SPAKE2_A(
+        CODE.encode(),
+        idA=hashlib.sha256(REQUEST).digest(),
+        idB=hashlib.sha256(CERTIFICATE).digest(),
+    )
+    first = msgspec.msgpack.encode([1, NAME, "bob", REQUEST, spake.start()])
+    other = share()
+    second = other.answer(first)
+    (pake,) = msgspec.msgpack.decode(second)
+    key = spake.finish(pake)
+    sent = b"".join(len(each).to_bytes(2, "big") + each for each in (first, second))
+    bound = b"1" + NAME.encode() + hashlib.sha256(sent).digest()
+    confirm_guest = hmac.digest(expand(key, b"vshare-join/1 guest"), bound, "sha256")
+    other.confirm(msgspec.msgpack.encode([confirm_guest]))
+    confirm, certificate, ca = msgspec.msgpack.decode(other.issue(b"issued", b"ca"))
+    assert (certificate, ca) == (b"issued", b"ca")
+    bound += hashlib.sha256(b"issued").digest() + hashlib.sha256(b"ca").digest()
+    assert confirm == hmac.digest(expand(key, b"vshare-join/1 share"), bound, "sha256")

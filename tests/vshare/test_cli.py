@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import queue
 import signal
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -79,6 +82,52 @@ def test_no_relay_there(vshare: Command) -> None:
 
 def test_a_relays_name_that_does_not_resolve(vshare: Command) -> None:
     vshare(*TARGET, "--relay", f"relay.invalid#{PIN}").check_error(1, "relay.invalid")
+
+
+def test_another_relay_than_the_address_names(vshare: Command) -> None:
+    with started("vshare.cli", *TARGET, "--json") as other:  # it has a relay in its process
+        line = json.loads(wait_for(other, '"started"', on_stdout=True)[-1])["connect"]
+        place = line.partition("@")[2].partition("#")[0]
+        outcome = vshare(*TARGET, "--relay", f"{place}#{PIN}")
+    outcome.check_error(1, "shows a certificate other than its address")
+
+
+def test_a_name_that_is_taken(vshare: Command) -> None:
+    with started("vshare.cli", *TARGET, "--json", "--name", "my-share") as other:
+        line = json.loads(wait_for(other, '"started"', on_stdout=True)[-1])["connect"]
+        name, _, relay = line.partition("@")
+        assert name == "my-share"
+        outcome = vshare(*TARGET, "--relay", relay, "--name", "my-share")
+    outcome.check_error(1, "the relay refused the share")
+    assert "--name" in outcome.err
+
+
+def test_something_that_is_not_a_relay(vshare: Command) -> None:
+    async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    ready: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]]
+    ready = queue.SimpleQueue()
+
+    async def serve() -> None:
+        server = await asyncio.start_server(web, "127.0.0.1", 0)
+        over = asyncio.Event()
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            ready.put((asyncio.get_running_loop(), over, port))
+            await over.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    loop, over, port = ready.get()
+    try:
+        for pin in ("", f"#{PIN}"):
+            outcome = vshare(*TARGET, "--relay", f"127.0.0.1:{port}{pin}")
+            outcome.check_error(1, f"127.0.0.1:{port}")
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
 
 
 def test_ctrl_c_while_it_runs() -> None:

@@ -442,6 +442,43 @@ def test_guests_are_refused_with_words() -> None:
     run(main)
 
 
+class Told:
+    """A FlowReceiver that keeps the refusal."""
+
+    def __init__(self) -> None:
+        self.refused: asyncio.Future[Code] = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes) -> None:
+        """Nothing answers in these tests."""
+
+    def flow_refused(self, code: Code) -> None:
+        self.refused.set_result(code)
+
+    def flow_closed(self) -> None:
+        """Not of interest."""
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("10.1.2.3", 53), ("localhost", 53), ("127.0.0.1", 53), ("", 0), ("", 6379), ("", 9)],
+)
+def test_flows_are_held_to_the_same_policy(host: str, port: int) -> None:
+    async def main() -> None:
+        policy = Policy(
+            frozenset({NAME}),
+            only_ports=frozenset({53, 6379}),
+            hidden_ports=frozenset({6379}),
+            http_ports=frozenset({9}),  # TCP's alone
+        )
+        async with share_pair(policy) as pair, pair.client() as client:
+            told = Told()
+            flow = await client.open_flow(host, port, told)
+            flow.send(b"x")
+            assert await told.refused is Code.NOT_ALLOWED
+
+    run(main)
+
+
 class SshServer(TcpService):
     """Greets as OpenSSH does."""
 
