@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.loops import both_loops, run
 from tests.tls_pair import identities, tcp_pair, tls_pair
@@ -199,47 +197,6 @@ def test_a_protocol_error_of_the_user_ends_it():
         await theirs.until(lost=True)
         assert isinstance(theirs.lost[0], RemoteProtocolError)
         await ours.until(lost=True)
-
-    run(main)
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl s_client")
-def test_a_key_update_is_answered(tmp_path):
-    # RFC 8446 4.6.3: the answer is made while reading, and has to leave without a write of ours.
-    async def main() -> None:
-        guest, share = identities()
-        (tmp_path / "key").write_bytes(
-            guest.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
-        (tmp_path / "certificate").write_text(ssl.DER_cert_to_PEM_cert(guest.certificate))
-        loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.setblocking(False)
-            process = await asyncio.create_subprocess_exec(
-                *("openssl", "s_client", "-connect", f"127.0.0.1:{listener.getsockname()[1]}"),
-                *("-alpn", ALPN, "-cert", tmp_path / "certificate", "-key", tmp_path / "key"),
-                "-msg",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            assert process.stdin is not None
-            assert process.stdout is not None
-            sock, _ = await loop.sock_accept(listener)
-        log = Log(await handshake(sock, server_context(share, ALPN)))
-        process.stdin.write(b"K\n")
-        while b"<<< TLS 1.3, Handshake [length 0005], KeyUpdate" not in (
-            line := await process.stdout.readline()
-        ):
-            assert line
-        process.stdin.write(b"hello\n")
-        await log.until(6)
-        log.tls.write(b"and back\n")
-        while b"and back" not in (line := await process.stdout.readline()):
-            assert line
-        log.tls.close()
-        process.stdin.close()
-        await process.communicate()
 
     run(main)
 

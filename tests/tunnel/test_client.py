@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.loops import run
+from tests.share_pair import NAME, Pair, share_pair, socket_to, tcp_service
+from tunnel.alerts import AccessLostError
+from tunnel.client import Client
+from tunnel.codes import Code
+from tunnel.errors import LocalProtocolError, LostError, RefusedError, VshareError
+
+
+class Way:
+    """A dial that can be cut, slowed and counted."""
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self.fault: Exception | None = None
+        self.dials = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self.states: list[str | None] = []
+        self.news = asyncio.Event()
+
+    async def dial(self) -> socket.socket:
+        self.dials += 1
+        await self.open.wait()
+        if self.fault is not None:
+            raise self.fault
+        return await self._pair.dial()
+
+    def on_state(self, error: VshareError | None) -> None:
+        self.states.append(error and error.text)
+        self.news.set()
+
+    async def until(self, state: str | None) -> None:
+        while not self.states or self.states[-1] != state:
+            self.news.clear()
+            await self.news.wait()
+
+    def client(self) -> Client:
+        return Client(self.dial, self._pair.identity(), NAME, self.on_state)
+
+
+@contextlib.asynccontextmanager
+async def way_to_share() -> AsyncIterator[tuple[Pair, Way]]:
+    async with share_pair() as pair:
+        yield pair, Way(pair)
+
+
+def assert_sound(client: Client) -> None:
+    idle = [connection for connection, _ in client._idle]
+    assert len(idle) == len(set(idle))
+    assert all(connection.is_usable for connection in idle)
+    assert not client._waiters
+
+
+def test_ready_and_the_pool_is_filled_once():
+    async def main() -> None:
+        async with way_to_share() as (_, way), way.client() as client:
+            hello = await client.ready()
+            assert (hello.share, hello.role) == (NAME, "guest")
+            while len(client._idle) < 3:  # the one that was waited for, and two to spare
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.05)
+            assert way.dials == 3  # nothing spins
+            assert way.states == [None]
+            assert_sound(client)
+
+    run(main)
+
+
+def test_never_reached_is_told_at_once():
+    async def main() -> None:
+        async with way_to_share() as (_, way):
+            way.fault = RefusedError(Code.CONNECTION_REFUSED, "cannot connect to relay")
+            async with way.client() as client:
+                with pytest.raises(RefusedError, match="cannot connect to relay"):
+                    await client.ready()
+                with pytest.raises(RefusedError, match="cannot connect to relay"):
+                    await client.open("", 80)
+
+    run(main)
+
+
+def test_gone_and_come_back():
+    async def main() -> None:
+        async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
+            await client.ready()
+            way.fault = LostError("no way")
+            for connection in list(client._connections):
+                connection.abort("pulled")
+            await way.until("no way")
+            task = asyncio.create_task(client.open("", port))  # waits it out
+            before = way.dials
+            await asyncio.sleep(0.3)
+            assert way.dials - before < 8  # no storm
+            assert not task.done()
+            way.fault = None
+            end = await task
+            end.reset(Code.CLOSED)
+            assert way.states == [None, "no way", None]
+            assert_sound(client)
+
+    run(main)
+
+
+def test_a_guest_who_was_removed_is_told_so():
+    async def main() -> None:
+        async with share_pair() as pair:
+            way = Way(pair)
+            identity = pair.identity(listed=False)
+            async with Client(way.dial, identity, NAME) as client:
+                with pytest.raises(VshareError) as caught:
+                    await client.ready()
+                assert isinstance(caught.value, LostError | AccessLostError)
+
+    run(main)
+
+
+@pytest.mark.parametrize("pauses", range(0, 40, 3))
+def test_opens_that_are_cancelled_anywhere_leave_the_pool_sound(pauses):
+    async def main() -> None:
+        async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
+            await client.ready()
+            for _ in range(5):
+                tasks = [asyncio.create_task(client.open("", port)) for _ in range(6)]
+                for _ in range(pauses):
+                    await asyncio.sleep(0)
+                for task in tasks:
+                    task.cancel()
+                for end in await asyncio.gather(*tasks, return_exceptions=True):
+                    if not isinstance(end, BaseException):
+                        end.reset(Code.CLOSED)
+                assert not client._waiters
+            sock, task = await socket_to(client, port)
+            with sock:
+                await asyncio.get_running_loop().sock_sendall(sock, b"x")
+                assert await asyncio.get_running_loop().sock_recv(sock, 1) == b"x"
+            await task
+            # Every connection is idle again, none is lost from sight.
+            while len(client._idle) < len(client._connections):
+                await asyncio.sleep(0.001)
+            assert_sound(client)
+
+    run(main)
+
+
+def test_a_waiter_that_runs_out_of_time_gives_back_what_it_was_given():
+    async def main() -> None:
+        async with way_to_share() as (_, way), way.client() as client:
+            await client.ready()
+            while len(client._idle) < 3:
+                await asyncio.sleep(0.001)
+            way.open.clear()  # no new ones
+            taken = [await client._acquire() for _ in range(3)]
+            waiting = asyncio.create_task(client._acquire())
+            await asyncio.sleep(0)
+            client._release(taken[0])  # given, and cancelled before it runs
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert [connection for connection, _ in client._idle] == [taken[0]]
+            way.open.set()
+
+    run(main)
+
+
+def test_out_of_time_without_a_connection(monkeypatch):
+    async def main() -> None:
+        async with way_to_share() as (_, way), way.client() as client:
+            await client.ready()
+            way.open.clear()
+            for connection in list(client._connections):
+                connection.abort("pulled")
+            monkeypatch.setattr("tunnel.client.OPEN_TIMEOUT", 0.05)
+            with pytest.raises(LostError, match="no connection to the share became free"):
+                await client.open("", 80)
+            assert not client._waiters
+            way.open.set()
+
+    run(main)
+
+
+def test_a_connection_lost_between_being_given_and_used():
+    async def main() -> None:
+        async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
+            await client.ready()
+            while len(client._idle) < 3:
+                await asyncio.sleep(0.001)
+            taken = [await client._acquire() for _ in range(3)]
+            opening = asyncio.create_task(client.open("", port))
+            await asyncio.sleep(0)
+            client._release(taken[0])
+            taken[0].abort("pulled")  # before the waiter runs
+            end = await opening
+            assert end.connection is not taken[0]
+            end.reset(Code.CLOSED)
+
+    run(main)
+
+
+def test_closed_while_dialling_and_while_waited_for():
+    async def main() -> None:
+        async with way_to_share() as (_, way):
+            way.open.clear()
+            client = way.client()
+            async with client:
+                task = asyncio.create_task(client.open("", 80))
+                flow = asyncio.create_task(client.open_flow("", 53, None))  # type: ignore[arg-type]
+                while way.dials < 2:
+                    await asyncio.sleep(0)
+            for waiting in (task, flow):
+                with pytest.raises(LostError, match="has ended"):
+                    await waiting
+            with pytest.raises(LostError, match="has ended"):
+                await client.open("", 80)
+            assert way.states == []
+
+    run(main)
+
+
+def test_an_answer_to_a_call():
+    async def main() -> None:
+        async with way_to_share() as (_, way), way.client() as client:
+            assert await client.call("ping") == b'{"pong":true}'
+            with pytest.raises(RefusedError, match="no call named 'nonsense'"):
+                await client.call("nonsense")
+            while len(client._idle) < len(client._connections):
+                await asyncio.sleep(0.001)
+            assert_sound(client)
+
+    run(main)
+
+
+def test_retired_connections_are_replaced():
+    async def main() -> None:
+        async with way_to_share() as (pair, way), tcp_service() as port, way.client() as client:
+            await client.ready()
+            for _ in range(3):
+                for connection in list(pair.server._connections):
+                    connection.retire()  # the next OPEN may cross it
+                end = await client.open("", port)
+                end.reset(Code.CLOSED)
+            assert_sound(client)
+
+    run(main)
+
+
+def test_idle_connections_above_the_minimum_are_retired():
+    async def main() -> None:
+        async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
+            async with asyncio.TaskGroup() as group:
+                opens = [group.create_task(client.open("", port)) for _ in range(10)]
+            for task in opens:
+                task.result().reset(Code.CLOSED)
+            while len(client._idle) < len(client._connections):
+                await asyncio.sleep(0.001)
+            client._shrink(asyncio.get_running_loop().time() + 31)
+            assert len(client._idle) == len(client._connections) == 2
+            assert_sound(client)
+
+    run(main)
+
+
+def test_a_second_open_on_a_busy_connection_is_our_own_fault():
+    async def main() -> None:
+        async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
+            end = await client.open("", port)
+            from tunnel.frames import Open
+
+            with pytest.raises(LocalProtocolError):
+                end.connection.open(Open(bytes(16), "tcp", "", port))
+            end.reset(Code.CLOSED)
+
+    run(main)
