@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tunnel.console import printable
+
+HEAD = """
+import asyncio, sys
+from tunnel.codes import Code
+from tunnel.console import Console, run
+from tunnel.errors import *
+console = Console("demo", as_json="--json" in sys.argv, verbose="-v" in sys.argv)
+async def work(interrupt):
+"""
+TAIL = "\nsys.exit(run(console, work))\n"
+
+
+def script(body: str) -> list[str]:
+    lines = "\n".join("    " + line for line in body.splitlines())
+    return [sys.executable, "-W", "error", "-c", HEAD + lines + TAIL]
+
+
+def finished(body: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*script(body), *options], capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+def test_results_go_to_stdout_and_the_story_to_stderr():
+    done = finished("console.step('begins'); console.result('Name:', 'x', name='x')")
+    assert (done.returncode, done.stdout) == (0, "==> demo: Name: x\n")
+    assert done.stderr == "==> demo: begins\n"
+
+
+def test_json_alone_on_stdout():
+    done = finished(
+        "console.result('Name:', 'x', event='name', name='x'); raise RefusedError(Code.BUSY, 'full', 'wait')",
+        "--json",
+    )
+    assert done.returncode == 1
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"event": "name", "name": "x"},
+        {"event": "error", "text": "full", "hint": "wait", "code": "busy"},
+    ]
+    assert done.stderr == "error: full\nhint: wait\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        ("raise UsageError('not a port: 0', 'ports begin at 1')", 2, "hint: ports begin at 1"),
+        ("raise LostError('gone')", 1, "error: gone\n"),
+        ("raise LostError('evil \\x1b[2J')", 1, "error: evil \N{REPLACEMENT CHARACTER}[2J\n"),
+        ("1 / 0", 1, "error: something went wrong inside: ZeroDivisionError"),
+    ],
+)
+def test_errors_are_said_without_a_traceback(body, code, text):
+    done = finished(body)
+    assert done.returncode == code
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fault_of_ours_with_v_shows_where():
+    done = finished("1 / 0", "-v")
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+def test_an_error_of_a_task_inside_is_the_one_shown():
+    body = "async with asyncio.TaskGroup() as group:\n    group.create_task(other())"
+    head = "async def other():\n    raise LostError('deep inside')\n"
+    done = finished(head + body)
+    assert (done.returncode, done.stderr) == (1, "error: deep inside\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("serving", "code", "last"), [(False, 130, "interrupted\n"), (True, 0, "stopped\n")]
+)
+def test_a_signal_cancels_the_setting_up_and_ends_the_serving(number, serving, code, last):
+    body = f"""
+interrupt.serving = {serving}
+print("ready", flush=True)
+try:
+    await interrupt.stopped.wait()
+    print("stopped", file=sys.stderr)
+finally:
+    print("cleaned up", flush=True)
+"""
+    with subprocess.Popen(
+        script(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    if not serving:  # `stopped` is set and the task cancelled in one go: either may be seen
+        err = err.removeprefix("stopped\n")
+    assert (process.returncode, out, err) == (code, "cleaned up\n", last)
+
+
+def test_the_second_signal_ends_it_at_once():
+    body = """
+interrupt.serving = True
+print("ready", flush=True)
+await interrupt.stopped.wait()
+print("stopping", flush=True)
+await asyncio.sleep(1000)
+"""
+    with subprocess.Popen(script(body), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "stopping\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    assert printable("a\x1b[0mb\r\n\u202ec") == "a\ufffd[0mb\ufffd\ufffd\ufffdc"
