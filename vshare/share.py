@@ -12,8 +12,6 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from tunnel.address import RelayAddress, parse_relay
 from tunnel.console import Console, Interrupt
 from tunnel.errors import RemoteProtocolError, UsageError, VshareError
@@ -26,6 +24,7 @@ from vshare.guests import Guest
 from vshare.http_probe import candidates, no_http_error, probe
 from vshare.listening import Listening, find_listeners
 from vshare.machine import Machine, Source, is_loopback
+from vshare.name_key import name_key
 from vshare.policy import LOOPBACK, SSH_PORT, Policy
 from vshare.reach_machine import MachineReach
 from vshare.relay_link import RelayLink
@@ -212,30 +211,46 @@ async def _serve(
     """Register, publish, tell people, and stay."""
     console.step("Creating the share...")
     doorman = _Doorman(found)
-    async with RelayLink(
-        relay,
-        Ed25519PrivateKey.generate(),
-        parse_name(options.name) if options.name else None,
-        on_visitor=doorman.visitor,
-        http=options.http,
-        expires_in=options.expires_in,
-        on_gateway_key=doorman.gateway_changed if options.http else None,
-    ) as link:
-        name = _own_name(link.registered.name, options.name)
-        code = make_code(secrets.randbelow)
-        console.detail(f"Share will be at: {name}")
-        only_loopback = reach.reaches_loopback
-        policy = make_policy(options, found, name, only_loopback=only_loopback)
-        authority = Authority(name, datetime.datetime.now(datetime.UTC))
-        calls = _calls(found, policy, name)
-        events = _events(console)
-        async with ShareServer(name, authority, code, policy, reach, calls, events) as server:
-            doorman.server, doorman.link = server, link
-            if options.http:
-                await _publish(link, server, found)
-            _tell(link, relay, name, code, policy, found, console)
-            interrupt.serving = True
-            await _until_the_end(options, link, console, interrupt)
+    wanted = parse_name(options.name) if options.name else None
+    with name_key(wanted) as key:
+        link = RelayLink(
+            relay,
+            key,
+            wanted,
+            on_visitor=doorman.visitor,
+            http=options.http,
+            expires_in=options.expires_in,
+            on_gateway_key=doorman.gateway_changed if options.http else None,
+        )
+        async with link:
+            await _serve_linked(options, found, reach, link, doorman, relay, console, interrupt)
+
+
+async def _serve_linked(
+    options: Options,
+    found: Found,
+    reach: MachineReach,
+    link: RelayLink,
+    doorman: _Doorman,
+    relay: RelayAddress,
+    console: Console,
+    interrupt: Interrupt,
+) -> None:
+    name = _own_name(link.registered.name, options.name)
+    code = make_code(secrets.randbelow)
+    console.detail(f"Share will be at: {name}")
+    only_loopback = reach.reaches_loopback
+    policy = make_policy(options, found, name, only_loopback=only_loopback)
+    authority = Authority(name, datetime.datetime.now(datetime.UTC))
+    calls = _calls(found, policy, name)
+    events = _events(console)
+    async with ShareServer(name, authority, code, policy, reach, calls, events) as server:
+        doorman.server, doorman.link = server, link
+        if options.http:
+            await _publish(link, server, found)
+        _tell(link, relay, name, code, policy, found, console)
+        interrupt.serving = True
+        await _until_the_end(options, link, console, interrupt)
 
 
 def _own_name(given: str, wanted: str | None) -> ShareName:

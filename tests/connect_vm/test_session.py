@@ -14,7 +14,8 @@ from connect_vm import session
 from connect_vm.session import Options, connect
 from relay.config import RelayConfig
 from relay.server import Relay
-from tests.share_pair import tcp_service
+from tests.share_pair import share_pair, tcp_service
+from tunnel.alerts import AccessLostError, ShareNotFoundError
 from tunnel.console import Console, Interrupt
 from tunnel.errors import UsageError, VshareError
 from vshare.share import Options as ShareOptions
@@ -164,6 +165,26 @@ def test_the_relay_is_started_again_meanwhile(tmp_path: Path) -> None:
                         await screen.came("back")
                         assert await through_socks(socks, share["name"], port) == b"hello"
                         interrupt.stopped.set()
+
+    run(main)
+
+
+def test_a_relay_without_the_share_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that was started again says for a while that there is no such share."""
+    monkeypatch.setattr(session, "LOOK_EVERY", 0.01)
+
+    async def main() -> None:
+        async with share_pair() as pair:
+            client, interrupt = pair.client(), Interrupt()
+            client.state = ShareNotFoundError("no such share")
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(session._until_the_end(client, interrupt))
+                done, _ = await asyncio.wait([task], timeout=0.2)
+                assert not done
+                interrupt.stopped.set()
+            client.state = AccessLostError("not any more")
+            with pytest.raises(VshareError, match="not any more"):
+                await session._until_the_end(client, Interrupt())
 
     run(main)
 

@@ -92,14 +92,21 @@ def test_another_relay_than_the_address_names(vshare: Command) -> None:
     outcome.check_error(1, "shows a certificate other than its address")
 
 
-def test_a_name_that_is_taken(vshare: Command) -> None:
+def test_a_name_that_is_taken(
+    vshare: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the same user, and by somebody with another key."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "ours"))
     with started("vshare.cli", *TARGET, "--json", "--name", "my-share") as other:
         line = json.loads(wait_for(other, '"started"', on_stdout=True)[-1])["connect"]
         name, _, relay = line.partition("@")
         assert name == "my-share"
-        outcome = vshare(*TARGET, "--relay", relay, "--name", "my-share")
-    outcome.check_error(1, "the relay refused the share")
-    assert "--name" in outcome.err
+        ours = vshare(*TARGET, "--relay", relay, "--name", "my-share")
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
+        theirs = vshare(*TARGET, "--relay", relay, "--name", "my-share")
+    ours.check_error(1, "is in use by another vshare of yours")
+    theirs.check_error(1, "the relay refused the share")
+    assert "--name" in theirs.err
 
 
 def test_something_that_is_not_a_relay(vshare: Command) -> None:

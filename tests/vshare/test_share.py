@@ -95,6 +95,22 @@ def test_a_share_expires_by_itself() -> None:
     run(main)
 
 
+def test_a_chosen_name_is_had_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The relay gives a name to its key alone, for days after the share has ended."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay:
+            options = Options(
+                target="127.0.0.1", http=False, relay=str(relay.address), name="my-share"
+            )
+            for _ in range(2):
+                async with sharing(options) as share:
+                    assert (await share.screen.started)["name"] == "my-share"
+
+    run(main)
+
+
 def test_the_relay_ends_and_returns_with_another_gateway_key(tmp_path: Path) -> None:
     """The share publishes again, so that the URL works again."""
 

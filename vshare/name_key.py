@@ -1,0 +1,68 @@
+"""The key that a share's name belongs to at its relay (docs/protocol.md 4).
+
+A name that was chosen is wanted again tomorrow, and the relay gives it to no other key: so its
+key is kept, in a file that the user alone can read. It proves the name, and opens nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tunnel.errors import VshareError
+from tunnel.names import ShareName
+
+KEY_SIZE = 32  # bytes of an Ed25519 private key (RFC 8032 5.1.5)
+
+
+@contextlib.contextmanager
+def name_key(name: ShareName | None, directory: Path | None = None) -> Iterator[Ed25519PrivateKey]:
+    """The key for `name`, kept in `directory`; a fresh one for a name that the relay draws.
+
+    Locked while it is used: a second share of the name would evict the first from the relay.
+    Raises VshareError.
+    """
+    if name is None:
+        yield Ed25519PrivateKey.generate()
+        return
+    folder = directory or platformdirs.user_state_path("vshare", appauthor=False) / "names"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(folder / f"{name}.key", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise VshareError(
+            f"cannot keep the key of the name {name!r} in {folder}: {reason}",
+            "set XDG_STATE_HOME to a directory that you can write to, or leave --name out",
+        ) from error
+    try:
+        _lock(file, name)
+        yield _read_or_make(file)
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, name: ShareName) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise VshareError(
+            f"the name {name!r} is in use by another vshare of yours on this host",
+            "end that one first, or choose another --name",
+        ) from None
+
+
+def _read_or_make(file: int) -> Ed25519PrivateKey:
+    kept = os.pread(file, KEY_SIZE + 1, 0)
+    if len(kept) == KEY_SIZE:
+        return Ed25519PrivateKey.from_private_bytes(kept)
+    key = Ed25519PrivateKey.generate()
+    os.ftruncate(file, 0)
+    os.pwrite(file, key.private_bytes_raw(), 0)
+    return key
