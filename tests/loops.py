@@ -36,4 +36,10 @@ def run(
     assert not faults
 
 
+async def until(holds: Callable[[], object]) -> None:
+    """Wait for what nobody announces."""
+    while not holds():  # noqa: ASYNC110  # for want of an event to wait for
+        await asyncio.sleep(0.001)
+
+
 both_loops = pytest.mark.parametrize("factory", BOTH.values(), ids=BOTH.keys())

@@ -12,7 +12,7 @@ DEFAULT_PORT = 443
 MIN_FINGERPRINT = 32  # hex digits: 128 bits
 MAX_FINGERPRINT = 64  # SHA-256
 MAX_HOST = 253  # RFC 1035 2.3.4, as text
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\[\]:/\s]+))(?::(\d{1,5}))?")
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\[\]:/@#\s]+))(?::(\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.loops import run
+from tests.loops import run, until
 from tests.share_pair import NAME, Pair, share_pair, socket_to, tcp_service
 from tunnel.alerts import AccessLostError
 from tunnel.client import Client
@@ -65,8 +65,9 @@ def test_ready_and_the_pool_is_filled_once():
         async with way_to_share() as (_, way), way.client() as client:
             hello = await client.ready()
             assert (hello.share, hello.role) == (NAME, "guest")
-            while len(client._idle) < 3:  # the one that was waited for, and two to spare
-                await asyncio.sleep(0.001)
+            await until(
+                lambda: len(client._idle) >= 3
+            )  # the one that was waited for, and two to spare
             await asyncio.sleep(0.05)
             assert way.dials == 3  # nothing spins
             assert way.states == [None]
@@ -134,9 +135,10 @@ def test_opens_that_are_cancelled_anywhere_leave_the_pool_sound(pauses):
                     await asyncio.sleep(0)
                 for task in tasks:
                     task.cancel()
-                for end in await asyncio.gather(*tasks, return_exceptions=True):
-                    if not isinstance(end, BaseException):
-                        end.reset(Code.CLOSED)
+                await asyncio.wait(tasks)
+                for task in tasks:
+                    if not task.cancelled():
+                        task.result().reset(Code.CLOSED)
                 assert not client._waiters
             sock, task = await socket_to(client, port)
             with sock:
@@ -144,8 +146,7 @@ def test_opens_that_are_cancelled_anywhere_leave_the_pool_sound(pauses):
                 assert await asyncio.get_running_loop().sock_recv(sock, 1) == b"x"
             await task
             # Every connection is idle again, none is lost from sight.
-            while len(client._idle) < len(client._connections):
-                await asyncio.sleep(0.001)
+            await until(lambda: len(client._idle) >= len(client._connections))
             assert_sound(client)
 
     run(main)
@@ -155,8 +156,7 @@ def test_a_waiter_that_runs_out_of_time_gives_back_what_it_was_given():
     async def main() -> None:
         async with way_to_share() as (_, way), way.client() as client:
             await client.ready()
-            while len(client._idle) < 3:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(client._idle) >= 3)
             way.open.clear()  # no new ones
             taken = [await client._acquire() for _ in range(3)]
             waiting = asyncio.create_task(client._acquire())
@@ -191,8 +191,7 @@ def test_a_connection_lost_between_being_given_and_used():
     async def main() -> None:
         async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
             await client.ready()
-            while len(client._idle) < 3:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(client._idle) >= 3)
             taken = [await client._acquire() for _ in range(3)]
             opening = asyncio.create_task(client.open("", port))
             await asyncio.sleep(0)
@@ -213,8 +212,7 @@ def test_closed_while_dialling_and_while_waited_for():
             async with client:
                 task = asyncio.create_task(client.open("", 80))
                 flow = asyncio.create_task(client.open_flow("", 53, None))  # type: ignore[arg-type]
-                while way.dials < 2:
-                    await asyncio.sleep(0)
+                await until(lambda: way.dials >= 2)
             for waiting in (task, flow):
                 with pytest.raises(LostError, match="has ended"):
                     await waiting
@@ -231,8 +229,7 @@ def test_an_answer_to_a_call():
             assert await client.call("ping") == b'{"pong":true}'
             with pytest.raises(RefusedError, match="no call named 'nonsense'"):
                 await client.call("nonsense")
-            while len(client._idle) < len(client._connections):
-                await asyncio.sleep(0.001)
+            await until(lambda: len(client._idle) >= len(client._connections))
             assert_sound(client)
 
     run(main)
@@ -259,8 +256,7 @@ def test_idle_connections_above_the_minimum_are_retired():
                 opens = [group.create_task(client.open("", port)) for _ in range(10)]
             for task in opens:
                 task.result().reset(Code.CLOSED)
-            while len(client._idle) < len(client._connections):
-                await asyncio.sleep(0.001)
+            await until(lambda: len(client._idle) >= len(client._connections))
             client._shrink(asyncio.get_running_loop().time() + 31)
             assert len(client._idle) == len(client._connections) == 2
             assert_sound(client)

@@ -39,7 +39,8 @@ def test_results_go_to_stdout_and_the_story_to_stderr():
 
 def test_json_alone_on_stdout():
     done = finished(
-        "console.result('Name:', 'x', event='name', name='x'); raise RefusedError(Code.BUSY, 'full', 'wait')",
+        "console.result('Name:', 'x', event='name', name='x')\n"
+        "raise RefusedError(Code.BUSY, 'full', 'wait')",
         "--json",
     )
     assert done.returncode == 1

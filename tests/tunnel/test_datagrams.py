@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.loops import run
+from tests.loops import run, until
 from tests.tls_pair import connection_pair
 from tunnel import datagrams
 from tunnel.codes import Code
@@ -116,8 +116,7 @@ def test_early_datagrams_are_kept_but_not_all():
                 flow.send(b"%d" % number)
             last = lane.open_flow("refused", 53, receiver)
             del last
-            while len(server._flows) < 2:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(server._flows) >= 2)
             machine.may_open.set()
             for number in range(5, MAX_EARLY + 5):
                 assert await receiver.got.get() == b"%d" % number
@@ -140,8 +139,7 @@ def test_too_many_flows(monkeypatch):
             assert len(lane._flows) == 3
             # A client that does not keep to the limit is refused, also by opening and closing.
             machine.may_open.clear()
-            while server._opening:
-                await asyncio.sleep(0.001)
+            await until(lambda: not (server._opening))
             for number in range(100, 110):
                 message = FlowOpen("", 53)
                 client.send_lane(serialize_message(FrameType.FLOW_OPEN, number, message))
@@ -177,8 +175,7 @@ def test_a_congested_lane_drops_the_oldest_datagrams_and_no_control_frame():
                 assert isinstance(data, bytes)
                 numbers.append(int.from_bytes(data[:4], "big"))
             assert numbers == sorted(numbers)
-            while len(machine.ways) < 2 or not machine.ways[1].sent:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(machine.ways) >= 2 and machine.ways[1].sent)
             client.abort("test")
 
     run(main)
@@ -209,8 +206,7 @@ def test_silent_flows_end(monkeypatch):
             monkeypatch.setattr(datagrams, "FLOW_IDLE", -1.0)
             lane.sweep()
             assert await receiver.got.get() is None
-            while not machine.ways[0].closed:
-                await asyncio.sleep(0.001)
+            await until(lambda: machine.ways[0].closed)
             client.abort("test")
 
     run(main)
@@ -247,7 +243,6 @@ def test_what_ends_a_lane(frames):
         client.send_lane(frames)
         await server.serve(Machine().open_flow)
         assert share.is_lost
-        while not client.is_lost:
-            await asyncio.sleep(0.001)
+        await until(lambda: client.is_lost)
 
     run(main)

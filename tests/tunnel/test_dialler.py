@@ -49,12 +49,11 @@ def refusing() -> int:
 @both_loops
 def test_dials_and_tunes(factory):
     async def main() -> None:
-        with listening() as port:
-            with await dial("127.0.0.1", port, 5) as sock:
-                assert sock.getpeername() == ("127.0.0.1", port)
-                assert not sock.getblocking()
-                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        with listening() as port, await dial("127.0.0.1", port, 5) as sock:
+            assert sock.getpeername() == ("127.0.0.1", port)
+            assert not sock.getblocking()
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
     run(main, factory)
 
@@ -122,7 +121,9 @@ def test_out_of_time_and_cancelled_leak_nothing(factory, monkeypatch):
     async def main() -> None:
         files = open_files()
         with silent() as hole:
-            with pytest.raises(RefusedError, match=r"no answer from 127.0.0.1:\d+ in 0.1 s") as caught:
+            with pytest.raises(
+                RefusedError, match=r"no answer from 127.0.0.1:\d+ in 0.1 s"
+            ) as caught:
                 await dial("127.0.0.1", hole[1][1], 0.1)
             assert caught.value.code is Code.TIMED_OUT
             for pauses in range(12):  # cancelled at whatever step it has reached by then

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,7 +77,7 @@ def test_whole_and_byte_by_byte_and_with_trailing_bytes_are_the_same():
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_any_cut_gives_the_same_frames(cuts):
     ends = [0, *sorted(cuts), len(STREAM)]
-    pieces = [STREAM[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    pieces = [STREAM[a:b] for a, b in itertools.pairwise(ends)]
     assert parse(pieces) == parse([STREAM])
 
 

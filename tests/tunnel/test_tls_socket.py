@@ -206,7 +206,7 @@ def test_a_protocol_error_of_the_user_ends_it():
 def test_a_handshake_that_fails_closes_its_socket(factory, fault):
     async def main() -> None:
         near, far = tcp_pair()
-        guest, share = identities()
+        _guest, share = identities()
         context = server_context(share, ALPN)
         loop = asyncio.get_running_loop()
         try:
