@@ -610,6 +610,29 @@ def test_a_crowd_of_half_handshakes_does_not_keep_guests_out() -> None:
     run(main)
 
 
+def test_a_crowd_does_not_push_out_who_is_known() -> None:
+    """Neither a guest, nor a newcomer who has begun to prove the code."""
+
+    async def main() -> None:
+        async with share_pair() as pair, tcp_service() as port, pair.client() as client:
+            stream, task = await socket_to(client, port)
+            messages, attempt, second = await half_join(pair)
+            crowd = [await pair.dial() for _ in range(MAX_PENDING + 50)]
+            await until(lambda: len(pair.server._pending) == MAX_PENDING)
+            messages.send(attempt.second(second))
+            assert attempt.finish(await messages.receive()).certificate
+            messages.close()
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(stream, b"hello")
+            assert await loop.sock_recv(stream, 5) == b"hello"
+            stream.close()
+            await task
+            for sock in crowd:
+                sock.close()
+
+    run(main)
+
+
 def test_the_share_ends_although_visitors_are_at_every_stage() -> None:
     async def main() -> None:
         async with tcp_service() as port, contextlib.AsyncExitStack() as stack:
