@@ -12,12 +12,12 @@ import uvloop
 TEST_TIMEOUT = 20.0  # seconds, so that a hang is a failure with a traceback
 
 BOTH = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-Run = Callable[[Callable[[], Coroutine[None, None, None]]], None]
+Factory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def run(
     main: Callable[[], Coroutine[None, None, None]],
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+    factory: Factory = uvloop.new_event_loop,
 ) -> None:
     """Run `main()`; an exception in a callback of the loop fails the test as well."""
     faults: list[dict[str, object]] = []

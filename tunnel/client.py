@@ -147,7 +147,7 @@ class Client:
         end.send_eof()
         try:
             async with asyncio.timeout(OPEN_TIMEOUT):
-                broken = await sink.finished is not None
+                broken = await asyncio.shield(sink.finished) is not None
         except TimeoutError:
             broken = True
         finally:

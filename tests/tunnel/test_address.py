@@ -13,6 +13,7 @@ from tunnel.address import (
     parse_relay,
 )
 from tunnel.errors import UsageError
+from tunnel.names import JoinCode, ShareName
 
 PIN = "0123456789abcdef" * 4
 
@@ -28,11 +29,11 @@ PIN = "0123456789abcdef" * 4
         (f"relay#{PIN[:32]}", RelayAddress("relay", 443, PIN[:32])),
     ],
 )
-def test_relays(text, address):
+def test_relays(text: str, address: RelayAddress) -> None:
     assert parse_relay(text) == address
 
 
-def test_a_relay_is_printed_as_it_is_read():
+def test_a_relay_is_printed_as_it_is_read() -> None:
     address = RelayAddress("::1", 9, PIN)
     assert str(address) == f"[::1]:9#{PIN[:32]}"
     assert parse_relay(str(address)).fingerprint == PIN[:32]
@@ -42,29 +43,31 @@ def test_a_relay_is_printed_as_it_is_read():
     "text", ["", ":443", "a:b", "::1", "a:0", "a:65536", "a b", "https://x", "a/b", "a#", "a#12",
              "a#" + "g" * 32, "a#" + "0" * 65, "h" * 300]
 )  # fmt: skip
-def test_not_relays(text):
+def test_not_relays(text: str) -> None:
     with pytest.raises(UsageError):
         parse_relay(text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "-1", "1.5", "\u0661", " 80", "9" * 50])
-def test_not_ports(text):
+def test_not_ports(text: str) -> None:
     with pytest.raises(UsageError, match="not a port"):
         parse_port(text)
 
 
-def test_connect_lines():
-    name = "frosty-weasel-0857"
+def test_connect_lines() -> None:
+    name = ShareName("frosty-weasel-0857")
     assert parse_connect_line(name) == ConnectLine(name)
     line = parse_connect_line(f"{name}-abandon-ability-able@relay.example:9#{PIN}")
-    assert line == ConnectLine(name, "abandon-ability-able", RelayAddress("relay.example", 9, PIN))
+    assert line == ConnectLine(
+        name, JoinCode("abandon-ability-able"), RelayAddress("relay.example", 9, PIN)
+    )
     for wrong in ("@relay", f"{name}@", f"{name}@a@b"):
         with pytest.raises(UsageError):
             parse_connect_line(wrong)
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_an_address_or_a_usage_error(text):
+def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
     # Accepted: UsageError, and no exception.
     for parse in (parse_relay, parse_connect_line, lambda text: parse_host_port(text, 80)):
         try:

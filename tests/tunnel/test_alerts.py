@@ -12,6 +12,7 @@ from tunnel.errors import (
     RefusedError,
     RemoteProtocolError,
     UsageError,
+    VshareError,
 )
 
 
@@ -32,7 +33,9 @@ def tls_error(reason: str) -> ssl.SSLError:
         ("WRONG_VERSION_NUMBER", LostError, "no connection to the share 'x'"),
     ],
 )
-def test_alerts_in_words_also_where_they_came_after_the_handshake(reason, kind, text):
+def test_alerts_in_words_also_where_they_came_after_the_handshake(
+    reason: str, kind: type[VshareError], text: str
+) -> None:
     late = LostError("the connection was lost")
     late.__cause__ = tls_error(reason)
     for error in (tls_error(reason), late):
@@ -41,26 +44,26 @@ def test_alerts_in_words_also_where_they_came_after_the_handshake(reason, kind, 
         assert text in explained.text
 
 
-def test_whoever_is_not_the_share():
+def test_whoever_is_not_the_share() -> None:
     error = ssl.SSLCertVerificationError(1, "text")
     error.verify_message = "self-signed certificate"
     assert "is not the share: self-signed certificate" in explain(error, "x").text
 
 
-def test_turned_away_is_for_good():
+def test_turned_away_is_for_good() -> None:
     explained = explain(RefusedError(Code.NOT_ALLOWED, "you were removed"), "x")
     assert isinstance(explained, AccessLostError)
     assert "you were removed" in explained.text
 
 
-def test_other_errors():
+def test_other_errors() -> None:
     refused = RefusedError(Code.BUSY, "full")
     assert explain(refused, "x") is refused
     assert "in time" in explain(TimeoutError(), "x").text
     assert explain(OSError(5, "broken"), "x").text.endswith("[Errno 5] broken")
 
 
-def test_codes_of_numbers_and_of_system_errors():
+def test_codes_of_numbers_and_of_system_errors() -> None:
     assert Code.from_wire(2) is Code.CONNECTION_REFUSED
     assert Code.from_wire(9999) is Code.from_wire(-1) is Code.INTERNAL
     assert code_for_os_error(ConnectionRefusedError(111, "")) is Code.CONNECTION_REFUSED
@@ -68,7 +71,7 @@ def test_codes_of_numbers_and_of_system_errors():
     assert code_for_os_error(OSError()) is Code.INTERNAL
 
 
-def test_errors_carry_what_the_user_needs():
+def test_errors_carry_what_the_user_needs() -> None:
     assert (UsageError("t", "h").exit_code, UsageError("t", "h").hint) == (2, "h")
     assert RemoteProtocolError("t").code is Code.PROTOCOL_ERROR
     assert (LocalProtocolError("t").exit_code, str(LocalProtocolError("t"))) == (1, "t")

@@ -35,7 +35,7 @@ class Way:
         return await self._pair.dial()
 
     def on_state(self, error: VshareError | None) -> None:
-        self.states.append(error and error.text)
+        self.states.append(None if error is None else error.text)
         self.news.set()
 
     async def until(self, state: str | None) -> None:
@@ -60,7 +60,7 @@ def assert_sound(client: Client) -> None:
     assert not client._waiters
 
 
-def test_ready_and_the_pool_is_filled_once():
+def test_ready_and_the_pool_is_filled_once() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), way.client() as client:
             hello = await client.ready()
@@ -76,7 +76,7 @@ def test_ready_and_the_pool_is_filled_once():
     run(main)
 
 
-def test_never_reached_is_told_at_once():
+def test_never_reached_is_told_at_once() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way):
             way.fault = RefusedError(Code.CONNECTION_REFUSED, "cannot connect to relay")
@@ -89,7 +89,7 @@ def test_never_reached_is_told_at_once():
     run(main)
 
 
-def test_gone_and_come_back():
+def test_gone_and_come_back() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
             await client.ready()
@@ -111,7 +111,7 @@ def test_gone_and_come_back():
     run(main)
 
 
-def test_a_guest_who_was_removed_is_told_so():
+def test_a_guest_who_was_removed_is_told_so() -> None:
     async def main() -> None:
         async with share_pair() as pair:
             way = Way(pair)
@@ -125,7 +125,7 @@ def test_a_guest_who_was_removed_is_told_so():
 
 
 @pytest.mark.parametrize("pauses", range(0, 40, 3))
-def test_opens_that_are_cancelled_anywhere_leave_the_pool_sound(pauses):
+def test_opens_that_are_cancelled_anywhere_leave_the_pool_sound(pauses: int) -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
             await client.ready()
@@ -140,11 +140,11 @@ def test_opens_that_are_cancelled_anywhere_leave_the_pool_sound(pauses):
                     if not task.cancelled():
                         task.result().reset(Code.CLOSED)
                 assert not client._waiters
-            sock, task = await socket_to(client, port)
+            sock, bridged = await socket_to(client, port)
             with sock:
                 await asyncio.get_running_loop().sock_sendall(sock, b"x")
                 assert await asyncio.get_running_loop().sock_recv(sock, 1) == b"x"
-            await task
+            await bridged
             # Every connection is idle again, none is lost from sight.
             await until(lambda: len(client._idle) >= len(client._connections))
             assert_sound(client)
@@ -152,7 +152,7 @@ def test_opens_that_are_cancelled_anywhere_leave_the_pool_sound(pauses):
     run(main)
 
 
-def test_a_waiter_that_runs_out_of_time_gives_back_what_it_was_given():
+def test_a_waiter_that_runs_out_of_time_gives_back_what_it_was_given() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), way.client() as client:
             await client.ready()
@@ -171,7 +171,7 @@ def test_a_waiter_that_runs_out_of_time_gives_back_what_it_was_given():
     run(main)
 
 
-def test_out_of_time_without_a_connection(monkeypatch):
+def test_out_of_time_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), way.client() as client:
             await client.ready()
@@ -187,7 +187,7 @@ def test_out_of_time_without_a_connection(monkeypatch):
     run(main)
 
 
-def test_a_connection_lost_between_being_given_and_used():
+def test_a_connection_lost_between_being_given_and_used() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
             await client.ready()
@@ -204,7 +204,7 @@ def test_a_connection_lost_between_being_given_and_used():
     run(main)
 
 
-def test_closed_while_dialling_and_while_waited_for():
+def test_closed_while_dialling_and_while_waited_for() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way):
             way.open.clear()
@@ -223,7 +223,7 @@ def test_closed_while_dialling_and_while_waited_for():
     run(main)
 
 
-def test_an_answer_to_a_call():
+def test_an_answer_to_a_call() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), way.client() as client:
             assert await client.call("ping") == b'{"pong":true}'
@@ -235,7 +235,7 @@ def test_an_answer_to_a_call():
     run(main)
 
 
-def test_retired_connections_are_replaced():
+def test_retired_connections_are_replaced() -> None:
     async def main() -> None:
         async with way_to_share() as (pair, way), tcp_service() as port, way.client() as client:
             await client.ready()
@@ -249,7 +249,7 @@ def test_retired_connections_are_replaced():
     run(main)
 
 
-def test_idle_connections_above_the_minimum_are_retired():
+def test_idle_connections_above_the_minimum_are_retired() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
             async with asyncio.TaskGroup() as group:
@@ -264,7 +264,7 @@ def test_idle_connections_above_the_minimum_are_retired():
     run(main)
 
 
-def test_a_second_open_on_a_busy_connection_is_our_own_fault():
+def test_a_second_open_on_a_busy_connection_is_our_own_fault() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
             end = await client.open("", port)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.loops import both_loops, run, until
+from tests.loops import Factory, both_loops, run, until
 from tests.tls_pair import connection_pair, tcp_pair
 from tunnel.codes import Code
 from tunnel.connection import Connection, StreamEnd
@@ -79,7 +79,9 @@ async def settled(*connections: Connection) -> None:
 
 @both_loops
 @pytest.mark.parametrize("first", [0, 1])
-def test_half_close_in_both_orders_and_the_connection_is_used_again(factory, first):
+def test_half_close_in_both_orders_and_the_connection_is_used_again(
+    factory: Factory, first: int
+) -> None:
     async def main() -> None:
         client, share, changes = await connection_pair()
         for number in (1, 2, 3):
@@ -101,7 +103,7 @@ def test_half_close_in_both_orders_and_the_connection_is_used_again(factory, fir
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_reset_arrives_with_its_code_and_the_connection_goes_on(who):
+def test_reset_arrives_with_its_code_and_the_connection_goes_on(who: int) -> None:
     async def main() -> None:
         client, share, changes = await connection_pair()
         for number in (1, 2):
@@ -122,7 +124,7 @@ def test_reset_arrives_with_its_code_and_the_connection_goes_on(who):
     run(main)
 
 
-def test_reset_crosses_eof():
+def test_reset_crosses_eof() -> None:
     async def main() -> None:
         client, share, changes = await connection_pair()
         ours, theirs = await opened(client, share)
@@ -145,7 +147,7 @@ def test_reset_crosses_eof():
     run(main)
 
 
-def test_resets_cross():
+def test_resets_cross() -> None:
     async def main() -> None:
         client, share, changes = await connection_pair()
         ours, theirs = await opened(client, share)
@@ -160,7 +162,7 @@ def test_resets_cross():
     run(main)
 
 
-def test_refused_although_data_was_sent():
+def test_refused_although_data_was_sent() -> None:
     async def main() -> None:
         client, share, changes = await connection_pair()
         ours = client.open(OPEN)
@@ -182,7 +184,7 @@ def test_refused_although_data_was_sent():
     run(main)
 
 
-def test_given_up_before_the_answer():
+def test_given_up_before_the_answer() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         ours = client.open(OPEN)
@@ -199,7 +201,7 @@ def test_given_up_before_the_answer():
     run(main)
 
 
-def test_what_came_before_the_link_is_kept_and_bounded():
+def test_what_came_before_the_link_is_kept_and_bounded() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         ours, theirs = await opened(client, share)
@@ -212,7 +214,7 @@ def test_what_came_before_the_link_is_kept_and_bounded():
         assert len(theirs._early) <= 600_000
         receiver = linked(theirs)
         await receiver.until(sent)
-        assert not sender.paused
+        assert not bool(sender.paused)  # mypy has seen it true
         ours.send_eof()
         await receiver.until(eof=True)
         client.abort("test")
@@ -221,7 +223,7 @@ def test_what_came_before_the_link_is_kept_and_bounded():
     run(main)
 
 
-def test_a_whole_stream_before_the_link():
+def test_a_whole_stream_before_the_link() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         ours, theirs = await opened(client, share)
@@ -239,7 +241,7 @@ def test_a_whole_stream_before_the_link():
     run(main)
 
 
-def test_more_than_a_frame_holds_is_cut():
+def test_more_than_a_frame_holds_is_cut() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         ours, theirs = await opened(client, share)
@@ -253,7 +255,7 @@ def test_more_than_a_frame_holds_is_cut():
     run(main)
 
 
-def test_a_stream_that_ends_while_paused_leaves_the_connection_reading():
+def test_a_stream_that_ends_while_paused_leaves_the_connection_reading() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         ours, theirs = await opened(client, share)
@@ -276,14 +278,14 @@ def test_a_stream_that_ends_while_paused_leaves_the_connection_reading():
         second[1].reset(Code.CLOSED)
         second[1].pause_reading()  # the answer to RESET must be seen
         assert await second[1].finished is Code.CLOSED
-        assert not share.is_paused
+        assert not bool(share.is_paused)  # mypy has seen it true
         client.abort("test")
         share.abort("test")
 
     run(main)
 
 
-def test_reset_is_heard_after_the_other_side_ended_while_our_peer_was_full():
+def test_reset_is_heard_after_the_other_side_ended_while_our_peer_was_full() -> None:
     # They sent much and EOF, our socket took it late: their RESET must be heard all the same.
     async def main() -> None:
         client, share, _ = await connection_pair()
@@ -312,7 +314,7 @@ def test_reset_is_heard_after_the_other_side_ended_while_our_peer_was_full():
     run(main)
 
 
-def test_open_crosses_retire():
+def test_open_crosses_retire() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         share.retire()
@@ -329,7 +331,7 @@ def test_open_crosses_retire():
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_retire_lets_the_stream_under_way_end(who):
+def test_retire_lets_the_stream_under_way_end(who: int) -> None:
     async def main() -> None:
         pair = (await connection_pair())[:2]
         ends = await opened(*pair)
@@ -350,7 +352,7 @@ def test_retire_lets_the_stream_under_way_end(who):
     run(main)
 
 
-def test_an_idle_client_that_retires_is_gone_at_once():
+def test_an_idle_client_that_retires_is_gone_at_once() -> None:
     async def main() -> None:
         client, share, changes = await connection_pair()
         client.retire()
@@ -366,7 +368,7 @@ def test_an_idle_client_that_retires_is_gone_at_once():
 
 
 @pytest.mark.parametrize("stage", ["asked", "opened", "local-done", "remote-done", "resetting"])
-def test_lost_in_every_state(stage):
+def test_lost_in_every_state(stage: str) -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         ours = client.open(OPEN)
@@ -402,7 +404,7 @@ def test_lost_in_every_state(stage):
     run(main)
 
 
-def test_lost_before_the_link():
+def test_lost_before_the_link() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         ours, theirs = await opened(client, share)
@@ -416,7 +418,7 @@ def test_lost_before_the_link():
     run(main)
 
 
-def test_an_open_waits_until_it_is_asked_for():
+def test_an_open_waits_until_it_is_asked_for() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         client.open(OPEN)
@@ -464,7 +466,7 @@ def reason(kind: FrameType, stream: int) -> bytes:
         serialize(FrameType.DATA, 1, bytes(262_145)),
     ],
 )
-def test_what_the_protocol_does_not_allow_ends_the_connection(frames):
+def test_what_the_protocol_does_not_allow_ends_the_connection(frames: bytes) -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         client.send_lane(frames)  # as a client that breaks the rules
@@ -474,7 +476,7 @@ def test_what_the_protocol_does_not_allow_ends_the_connection(frames):
     run(main)
 
 
-def test_turned_away_in_place_of_hello():
+def test_turned_away_in_place_of_hello() -> None:
     async def main() -> None:
         from tests.tls_pair import tls_pair
 
@@ -489,7 +491,7 @@ def test_turned_away_in_place_of_hello():
     run(main)
 
 
-def test_a_fault_in_a_callback_ends_the_connection_and_is_reported():
+def test_a_fault_in_a_callback_ends_the_connection_and_is_reported() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         ours, theirs = await opened(client, share)
@@ -497,7 +499,7 @@ def test_a_fault_in_a_callback_ends_the_connection_and_is_reported():
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: faults.append(context.get("exception")))
         probe = linked(theirs)
-        probe.send = lambda data: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+        probe.send = lambda data: 1 / 0  # type: ignore[assignment,method-assign]
         ours.send(b"x")
         assert await theirs.finished is Code.LOST
         assert share.is_lost
@@ -507,7 +509,9 @@ def test_a_fault_in_a_callback_ends_the_connection_and_is_reported():
     run(main)
 
 
-def test_a_peer_that_makes_us_answer_and_reads_nothing_is_cut_off(monkeypatch):
+def test_a_peer_that_makes_us_answer_and_reads_nothing_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def main() -> None:
         monkeypatch.setattr("tunnel.tls_socket.MAX_BACKLOG", 100_000)
         client, share, _ = await connection_pair(16_384)
@@ -520,7 +524,7 @@ def test_a_peer_that_makes_us_answer_and_reads_nothing_is_cut_off(monkeypatch):
     run(main)
 
 
-def test_send_stream_is_for_states_that_allow_it():
+def test_send_stream_is_for_states_that_allow_it() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         with pytest.raises(LocalProtocolError, match="cannot send DATA while idle"):

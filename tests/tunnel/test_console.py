@@ -31,13 +31,13 @@ def finished(body: str, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_results_go_to_stdout_and_the_story_to_stderr():
+def test_results_go_to_stdout_and_the_story_to_stderr() -> None:
     done = finished("console.step('begins'); console.result('Name:', 'x', name='x')")
     assert (done.returncode, done.stdout) == (0, "==> demo: Name: x\n")
     assert done.stderr == "==> demo: begins\n"
 
 
-def test_json_alone_on_stdout():
+def test_json_alone_on_stdout() -> None:
     done = finished(
         "console.result('Name:', 'x', event='name', name='x')\n"
         "raise RefusedError(Code.BUSY, 'full', 'wait')",
@@ -60,21 +60,21 @@ def test_json_alone_on_stdout():
         ("1 / 0", 1, "error: something went wrong inside: ZeroDivisionError"),
     ],
 )
-def test_errors_are_said_without_a_traceback(body, code, text):
+def test_errors_are_said_without_a_traceback(body: str, code: int, text: str) -> None:
     done = finished(body)
     assert done.returncode == code
     assert text in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_fault_of_ours_with_v_shows_where():
+def test_a_fault_of_ours_with_v_shows_where() -> None:
     done = finished("1 / 0", "-v")
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
     assert "Traceback" in done.stderr
 
 
-def test_an_error_of_a_task_inside_is_the_one_shown():
+def test_an_error_of_a_task_inside_is_the_one_shown() -> None:
     body = "async with asyncio.TaskGroup() as group:\n    group.create_task(other())"
     head = "async def other():\n    raise LostError('deep inside')\n"
     done = finished(head + body)
@@ -85,7 +85,9 @@ def test_an_error_of_a_task_inside_is_the_one_shown():
 @pytest.mark.parametrize(
     ("serving", "code", "last"), [(False, 130, "interrupted\n"), (True, 0, "stopped\n")]
 )
-def test_a_signal_cancels_the_setting_up_and_ends_the_serving(number, serving, code, last):
+def test_a_signal_cancels_the_setting_up_and_ends_the_serving(
+    number: signal.Signals, serving: bool, code: int, last: str
+) -> None:
     body = f"""
 interrupt.serving = {serving}
 print("ready", flush=True)
@@ -107,7 +109,7 @@ finally:
     assert (process.returncode, out, err) == (code, "cleaned up\n", last)
 
 
-def test_the_second_signal_ends_it_at_once():
+def test_the_second_signal_ends_it_at_once() -> None:
     body = """
 interrupt.serving = True
 print("ready", flush=True)
@@ -124,5 +126,5 @@ await asyncio.sleep(1000)
         assert process.wait(20) == 130
 
 
-def test_control_characters_do_not_reach_the_terminal():
+def test_control_characters_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[0mb\r\n\u202ec") == "a\ufffd[0mb\ufffd\ufffd\ufffdc"

@@ -74,7 +74,7 @@ async def lane_pair(buffer: int = 0) -> tuple[ClientLane, ServerLane, Connection
     return ClientLane(client, lambda lane: None), server_lane, client, share
 
 
-def test_flows_open_answer_and_close():
+def test_flows_open_answer_and_close() -> None:
     async def main() -> None:
         lane, server, client, _ = await lane_pair()
         machine, receiver = Machine(), Receiver()
@@ -104,7 +104,7 @@ def test_flows_open_answer_and_close():
     run(main)
 
 
-def test_early_datagrams_are_kept_but_not_all():
+def test_early_datagrams_are_kept_but_not_all() -> None:
     async def main() -> None:
         lane, server, client, _ = await lane_pair()
         machine, receiver = Machine(), Receiver()
@@ -125,7 +125,7 @@ def test_early_datagrams_are_kept_but_not_all():
     run(main)
 
 
-def test_too_many_flows(monkeypatch):
+def test_too_many_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         monkeypatch.setattr(datagrams, "MAX_FLOWS", 3)
         lane, server, client, _ = await lane_pair()
@@ -153,7 +153,7 @@ def test_too_many_flows(monkeypatch):
     run(main)
 
 
-def test_a_congested_lane_drops_the_oldest_datagrams_and_no_control_frame():
+def test_a_congested_lane_drops_the_oldest_datagrams_and_no_control_frame() -> None:
     async def main() -> None:
         lane, server, client, share = await lane_pair(16_384)
         machine, receiver = Machine(), Receiver()
@@ -181,7 +181,7 @@ def test_a_congested_lane_drops_the_oldest_datagrams_and_no_control_frame():
     run(main)
 
 
-def test_the_kernel_keeps_little_unsent():
+def test_the_kernel_keeps_little_unsent() -> None:
     async def main() -> None:
         _, _, client, share = await lane_pair()
         for connection in (client, share):
@@ -193,7 +193,7 @@ def test_the_kernel_keeps_little_unsent():
     run(main)
 
 
-def test_silent_flows_end(monkeypatch):
+def test_silent_flows_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         lane, server, client, _ = await lane_pair()
         machine, receiver = Machine(), Receiver()
@@ -212,7 +212,7 @@ def test_silent_flows_end(monkeypatch):
     run(main)
 
 
-def test_a_lane_made_of_a_lost_connection_hears_of_it():
+def test_a_lane_made_of_a_lost_connection_hears_of_it() -> None:
     async def main() -> None:
         client, share, _ = await connection_pair()
         client.open(Open(bytes(16), "datagram", "", 0))
@@ -237,7 +237,7 @@ def test_a_lane_made_of_a_lost_connection_hears_of_it():
         serialize(FrameType.RESET, 1, b"\x92\x01\xa0"),  # the lane's own stream: an orderly end
     ],
 )
-def test_what_ends_a_lane(frames):
+def test_what_ends_a_lane(frames: bytes) -> None:
     async def main() -> None:
         _, server, client, share = await lane_pair()
         client.send_lane(frames)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.loops import both_loops, run
+from tests.loops import Factory, both_loops, run
 from tunnel.codes import Code
 from tunnel.dialler import Address, dial, race, resolve
 from tunnel.errors import RefusedError
@@ -43,11 +43,11 @@ def silent() -> Iterator[Address]:
 
 def refusing() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+        return int(listener.getsockname()[1])
 
 
 @both_loops
-def test_dials_and_tunes(factory):
+def test_dials_and_tunes(factory: Factory) -> None:
     async def main() -> None:
         with listening() as port, await dial("127.0.0.1", port, 5) as sock:
             assert sock.getpeername() == ("127.0.0.1", port)
@@ -59,7 +59,7 @@ def test_dials_and_tunes(factory):
 
 
 @both_loops
-def test_the_open_family_wins_when_the_other_is_refused(factory):
+def test_the_open_family_wins_when_the_other_is_refused(factory: Factory) -> None:
     async def main() -> None:
         files = open_files()
         with listening() as port:
@@ -75,7 +75,7 @@ def test_the_open_family_wins_when_the_other_is_refused(factory):
 
 
 @both_loops
-def test_a_silent_address_delays_by_one_step_and_leaks_nothing(factory):
+def test_a_silent_address_delays_by_one_step_and_leaks_nothing(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         files = open_files()
@@ -90,7 +90,7 @@ def test_a_silent_address_delays_by_one_step_and_leaks_nothing(factory):
 
 
 @both_loops
-def test_refused_says_so_in_the_systems_words(factory):
+def test_refused_says_so_in_the_systems_words(factory: Factory) -> None:
     async def main() -> None:
         port = refusing()
         with pytest.raises(RefusedError) as caught:
@@ -101,7 +101,7 @@ def test_refused_says_so_in_the_systems_words(factory):
     run(main, factory)
 
 
-def test_refused_counts_more_than_unreachable():
+def test_refused_counts_more_than_unreachable() -> None:
     async def main() -> None:
         places: list[Address] = [
             (V4, ("255.255.255.255", 9)),  # a broadcast: the kernel says no at once
@@ -117,7 +117,9 @@ def test_refused_counts_more_than_unreachable():
 
 
 @both_loops
-def test_out_of_time_and_cancelled_leak_nothing(factory, monkeypatch):
+def test_out_of_time_and_cancelled_leak_nothing(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         files = open_files()
         with silent() as hole:
@@ -142,7 +144,7 @@ def test_out_of_time_and_cancelled_leak_nothing(factory, monkeypatch):
     run(main, factory)
 
 
-def test_unknown_host():
+def test_unknown_host() -> None:
     async def main() -> None:
         for host in ("nowhere.invalid", "bad..name", "x" * 300):
             with pytest.raises(RefusedError, match="cannot resolve") as caught:
@@ -154,7 +156,7 @@ def test_unknown_host():
 
 
 @pytest.mark.parametrize("host", ["localhost", "frosty-weasel-0857.localhost", "A.LocalHost."])
-def test_localhost_names_are_loopback(host):
+def test_localhost_names_are_loopback(host: str) -> None:
     async def main() -> None:
         found = await resolve(host, 80)
         assert {place[0] for _, place in found} <= {"127.0.0.1", "::1"}

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.loops import both_loops, run
+from tests.loops import Factory, both_loops, run
 from tests.share_pair import Pair, TcpService, share_pair, socket_to, tcp_service
 from tunnel.client import MAX_CONNECTIONS, Client
 from tunnel.codes import Code
@@ -47,7 +47,7 @@ async def tcp_peer() -> AsyncIterator[tuple[int, asyncio.Future[socket.socket]]]
 
 
 @both_loops
-def test_echo_and_half_close(factory):
+def test_echo_and_half_close(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with share_pair() as pair, tcp_service() as port, pair.client() as client:
@@ -63,7 +63,7 @@ def test_echo_and_half_close(factory):
 
 
 @both_loops
-def test_the_machine_ends_first_and_goes_on_reading(factory):
+def test_the_machine_ends_first_and_goes_on_reading(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with share_pair() as pair, tcp_peer() as (port, peer), pair.client() as client:
@@ -82,7 +82,7 @@ def test_the_machine_ends_first_and_goes_on_reading(factory):
 
 
 @both_loops
-def test_64_mb_each_way_at_once(factory):
+def test_64_mb_each_way_at_once(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         block = hashlib.shake_256(b"block").digest(1 << 20)
@@ -108,7 +108,7 @@ def test_64_mb_each_way_at_once(factory):
     run(main, factory)
 
 
-def test_single_bytes():
+def test_single_bytes() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with share_pair() as pair, tcp_service() as port, pair.client() as client:
@@ -124,7 +124,7 @@ def test_single_bytes():
 
 
 @both_loops
-def test_rst_of_the_client_arrives_as_rst(factory):
+def test_rst_of_the_client_arrives_as_rst(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with share_pair() as pair, tcp_peer() as (port, peer), pair.client() as client:
@@ -140,7 +140,7 @@ def test_rst_of_the_client_arrives_as_rst(factory):
 
 
 @both_loops
-def test_rst_of_the_machine_arrives_as_rst(factory):
+def test_rst_of_the_machine_arrives_as_rst(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with share_pair() as pair, tcp_peer() as (port, peer), pair.client() as client:
@@ -156,7 +156,7 @@ def test_rst_of_the_machine_arrives_as_rst(factory):
     run(main, factory)
 
 
-def test_a_closed_port_is_refused_with_the_machines_reason():
+def test_a_closed_port_is_refused_with_the_machines_reason() -> None:
     async def main() -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
@@ -172,7 +172,7 @@ def test_a_closed_port_is_refused_with_the_machines_reason():
 
 
 @both_loops
-def test_streams_one_after_another_use_the_same_connections(factory):
+def test_streams_one_after_another_use_the_same_connections(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with share_pair() as pair, tcp_service() as port, counted(pair) as (client, dials):
@@ -190,7 +190,7 @@ def test_streams_one_after_another_use_the_same_connections(factory):
     run(main, factory)
 
 
-def test_a_burst_of_200():
+def test_a_burst_of_200() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with share_pair() as pair, tcp_service() as port, counted(pair) as (client, dials):
@@ -240,7 +240,7 @@ class Flood(TcpService):
 
     written = 0
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         Flood.written = 0
         self.resume_writing()
@@ -256,7 +256,7 @@ class Flood(TcpService):
 
 
 @both_loops
-def test_a_reader_that_stops_bounds_what_is_kept(factory):
+def test_a_reader_that_stops_bounds_what_is_kept(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with (
@@ -290,7 +290,7 @@ def test_a_reader_that_stops_bounds_what_is_kept(factory):
     run(main, factory)
 
 
-def test_everything_ends_when_the_client_does():
+def test_everything_ends_when_the_client_does() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with share_pair() as pair, tcp_peer() as (port, peer):
@@ -336,7 +336,7 @@ async def udp_echo() -> AsyncIterator[int]:
 
 @both_loops
 @pytest.mark.parametrize("size", [0, 1, 1400, 65_507])
-def test_udp_echo(factory, size):
+def test_udp_echo(factory: Factory, size: int) -> None:
     async def main() -> None:
         async with share_pair() as pair, udp_echo() as port, pair.client() as client:
             receiver = Receiver()
@@ -349,7 +349,7 @@ def test_udp_echo(factory, size):
     run(main, factory)
 
 
-def test_udp_refused_by_the_machine_and_by_the_policy():
+def test_udp_refused_by_the_machine_and_by_the_policy() -> None:
     async def main() -> None:
         with socket.socket(type=socket.SOCK_DGRAM) as unused:
             unused.bind(("127.0.0.1", 0))
@@ -366,7 +366,7 @@ def test_udp_refused_by_the_machine_and_by_the_policy():
     run(main)
 
 
-def test_many_first_flows_share_one_lane_and_hear_of_its_end():
+def test_many_first_flows_share_one_lane_and_hear_of_its_end() -> None:
     async def main() -> None:
         async with share_pair() as pair, udp_echo() as port, counted(pair) as (client, dials):
             receivers = [Receiver() for _ in range(50)]

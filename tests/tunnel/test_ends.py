@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.loops import both_loops, run
+from tests.loops import Factory, both_loops, run
 from tests.tls_pair import tcp_pair, tls_pair
 from tunnel.codes import Code
 from tunnel.ends import Sink, bridge
@@ -15,7 +15,7 @@ from tunnel.tls_messages import MAX_MESSAGE, TlsMessages
 
 
 @both_loops
-def test_two_sockets_bridged(factory):
+def test_two_sockets_bridged(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         (left, a), (right, b) = tcp_pair(65_536), tcp_pair(65_536)
@@ -47,7 +47,7 @@ def test_two_sockets_bridged(factory):
 
 
 @both_loops
-def test_cancelled_resets_both(factory):
+def test_cancelled_resets_both(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         (left, a), (right, b) = tcp_pair(), tcp_pair()
@@ -63,7 +63,7 @@ def test_cancelled_resets_both(factory):
     run(main, factory)
 
 
-def test_a_sink_keeps_up_to_its_limit():
+def test_a_sink_keeps_up_to_its_limit() -> None:
     async def main() -> None:
         sink = Sink(5)
         sink.send(b"123")
@@ -77,7 +77,7 @@ def test_a_sink_keeps_up_to_its_limit():
     run(main)
 
 
-def test_messages_over_tls():
+def test_messages_over_tls() -> None:
     async def main() -> None:
         ours, theirs = map(TlsMessages, await tls_pair())
         for message in (b"", b"one", bytes(MAX_MESSAGE), b"last"):
@@ -91,7 +91,7 @@ def test_messages_over_tls():
     run(main)
 
 
-def test_a_message_that_is_too_long():
+def test_a_message_that_is_too_long() -> None:
     async def main() -> None:
         ours, theirs = map(TlsMessages, await tls_pair())
         ours.send(bytes(MAX_MESSAGE + 1))

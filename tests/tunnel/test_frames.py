@@ -53,14 +53,14 @@ def parse(pieces: list[bytes]) -> list[tuple[int, int, bytes]]:
     return frames
 
 
-def test_a_message_survives_the_wire():
+def test_a_message_survives_the_wire() -> None:
     for kind, message in MESSAGES:
         ((found, stream, payload),) = parse([serialize_message(kind, 7, message)])
         assert (found, stream) == (kind, 7)
-        assert parse_message(type(message), payload) == message
+        assert parse_message(type(message), payload) == message  # type: ignore[type-var]  # any of them
 
 
-def test_whole_and_byte_by_byte_and_with_trailing_bytes_are_the_same():
+def test_whole_and_byte_by_byte_and_with_trailing_bytes_are_the_same() -> None:
     whole = parse([STREAM])
     assert [kind for kind, _, _ in whole] == [
         *(kind for kind, _ in MESSAGES),
@@ -75,14 +75,14 @@ def test_whole_and_byte_by_byte_and_with_trailing_bytes_are_the_same():
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
-def test_any_cut_gives_the_same_frames(cuts):
+def test_any_cut_gives_the_same_frames(cuts: list[int]) -> None:
     ends = [0, *sorted(cuts), len(STREAM)]
     pieces = [STREAM[a:b] for a, b in itertools.pairwise(ends)]
     assert parse(pieces) == parse([STREAM])
 
 
 @given(st.binary(max_size=200), st.integers(1, 50))
-def test_junk_raises_nothing_but_a_protocol_error(junk, size):
+def test_junk_raises_nothing_but_a_protocol_error(junk: bytes, size: int) -> None:
     # Accepted: RemoteProtocolError, and no exception.
     parser = FrameParser()
     try:
@@ -94,7 +94,9 @@ def test_junk_raises_nothing_but_a_protocol_error(junk, size):
 
 
 @given(st.sampled_from([type(message) for _, message in MESSAGES]), st.binary(max_size=100))
-def test_a_junk_message_raises_nothing_but_a_protocol_error(kind, junk):
+def test_a_junk_message_raises_nothing_but_a_protocol_error(
+    kind: type[Reason], junk: bytes
+) -> None:
     # Accepted: RemoteProtocolError, and no exception.
     try:
         message = parse_message(kind, junk)
@@ -104,7 +106,7 @@ def test_a_junk_message_raises_nothing_but_a_protocol_error(kind, junk):
 
 
 @given(st.integers(0, 255), st.integers(0, 2**24 - 1), st.integers(0, 2**32 - 1))
-def test_a_length_is_judged_before_its_payload(kind, length, stream):
+def test_a_length_is_judged_before_its_payload(kind: int, length: int, stream: int) -> None:
     limits = {
         FrameType.DATA: MAX_DATA,
         FrameType.DGRAM: MAX_DATAGRAM,
@@ -116,7 +118,7 @@ def test_a_length_is_judged_before_its_payload(kind, length, stream):
         FrameType.PONG: 64,
     }
     known = {int(one) for one in FrameType}
-    limit = limits.get(kind, MAX_CONTROL) if kind in known else MAX_DATA  # type: ignore[call-overload]
+    limit = limits.get(FrameType(kind), MAX_CONTROL) if kind in known else MAX_DATA
     head = header(FrameType.DATA, length, stream)
     head = bytes([kind]) + head[1:]
     if length <= limit:
@@ -126,7 +128,7 @@ def test_a_length_is_judged_before_its_payload(kind, length, stream):
             parse([head])
 
 
-def test_unknown_types_are_skipped_even_in_pieces():
+def test_unknown_types_are_skipped_even_in_pieces() -> None:
     unknown = bytes([200]) + header(FrameType.DATA, 1000, 1)[1:] + b"?" * 1000
     stream = unknown + serialize(FrameType.EOF, 1) + unknown
     for size in (1, 7, 500, len(stream)):
@@ -134,7 +136,7 @@ def test_unknown_types_are_skipped_even_in_pieces():
         assert parse(pieces) == [(FrameType.EOF, 1, b"")]
 
 
-def test_data_is_handed_on_before_its_frame_is_whole():
+def test_data_is_handed_on_before_its_frame_is_whole() -> None:
     parser = FrameParser()
     begun = header(FrameType.DATA, MAX_DATA, 3) + b"first"
     assert [(kind, bytes(data)) for kind, _, data in parser.receive_data(memoryview(begun))] == [
@@ -152,12 +154,12 @@ def test_data_is_handed_on_before_its_frame_is_whole():
         Open(b"i" * 16, "p" * 33, "", 80),
     ],
 )
-def test_an_open_outside_its_limits_is_refused(message):
+def test_an_open_outside_its_limits_is_refused(message: Open) -> None:
     payload = serialize_message(FrameType.OPEN, 1, message)[HEADER_SIZE:]
     with pytest.raises(RemoteProtocolError, match="bad Open message"):
         parse_message(Open, payload)
 
 
-def test_members_of_a_newer_version_are_ignored():
+def test_members_of_a_newer_version_are_ignored() -> None:
     payload = b"\x93\x02\xa3who\xa5later"  # [2, "who", "later"]
     assert parse_message(Reason, payload) == Reason(2, "who")

@@ -22,7 +22,7 @@ from tunnel.names import (
 )
 
 
-def test_what_is_made_can_be_parsed():
+def test_what_is_made_can_be_parsed() -> None:
     below = random.Random(7).randrange
     for _ in range(200):
         name, code = make_name(below), make_code(below)
@@ -32,7 +32,7 @@ def test_what_is_made_can_be_parsed():
         assert split_code(name) == (name, None)
 
 
-def test_the_lists_are_what_the_odds_count_on():
+def test_the_lists_are_what_the_odds_count_on() -> None:
     assert len(code_words()) == len(set(code_words())) == 2048
     assert len(ADJECTIVES) == len(set(ADJECTIVES)) >= 90
     assert len(ANIMALS) == len(set(ANIMALS)) >= 110
@@ -41,7 +41,7 @@ def test_the_lists_are_what_the_odds_count_on():
 @pytest.mark.parametrize(
     "text", ["", "ab", "-abc", "abc-", "a--b", "a" * 41, "a_b", "a.b", "\u00e4bc", "a b", "abc\n-"]
 )
-def test_not_names(text):
+def test_not_names(text: str) -> None:
     with pytest.raises(UsageError, match="not a share's name"):
         parse_name(text)
 
@@ -49,7 +49,7 @@ def test_not_names(text):
 @pytest.mark.parametrize(
     "text", ["https://x.example", "x.example/path", "http://frosty.localhost:80/"]
 )
-def test_a_url_is_no_name(text):
+def test_a_url_is_no_name(text: str) -> None:
     with pytest.raises(UsageError, match="this is a URL"):
         parse_name(text)
 
@@ -57,14 +57,14 @@ def test_a_url_is_no_name(text):
 @pytest.mark.parametrize(
     "text", ["", "one two", "abandon ability xyzzy", "abandon ability able able"]
 )
-def test_not_codes_and_the_text_is_not_repeated(text):
+def test_not_codes_and_the_text_is_not_repeated(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_code(text)
     assert caught.value.text == "this is not a join code"
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_name_or_a_usage_error(text):
+def test_any_text_is_a_name_or_a_usage_error(text: str) -> None:
     # Accepted: UsageError, and no exception.
     try:
         name, _ = split_code(text)
@@ -74,7 +74,7 @@ def test_any_text_is_a_name_or_a_usage_error(text):
 
 
 @given(st.text("abc-", min_size=1, max_size=80))
-def test_labels_fit_and_differ(label):
+def test_labels_fit_and_differ(label: str) -> None:
     name = ShareName("n" * 40)
     made = host_label(name, label)
     assert len(made) <= MAX_LABEL

@@ -26,7 +26,7 @@ def in_state(state: State, number: int = 5) -> StreamState:
 
 
 @pytest.mark.parametrize(("state", "step"), list(itertools.product(State, SENDS)))
-def test_every_send_in_every_state(state, step):
+def test_every_send_in_every_state(state: State, step: Input) -> None:
     stream = in_state(state)
     expected = TRANSITIONS.get((state, step))
     assert stream.allows(step) == (expected is not None)
@@ -40,7 +40,7 @@ def test_every_send_in_every_state(state, step):
 
 
 @pytest.mark.parametrize(("state", "step"), list(itertools.product(State, RECEIVED.values())))
-def test_every_receipt_in_every_state(state, step):
+def test_every_receipt_in_every_state(state: State, step: Input) -> None:
     stream = in_state(state)
     number = 6 if step is Input.RECEIVE_OPEN else 5
     expected = TRANSITIONS.get((state, step))
@@ -58,7 +58,7 @@ def test_every_receipt_in_every_state(state, step):
 
 @pytest.mark.parametrize(("state", "step"), list(itertools.product(State, RECEIVED.values())))
 @pytest.mark.parametrize("number", [0, 4, 7, MAX_STREAM])
-def test_another_streams_number(state, step, number):
+def test_another_streams_number(state: State, step: Input, number: int) -> None:
     stream = in_state(state)
     if step is Input.RECEIVE_RESET and number == 4:
         assert stream.receive(step, number) is False
@@ -68,7 +68,7 @@ def test_another_streams_number(state, step, number):
     assert (stream.state, stream.number) == (state, 5)
 
 
-def test_numbers_end():
+def test_numbers_end() -> None:
     stream = in_state(State.IDLE, MAX_STREAM)
     with pytest.raises(LocalProtocolError, match="used up"):
         stream.send(Input.SEND_OPEN)
@@ -99,7 +99,7 @@ MOVES = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([*SENDS, None])), 
 
 
 @given(MOVES)
-def test_two_sides_always_agree_in_the_end(moves):
+def test_two_sides_always_agree_in_the_end(moves: list[tuple[int, Input | None]]) -> None:
     client, share = Side(), Side()
     client.peer, share.peer = share, client
     for which, step in moves:

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from tests.loops import both_loops, run
+from tests.loops import Factory, both_loops, run
 from tests.tls_pair import identities, tcp_pair, tls_pair
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.frames import ALPN
@@ -48,7 +48,7 @@ class Log:
 
 
 @both_loops
-def test_bytes_both_ways_and_an_orderly_end(factory):
+def test_bytes_both_ways_and_an_orderly_end(factory: Factory) -> None:
     async def main() -> None:
         ours, theirs = map(Log, await tls_pair())
         assert ours.tls.alpn == theirs.tls.alpn == ALPN
@@ -71,7 +71,7 @@ def test_bytes_both_ways_and_an_orderly_end(factory):
 
 
 @both_loops
-def test_what_is_queued_leaves_before_close(factory):
+def test_what_is_queued_leaves_before_close(factory: Factory) -> None:
     async def main() -> None:
         ours, theirs = map(Log, await tls_pair(tcp_pair(16_384)))
         ours.tls.write(b"", bytes(1_000_000))
@@ -85,7 +85,7 @@ def test_what_is_queued_leaves_before_close(factory):
     run(main, factory)
 
 
-def test_close_gives_up_on_a_peer_that_takes_nothing(monkeypatch):
+def test_close_gives_up_on_a_peer_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         monkeypatch.setattr("tunnel.tls_socket.CLOSE_TIMEOUT", 0.05)
         ours, theirs = map(Log, await tls_pair(tcp_pair(16_384)))
@@ -99,7 +99,7 @@ def test_close_gives_up_on_a_peer_that_takes_nothing(monkeypatch):
 
 
 @both_loops
-def test_congestion_and_pauses(factory):
+def test_congestion_and_pauses(factory: Factory) -> None:
     async def main() -> None:
         ours, theirs = map(Log, await tls_pair(tcp_pair(16_384)))
         theirs.tls.pause_reading()
@@ -122,7 +122,7 @@ def test_congestion_and_pauses(factory):
 
 
 @both_loops
-def test_bytes_that_come_with_the_end_of_the_handshake(factory):
+def test_bytes_that_come_with_the_end_of_the_handshake(factory: Factory) -> None:
     async def main() -> None:
         # The server's first bytes and its close wait in the kernel before the client starts.
         client, server = await tls_pair()
@@ -139,7 +139,7 @@ def test_bytes_that_come_with_the_end_of_the_handshake(factory):
 
 
 @both_loops
-def test_an_end_without_close_notify_is_a_loss(factory):
+def test_an_end_without_close_notify_is_a_loss(factory: Factory) -> None:
     async def main() -> None:
         ours, theirs = map(Log, await tls_pair())
         ours.tls.write(b"before")
@@ -153,7 +153,7 @@ def test_an_end_without_close_notify_is_a_loss(factory):
 
 
 @both_loops
-def test_junk_between_records_is_a_loss_and_what_came_before_counts(factory):
+def test_junk_between_records_is_a_loss_and_what_came_before_counts(factory: Factory) -> None:
     async def main() -> None:
         near, far = tcp_pair()
         ours, theirs = map(Log, await tls_pair((near, far)))
@@ -168,7 +168,7 @@ def test_junk_between_records_is_a_loss_and_what_came_before_counts(factory):
     run(main, factory)
 
 
-def test_a_write_that_fails_is_told_later_and_once():
+def test_a_write_that_fails_is_told_later_and_once() -> None:
     async def main() -> None:
         near, far = tcp_pair()
         ours, theirs = map(Log, await tls_pair((near, far)))
@@ -184,7 +184,7 @@ def test_a_write_that_fails_is_told_later_and_once():
     run(main)
 
 
-def test_a_protocol_error_of_the_user_ends_it():
+def test_a_protocol_error_of_the_user_ends_it() -> None:
     async def main() -> None:
         ours, theirs = map(Log, await tls_pair())
 
@@ -203,7 +203,7 @@ def test_a_protocol_error_of_the_user_ends_it():
 
 @both_loops
 @pytest.mark.parametrize("fault", ["silent", "ends", "junk", "no certificate"])
-def test_a_handshake_that_fails_closes_its_socket(factory, fault):
+def test_a_handshake_that_fails_closes_its_socket(factory: Factory, fault: str) -> None:
     async def main() -> None:
         near, far = tcp_pair()
         _guest, share = identities()
