@@ -27,8 +27,12 @@ def needed_libraries(data: bytes) -> list[str]:
     """The sonames a program or library is linked to, in order. A static program: none."""
     try:
         sections = list(_sections(data))
-        return [name for section in sections if section[1] == SHT_DYNAMIC
-                for name in _needed(data, section, sections[section[6]])]
+        return [
+            name
+            for section in sections
+            if section[1] == SHT_DYNAMIC
+            for name in _needed(data, section, sections[section[6]])
+        ]
     except (struct.error, IndexError, ValueError) as error:
         raise BoxError(f"not a readable ELF file: {error}") from error
 

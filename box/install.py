@@ -27,8 +27,9 @@ def kernel_image(tree: Tree) -> bytes:
 
 def kernel_modules(tree: Tree, wanted: Iterable[str]) -> None:
     """Add these modules and those that they need, and the list that /init loads them from."""
-    paths = {_module_name(path): path for path in tree.contents.below(MODULES)
-             if path.endswith(".ko")}
+    paths = {
+        _module_name(path): path for path in tree.contents.below(MODULES) if path.endswith(".ko")
+    }
 
     def needs(name: str) -> list[str]:
         if name not in paths:
@@ -67,8 +68,10 @@ def python_with(tree: Tree, sysroot: Sysroot, files: Iterable[str]) -> None:
             modules.append(name)
         else:
             tree.copy(f"{python.LIBRARY}/{name}")
-    sources = [python.Source(f"/{python.LIBRARY}/{name}",
-                             tree.contents.read(f"{python.LIBRARY}/{name}")) for name in modules]
+    sources = [
+        python.Source(f"/{python.LIBRARY}/{name}", tree.contents.read(f"{python.LIBRARY}/{name}"))
+        for name in modules
+    ]
     for source, bytecode in zip(sources, python.compiled(sysroot, sources), strict=True):
         tree.file(f"{source.path.removeprefix('/')}c", bytecode)
 

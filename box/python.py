@@ -81,8 +81,10 @@ class Source:
 
 def compiled(sysroot: Sysroot, sources: list[Source]) -> list[bytes]:
     """The bytecode files of these modules, valid without their source."""
-    jobs = [(source.path, 0 if source.documented else 2, source.text.decode("latin-1"))
-            for source in sources]
+    jobs = [
+        (source.path, 0 if source.documented else 2, source.text.decode("latin-1"))
+        for source in sources
+    ]
     output = sysroot.run(PROGRAM, "-S", "-c", _COMPILE, data=json.dumps(jobs).encode())
     result: list[bytes] = []
     for _ in sources:

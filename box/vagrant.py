@@ -44,10 +44,19 @@ def empty_disk(size: int) -> bytes:
     level2_covers = cluster * (cluster // 8)
     header = struct.pack(
         ">4sIQIIQIIQQIIQ",
-        b"QFI\xfb", 2, 0, 0, CLUSTER_BITS, size, 0,
-        -(-size // level2_covers), 3 * cluster,  # level 1 table
-        cluster, 1,  # refcount table
-        0, 0,  # snapshots
+        b"QFI\xfb",
+        2,
+        0,
+        0,
+        CLUSTER_BITS,
+        size,
+        0,
+        -(-size // level2_covers),
+        3 * cluster,  # level 1 table
+        cluster,
+        1,  # refcount table
+        0,
+        0,  # snapshots
     )
     table = struct.pack(">Q", 2 * cluster)
     block = struct.pack(">4H", 1, 1, 1, 1)

@@ -102,9 +102,8 @@ class Control:
             return None
         name, lease = share.name, share.ends_at - time.time()
         urls = self._urls
-        share.outgoing.put_nowait(
-            Registered(name, urls.domain, urls.http(name), urls.https(name), max(0.0, lease))
-        )
+        url, https_url = (urls.http(name), urls.https(name)) if request.http else ("", "")
+        share.outgoing.put_nowait(Registered(name, urls.domain, url, https_url, max(0.0, lease)))
         share.lot.fill()
         log.info("share %s registered", name)
         return share

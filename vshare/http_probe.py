@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,7 +17,7 @@ from tunnel.codes import Code
 from tunnel.ends import Bytes, End
 from tunnel.errors import RefusedError, VshareError
 from vshare.listening import Listening
-from vshare.machine import SSH_PORT, Machine
+from vshare.machine import LOOPBACK, SSH_PORT, Machine
 from vshare.reach import Reach
 
 PROBE_TIMEOUT_SECONDS = 2.0  # per try
@@ -45,11 +45,12 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A port to ask, as HTTPS where `tls`."""
+    """A port to ask, as HTTPS where `tls`; host "" is the machine, else its loopback."""
 
     port: int
     tls: bool
     origin: Origin
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +88,21 @@ class ProbeResult:
 
 
 def candidates(
-    machine: Machine, listening: Listening, *, http: int | None = None, https: int | None = None
+    machine: Machine,
+    listening: Listening,
+    *,
+    http: int | None = None,
+    https: int | None = None,
+    loopback: Collection[int] = (),
 ) -> tuple[Candidate, ...]:
     """The ports worth asking: what was named; else what is forwarded and what listens.
 
-    The usual ports are asked as well when it is not known what listens. Naming one of `http`
+    Those named in `loopback` are asked on the machine's loopback. The usual ports are asked
+    as well when it is not known what listens. Naming one of `http`
     and `https` leaves the other to be found.
     """
     named = [
-        Candidate(port, tls, Origin.EXPLICIT)
+        Candidate(port, tls, Origin.EXPLICIT, LOOPBACK if port in loopback else "")
         for port, tls in ((http, False), (https, True))
         if port is not None
     ]
@@ -111,7 +118,12 @@ def candidates(
         for port, origin in sorted(found.items())
     ]
     others = [each for each in others if (https if each.tls else http) is None]
-    return tuple(named + others[:MAX_CANDIDATES])
+    private = [
+        Candidate(port, port in COMMON_HTTPS_PORTS, Origin.EXPLICIT, LOOPBACK)
+        for port in sorted(loopback)
+        if port not in (http, https)
+    ]
+    return tuple(named + (others + private)[:MAX_CANDIDATES])
 
 
 async def probe(reach: Reach, ports: Iterable[Candidate]) -> ProbeResult:
@@ -176,7 +188,7 @@ async def _ask(reach: Reach, candidate: Candidate) -> Attempt:
 
 async def _status(reach: Reach, candidate: Candidate) -> int | None:
     """The status of the port's answer to one request; None: that was not HTTP."""
-    end = await reach.open_tcp("", candidate.port)
+    end = await reach.open_tcp(candidate.host, candidate.port)
     asker = _Asker()
     try:
         end.link(asker)

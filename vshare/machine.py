@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 SSH_PORT = 22
+LOOPBACK = "127.0.0.1"  # the machine's own, wherever it stands
 
 
 class Source(StrEnum):

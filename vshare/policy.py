@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from tunnel.codes import Code
 from tunnel.errors import RefusedError
 from tunnel.identity import Role
+from vshare.machine import LOOPBACK, SSH_PORT
 
-SSH_PORT = 22
-LOOPBACK = "127.0.0.1"
 MACHINE = ""
 
 

@@ -17,13 +17,12 @@ from tunnel.ends import End
 from tunnel.errors import RefusedError, VshareError
 from tunnel.flows import Flow, FlowReceiver
 from vshare import udp_helper
-from vshare.machine import is_loopback, parse_ip
+from vshare.machine import LOOPBACK, is_loopback, parse_ip
 from vshare.reach import OPEN_TIMEOUT_SECONDS
 from vshare.ssh_end import SshEnd, code_for_open_error
 from vshare.ssh_link import SshLink
 from vshare.udp_helper import SocatFlow, UdpHelper
 
-_LOOPBACK = "127.0.0.1"
 # sshd(8) and dropbear(8): "client-address client-port server-address server-port".
 _OWN_ADDRESS = "sh -c 'echo $SSH_CONNECTION'"
 MAX_SOCATS = 64  # processes inside the machine
@@ -142,12 +141,12 @@ class SshReach:
                 await self._find_own_address()
             return self.own_address
         # Only the machine itself may say what its loopback's names are.
-        return _LOOPBACK if is_loopback(host) and parse_ip(host) is None else host
+        return LOOPBACK if is_loopback(host) and parse_ip(host) is None else host
 
     async def _find_own_address(self) -> None:
         words = (await self.link.run(_OWN_ADDRESS)).decode("ascii", "replace").split()
         address = parse_ip(words[2].partition("%")[0]) if len(words) == 4 else None
-        self.own_address = str(address) if address else _LOOPBACK
+        self.own_address = str(address) if address else LOOPBACK
 
     async def _find_programs(self) -> tuple[str, ...]:
         """Which of python3, perl and socat the machine has. Raises RefusedError."""

@@ -23,9 +23,9 @@ from vshare.embedded import embedded_relay
 from vshare.guests import Guest
 from vshare.http_probe import candidates, no_http_error, probe
 from vshare.listening import Listening, find_listeners
-from vshare.machine import Machine, Source, is_loopback
+from vshare.machine import LOOPBACK, SSH_PORT, Machine, Source, is_loopback
 from vshare.name_key import name_key
-from vshare.policy import LOOPBACK, SSH_PORT, Policy
+from vshare.policy import Policy
 from vshare.reach_machine import MachineReach
 from vshare.relay_link import RelayLink
 from vshare.server import Calls, Events, ShareServer
@@ -120,7 +120,13 @@ async def _look(options: Options, machine: Machine, reach: MachineReach, console
     console.detail(_describe(listening))
     if not options.http:
         return Found(machine, listening, None, None)
-    wanted = candidates(machine, listening, http=options.http_port, https=options.https_port)
+    wanted = candidates(
+        machine,
+        listening,
+        http=options.http_port,
+        https=options.https_port,
+        loopback=options.loopback,
+    )
     result = await probe(reach, wanted)
     if result.http_port is None and result.https_port is None:
         raise no_http_error(machine, result)
@@ -165,6 +171,7 @@ def make_policy(options: Options, found: Found, name: ShareName, *, only_loopbac
         ssh.add(machine.ssh.port)
     hidden = {each.port for each in found.listening.listeners if each.loopback_only}
     hidden -= {each.port for each in found.listening.listeners if not each.loopback_only}
+    hidden -= {options.http_port, options.https_port}  # named by the sharer
     # Where it is not known what was meant for the loopback alone, nothing is open unasked.
     unknown = only_loopback and bool(found.listening.unknown)
     return Policy(

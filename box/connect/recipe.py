@@ -51,8 +51,12 @@ end
 
 def sources() -> list[Path]:
     """All of our own files that go into the image."""
-    return [path for folder in (HERE, AGENT) for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.suffix != ".pyc"]
+    return [
+        path
+        for folder in (HERE, AGENT)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".pyc"
+    ]
 
 
 def fill(tree: Tree, sysroot: Sysroot) -> bytes:
@@ -63,8 +67,10 @@ def fill(tree: Tree, sysroot: Sysroot) -> bytes:
     install.kernel_modules(tree, MODULES)
     install.busybox(tree, APPLETS)
     tree.copy("usr/sbin/nft")
-    agent = {f"agent/{path.relative_to(AGENT)}": path.read_bytes()
-             for path in sorted(AGENT.rglob("*.py"))}
+    agent = {
+        f"agent/{path.relative_to(AGENT)}": path.read_bytes()
+        for path in sorted(AGENT.rglob("*.py"))
+    }
     start = {"boot/start.py": (HERE / "start.py").read_bytes()}
     own = (text.decode() for text in (agent | start).values())
     imports = python.imported_modules(own, "connect_vm.agent")

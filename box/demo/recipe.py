@@ -29,8 +29,7 @@ MODULES = ("virtio_pci", "virtio_net", "virtio_rng")
 LEFT_OUT = ("test/", "idlelib/", "lib2to3/", "ensurepip/", "tkinter/", "turtledemo/",
             "pydoc_data/", "distutils/", "config-", "__phello__/")  # fmt: skip
 COMMAND_LINE = (
-    "console=ttyS0 quiet panic=1 mitigations=off rdinit=/init"
-    " random.trust_cpu=on cryptomgr.notests"
+    "console=ttyS0 quiet panic=1 mitigations=off rdinit=/init random.trust_cpu=on cryptomgr.notests"
 )
 ACCOUNTS = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n"
@@ -129,8 +128,11 @@ def _sudo(tree: Tree) -> None:
 
 def _python(tree: Tree, sysroot: Sysroot) -> None:
     prefix = python.LIBRARY + "/"
-    files = [path.removeprefix(prefix) for path in tree.contents.below(python.LIBRARY)
-             if path.endswith((".py", ".so")) and (sysroot.folder / path).exists()]
+    files = [
+        path.removeprefix(prefix)
+        for path in tree.contents.below(python.LIBRARY)
+        if path.endswith((".py", ".so")) and (sysroot.folder / path).exists()
+    ]
     install.python_with(tree, sysroot, [f for f in files if not f.startswith(LEFT_OUT)])
     ours = {f"{prefix}demo/{name}.py": (HERE / f"{name}.py").read_bytes() for name in OURS}
     install.programs(tree, sysroot, ours)

@@ -119,7 +119,7 @@ class World:
                 await writer.wait_closed()
 
 
-def with_world(test):
+def with_world(test) -> None:
     async def main() -> None:
         site = Site()
         server = await asyncio.start_server(site.handle, "127.0.0.1", 0)

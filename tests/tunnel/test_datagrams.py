@@ -162,8 +162,9 @@ def test_a_congested_lane_drops_the_oldest_datagrams_and_no_control_frame() -> N
             share.pause_reading()
             flow = lane.open_flow("", 53, receiver)
             for number in range(2000):
+                if number == 500:
+                    other = lane.open_flow("", 54, Receiver())  # in the middle of the flood
                 flow.send(number.to_bytes(4, "big") + bytes(1400))
-            other = lane.open_flow("", 54, Receiver())
             other.send(b"x")
             assert client.congested
             assert lane._sender._queued <= MAX_QUEUED

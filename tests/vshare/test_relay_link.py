@@ -45,7 +45,7 @@ async def visit(port: int, name: str, visitors: asyncio.Queue[Any]) -> Paired:
     return paired
 
 
-def run(main, *, uv: bool = False):
+def run(main, *, uv: bool = False) -> None:
     factory = uvloop.new_event_loop if uv else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(asyncio.wait_for(main(), 30))

@@ -20,8 +20,7 @@ from tunnel.errors import RemoteProtocolError, VshareError
 from tunnel.identity import Role
 from tunnel.names import ShareName
 from vshare.listening import Listener, Listening
-from vshare.machine import Machine, Source, SshAccess
-from vshare.policy import LOOPBACK
+from vshare.machine import LOOPBACK, Machine, Source, SshAccess
 from vshare.share import Found, Options, _own_name, make_policy, share_up
 
 WITHIN = 25.0  # seconds
