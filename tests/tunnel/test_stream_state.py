@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 
@@ -107,9 +108,9 @@ def test_two_sides_always_agree_in_the_end(moves: list[tuple[int, int]]) -> None
         steps = [step for step in SENDS if side.stream.allows(step)]
         if side is share and Input.SEND_OPEN in steps:
             steps.remove(Input.SEND_OPEN)
-        actions = [lambda step=step: side.send(step) for step in steps]  # noqa: B023
+        actions = [functools.partial(side.send, step) for step in steps]
         if side.peer.out:
-            actions.append(side.receive)
+            actions.append(functools.partial(side.receive))
         if actions:
             actions[choice % len(actions)]()
     while client.out or share.out or not (client.stream.is_idle and share.stream.is_idle):
