@@ -2,6 +2,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from click.testing import CliRunner
 
@@ -9,7 +10,7 @@ from relay.cli import main
 from tunnel.address import parse_relay
 
 
-def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path) -> None:
+def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     pins = set()
     for extra in ([], ["--json"]):
         command = [sys.executable, "-c", "from relay.cli import main; main()", "serve"]
@@ -32,7 +33,7 @@ def test_wrong_values() -> None:
         assert "hint:" in result.output
 
 
-def test_a_certificate_that_is_none(tmp_path) -> None:
+def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         main, ["serve", "--listen", "127.0.0.1:0", "--cert", __file__, "--state-dir", str(tmp_path)]
     )

@@ -8,16 +8,22 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
 
 import pytest
 from websockets.asyncio.client import connect as web_socket
+from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_web_socket
 
 from relay.certificate import ServerIdentity, make_certificate, make_key
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.relay.tiny_share import tiny_share
+from vshare.relay_link import RelayLink
 
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
 ANY_TLS = ssl.create_default_context()
 ANY_TLS.check_hostname = False
 ANY_TLS.verify_mode = ssl.CERT_NONE
@@ -31,7 +37,7 @@ class Site:
         self.lost = asyncio.Event()
         self.held = asyncio.Event()
 
-    async def handle(self, reader, writer) -> None:
+    async def handle(self, reader: Reader, writer: Writer) -> None:
         self.connections += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
@@ -39,7 +45,7 @@ class Site:
         self.lost.set()
         writer.close()
 
-    async def answer(self, reader, writer, head) -> None:
+    async def answer(self, reader: Reader, writer: Writer, head: bytes) -> None:
         path = head.split()[1]
         if b"100-continue" in head:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -75,7 +81,7 @@ class Site:
 class Browser:
     """One connection to the gateway."""
 
-    def __init__(self, host, reader, writer) -> None:
+    def __init__(self, host: str, reader: Reader, writer: Writer) -> None:
         self.host, self.reader, self.writer = host, reader, writer
 
     def send(self, text: str, body: bytes = b"", host: str | None = None) -> None:
@@ -91,7 +97,9 @@ class Browser:
         length = re.search(rb"content-length: (\d+)", head, re.I)
         return head, await self.reader.readexactly(int(length[1])) if length else b""
 
-    async def ask(self, text: str, body: bytes = b"", host: str | None = None):
+    async def ask(
+        self, text: str, body: bytes = b"", host: str | None = None
+    ) -> tuple[bytes, bytes]:
         self.send(text, body, host)
         return await self.answer()
 
@@ -99,12 +107,12 @@ class Browser:
 class World:
     """A relay, a site, a share of it."""
 
-    def __init__(self, relay, site, link, port) -> None:
+    def __init__(self, relay: Relay, site: Site, link: RelayLink, port: int) -> None:
         self.relay, self.site, self.link, self.port = relay, site, link, port
         self.host = f"{link.registered.name}.localhost"
 
     @contextlib.asynccontextmanager
-    async def browser(self, *, tls: bool = False):
+    async def browser(self, *, tls: bool = False) -> AsyncIterator[Browser]:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1",
             self.relay.port,
@@ -119,7 +127,7 @@ class World:
                 await writer.wait_closed()
 
 
-def with_world(test) -> None:
+def with_world(test: Callable[[World], Awaitable[None]]) -> None:
     async def main() -> None:
         site = Site()
         server = await asyncio.start_server(site.handle, "127.0.0.1", 0)
@@ -135,8 +143,8 @@ def with_world(test) -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_requests_on_one_connection(tls) -> None:
-    async def test(world) -> None:
+def test_requests_on_one_connection(tls: bool) -> None:
+    async def test(world: World) -> None:
         async with world.browser(tls=tls) as browser:
             head, seen = await browser.ask(
                 "GET /a?b=c\nX-Forwarded-For: 6.6.6.6\nForwarded: for=6.6.6.6\n"
@@ -174,7 +182,7 @@ def test_requests_on_one_connection(tls) -> None:
 
 
 def test_visitors_never_share_a_stream() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         async with world.browser() as one, world.browser() as other:
             for _ in range(3):
                 await one.ask("GET /")
@@ -185,7 +193,7 @@ def test_visitors_never_share_a_stream() -> None:
 
 
 def test_expect_100_continue() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         async with world.browser() as browser:
             browser.send("POST /\nContent-Length: 5\nExpect: 100-continue")
             assert b" 100 " in await browser.head()
@@ -197,7 +205,7 @@ def test_expect_100_continue() -> None:
 
 
 def test_streaming_is_not_buffered() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         async with world.browser() as browser:
             browser.send("GET /stream")
             assert b"chunked" in await browser.head()
@@ -210,7 +218,7 @@ def test_streaming_is_not_buffered() -> None:
 
 
 def test_an_answer_that_ends_with_its_connection() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         async with world.browser() as browser:
             browser.send("GET /close")
             assert b"chunked" in (await browser.head()).lower()
@@ -221,7 +229,7 @@ def test_an_answer_that_ends_with_its_connection() -> None:
 
 
 def test_http_1_0() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         async with world.browser() as browser:
             browser.writer.write(f"GET /stream HTTP/1.0\r\nHost: {browser.host}\r\n\r\n".encode())
             world.site.held.set()
@@ -232,8 +240,8 @@ def test_http_1_0() -> None:
 
 
 def test_web_socket() -> None:
-    async def test(world) -> None:
-        async def echo(connection) -> None:
+    async def test(world: World) -> None:
+        async def echo(connection: ServerConnection) -> None:
             async for message in connection:
                 await connection.send(message)
 
@@ -241,8 +249,8 @@ def test_web_socket() -> None:
             port = server.sockets[0].getsockname()[1]
             async with tiny_share(world.relay.address, port) as link:
                 url = link.registered.url.replace("http", "ws")
-                place = {"host": "127.0.0.1", "port": world.relay.port}
-                async with web_socket(url, proxy=None, **place) as connection:
+                sock = socket.create_connection(("127.0.0.1", world.relay.port))
+                async with web_socket(url, proxy=None, sock=sock) as connection:
                     for message in ("hello", os.urandom(100_000)):
                         await connection.send(message)
                         assert await connection.recv() == message
@@ -251,7 +259,7 @@ def test_web_socket() -> None:
 
 
 def test_pages_for_what_cannot_be_reached() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         async with world.browser() as browser:
             name = world.link.registered.name
             for host, status, words in (
@@ -275,7 +283,7 @@ def test_pages_for_what_cannot_be_reached() -> None:
 
 
 def test_host_must_agree_with_sni() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         async with world.browser(tls=True) as browser:
             head, _ = await browser.ask("GET /", host="other-name.localhost")
             assert head.split()[1] == b"421"
@@ -297,8 +305,8 @@ def test_host_must_agree_with_sni() -> None:
         ("CONNECT a.example:443", b"405"),
     ],
 )
-def test_what_is_ambiguous_is_refused(request_text, status) -> None:
-    async def test(world) -> None:
+def test_what_is_ambiguous_is_refused(request_text: str, status: bytes) -> None:
+    async def test(world: World) -> None:
         async with world.browser() as browser:
             await browser.ask("GET /")  # a bad head of more than 16 KiB would not get this far
             head, _ = await browser.ask(request_text)
@@ -308,7 +316,7 @@ def test_what_is_ambiguous_is_refused(request_text, status) -> None:
 
 
 def test_a_short_answer_is_not_taken_for_a_whole_one() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         async with world.browser() as browser:
             browser.send("GET /short")
             await browser.head()
@@ -319,10 +327,10 @@ def test_a_short_answer_is_not_taken_for_a_whole_one() -> None:
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-def test_a_visitor_who_leaves_is_passed_on(how, monkeypatch) -> None:
+def test_a_visitor_who_leaves_is_passed_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.exchange.HALF_CLOSED_SILENCE", 0.1)
 
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         async with world.browser() as browser:
             browser.send("GET /hold")
             await world.site.held.wait()
@@ -336,11 +344,11 @@ def test_a_visitor_who_leaves_is_passed_on(how, monkeypatch) -> None:
 
 
 def test_a_large_answer_waits_for_a_slow_visitor() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         size = 64 << 20
         sent = 0
 
-        async def pour(reader, writer) -> None:
+        async def pour(reader: Reader, writer: Writer) -> None:
             nonlocal sent
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
@@ -369,7 +377,7 @@ def test_a_large_answer_waits_for_a_slow_visitor() -> None:
 
 
 def test_a_site_that_speaks_https_itself() -> None:
-    async def test(world) -> None:
+    async def test(world: World) -> None:
         key = make_key()
         shown = ServerIdentity(
             make_certificate(key, "site.example", datetime.datetime.now(datetime.UTC)), key

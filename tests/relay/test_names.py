@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from relay.names import HELD_AFTER, NameBook
 from tunnel.names import ShareName
 
@@ -5,7 +7,7 @@ NAME = ShareName("my-own-name")
 DAY = 86_400.0
 
 
-def test_a_name_belongs_to_its_key_until_a_week_after_its_lease(tmp_path) -> None:
+def test_a_name_belongs_to_its_key_until_a_week_after_its_lease(tmp_path: Path) -> None:
     path = tmp_path / "state" / "names.sqlite"
     with NameBook(path) as names:
         assert names.claim(NAME, b"one", 0.0, DAY)

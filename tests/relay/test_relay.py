@@ -8,6 +8,8 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,8 +29,8 @@ from vshare.relay_link import RejectedError, RelayLink
 ALERT = b"\x15\x03\x03\x00\x02\x02"
 
 
-def run(main):
-    return asyncio.run(asyncio.wait_for(main(), 30))
+def run(main: Callable[[], Coroutine[None, None, None]]) -> None:
+    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 async def connect(port: int, data: bytes = b"") -> socket.socket:
@@ -54,15 +56,14 @@ class Collected:
     def __init__(self) -> None:
         self.visitors: asyncio.Queue[tuple[socket.socket, Paired]] = asyncio.Queue()
 
-    def link(self, relay: RelayAddress, **arguments) -> RelayLink:
-        key = arguments.pop("key", None) or Ed25519PrivateKey.generate()
-        name = arguments.pop("name", None)
+    def link(
+        self, relay: RelayAddress, *, key: Ed25519PrivateKey | None = None, name: str | None = None
+    ) -> RelayLink:
         return RelayLink(
             relay,
-            key,
+            key or Ed25519PrivateKey.generate(),
             ShareName(name) if name else None,
             on_visitor=lambda sock, paired: self.visitors.put_nowait((sock, paired)),
-            **arguments,
         )
 
 
@@ -179,7 +180,7 @@ def test_own_name_over_tls_sends_a_shares_host_away() -> None:
         b"GET / HTTP/1.1\r\n",
     ],
 )
-def test_garbage_is_ended_at_once(data) -> None:
+def test_garbage_is_ended_at_once(data: bytes) -> None:
     async def main() -> None:
         async with Relay(RelayConfig()) as relay:
             with await connect(relay.port, data) as visitor:
@@ -189,7 +190,7 @@ def test_garbage_is_ended_at_once(data) -> None:
     run(main)
 
 
-def test_a_slow_first_byte_costs_no_cpu_and_ends(monkeypatch) -> None:
+def test_a_slow_first_byte_costs_no_cpu_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "HEAD_DEADLINE", 0.5)
     assert peek.HEAD_DEADLINE == 5.0
 
@@ -207,7 +208,7 @@ def test_a_slow_first_byte_costs_no_cpu_and_ends(monkeypatch) -> None:
     run(main)
 
 
-def test_a_slow_head_over_tls_ends(monkeypatch) -> None:
+def test_a_slow_head_over_tls_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "HANDSHAKE_WITHIN", 1.0)
     monkeypatch.setattr("relay.asgi.FIRST_REQUEST_WITHIN", 0.3)
     monkeypatch.setattr("relay.exchange.FIRST_REQUEST_WITHIN", 0.3)
@@ -254,7 +255,7 @@ def test_strangers_who_try_codes_leave_some_parked_for_guests() -> None:
     run(main)
 
 
-def test_a_share_that_does_not_park_is_busy(monkeypatch) -> None:
+def test_a_share_that_does_not_park_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.lot.TAKE_WITHIN", 0.2)
 
     async def main() -> None:
@@ -270,7 +271,7 @@ def test_a_share_that_does_not_park_is_busy(monkeypatch) -> None:
     run(main)
 
 
-def test_the_limit_per_share(monkeypatch) -> None:
+def test_the_limit_per_share(monkeypatch: pytest.MonkeyPatch) -> None:
     budget = Budget(connections=100, pipes=4, undecided=50, per_source=50, per_share=2)
     monkeypatch.setattr("relay.server.budget_for", lambda descriptors: budget)
 
@@ -307,7 +308,7 @@ def test_a_ticket_is_good_once_and_only_here() -> None:
     run(main)
 
 
-def test_a_dead_parked_connection_is_replaced(monkeypatch) -> None:
+def test_a_dead_parked_connection_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunnel.parking.PING_EVERY", 0.05)
     monkeypatch.setattr("tunnel.parking.PONG_WITHIN", 0.2)
 
@@ -332,7 +333,7 @@ def test_a_dead_parked_connection_is_replaced(monkeypatch) -> None:
     run(main)
 
 
-def test_names_belong_to_keys_across_a_restart(tmp_path) -> None:
+def test_names_belong_to_keys_across_a_restart(tmp_path: Path) -> None:
     async def main() -> None:
         mine, theirs = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
         shares = Collected()

@@ -26,7 +26,9 @@ DOMAIN = "relay.example"
         ("abc.relay.example", ["acme-tls/1"], Answerer.NOBODY, None),
     ],
 )
-def test_tls(name, alpn, answerer, share) -> None:
+def test_tls(
+    name: str | None, alpn: list[str], answerer: Answerer, share: ShareName | None
+) -> None:
     assert maybe_route(real_hello(name, *alpn), DOMAIN) == Route(answerer, True, share, name)
 
 
@@ -40,7 +42,7 @@ def test_tls(name, alpn, answerer, share) -> None:
         (b"Accept: */*", Answerer.APPLICATION),
     ],
 )
-def test_http_whole_byte_by_byte_and_with_trailing_bytes(host, answerer) -> None:
+def test_http_whole_byte_by_byte_and_with_trailing_bytes(host: bytes, answerer: Answerer) -> None:
     head = b"GET / HTTP/1.1\r\n" + host + b"\r\n\r\n"
     assert maybe_route(head, DOMAIN) == Route(answerer, tls=False)
     assert maybe_route(head + b"\x00\xff", DOMAIN) == Route(answerer, tls=False)
@@ -49,7 +51,7 @@ def test_http_whole_byte_by_byte_and_with_trailing_bytes(host, answerer) -> None
 
 
 @given(st.binary(min_size=1, max_size=200))
-def test_garbage_never_escapes(data) -> None:
+def test_garbage_never_escapes(data: bytes) -> None:
     try:
         maybe_route(data, DOMAIN)
     except RemoteProtocolError:

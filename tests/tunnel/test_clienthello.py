@@ -69,7 +69,7 @@ def test_byte_by_byte_it_says_how_much_it_needs() -> None:
 
 
 @given(st.integers(20, 400))
-def test_fragmented_over_records(size) -> None:
+def test_fragmented_over_records(size: int) -> None:
     hello = records(made_hello(sni(b"a.example"), extension(16, vector(2, vector(1, b"x")))), size)
     assert parse_client_hello(hello) == ClientHello("a.example", (b"x",))
 
@@ -112,7 +112,7 @@ def test_none_of_it() -> None:
         records(made_hello(extension(5, bytes(400))), 1)[: 6 * (MAX_RECORDS + 1)],
     ],
 )
-def test_what_is_no_hello_is_refused(data) -> None:
+def test_what_is_no_hello_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_client_hello(data)
 
@@ -126,7 +126,7 @@ def test_the_limit_holds_over_all_records() -> None:
 
 
 @given(st.binary(max_size=400))
-def test_garbage_never_escapes(data) -> None:
+def test_garbage_never_escapes(data: bytes) -> None:
     for prefix in (b"", b"\x16\3\1", b"\x16\3\1" + vector(2, data)[:2]):
         try:
             answer = parse_client_hello(prefix + data)
@@ -139,7 +139,7 @@ HELLO = real_hello("frosty-weasel-0857.example.org", "vshare/1", "http/1.1")
 
 
 @given(st.integers(0, len(HELLO) - 1), st.integers(0, 255))
-def test_one_wrong_byte_never_escapes(at, value) -> None:
+def test_one_wrong_byte_never_escapes(at: int, value: int) -> None:
     try:
         answer = parse_client_hello(HELLO[:at] + bytes([value]) + HELLO[at + 1 :])
     except RemoteProtocolError:

@@ -23,12 +23,12 @@ FROM_SHARE = [
 
 
 @pytest.mark.parametrize("message", FROM_RELAY)
-def test_relay_round_trip(message) -> None:
+def test_relay_round_trip(message: control.FromRelay) -> None:
     assert control.parse_from_relay(control.serialize(message)) == message
 
 
 @pytest.mark.parametrize("message", FROM_SHARE)
-def test_share_round_trip(message) -> None:
+def test_share_round_trip(message: control.FromShare) -> None:
     assert control.parse_from_share(control.serialize(message)) == message
 
 
@@ -66,7 +66,7 @@ def test_unknown_members_are_ignored() -> None:
         b"\xff\xfe",
     ],
 )
-def test_wrong_messages(text) -> None:
+def test_wrong_messages(text: str | bytes) -> None:
     for parse in (control.parse_from_relay, control.parse_from_share):
         with pytest.raises(RemoteProtocolError):
             parse(text)
@@ -82,7 +82,7 @@ def test_wrong_messages(text) -> None:
         ).map(json.dumps),
     )
 )
-def test_garbage_never_escapes(text) -> None:
+def test_garbage_never_escapes(text: str | bytes) -> None:
     for parse in (control.parse_from_relay, control.parse_from_share):
         with pytest.raises(RemoteProtocolError):
             parse(text)

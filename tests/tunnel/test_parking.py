@@ -7,6 +7,7 @@ from tunnel.errors import LocalProtocolError, RemoteProtocolError
 from tunnel.parking import (
     HEADER,
     MAX_MESSAGE,
+    Kind,
     Message,
     Paired,
     Type,
@@ -21,7 +22,7 @@ messages = st.builds(Message, st.sampled_from(Type), st.binary(max_size=MAX_MESS
 
 
 @given(messages, st.binary(max_size=20))
-def test_whole_byte_by_byte_and_with_trailing_bytes(message, trailing) -> None:
+def test_whole_byte_by_byte_and_with_trailing_bytes(message: Message, trailing: bytes) -> None:
     data = serialize(message)
     assert maybe_parse(data + trailing) == (message, len(data))
     for size in range(min(len(data), 40)):
@@ -29,7 +30,7 @@ def test_whole_byte_by_byte_and_with_trailing_bytes(message, trailing) -> None:
 
 
 @given(st.binary(max_size=64))
-def test_garbage_never_escapes(data) -> None:
+def test_garbage_never_escapes(data: bytes) -> None:
     for parse in (maybe_parse, parse_header, parse_paired):
         try:
             parse(data)
@@ -47,7 +48,7 @@ def test_limits() -> None:
 
 
 @given(st.sampled_from(["visitor", "gateway"]), st.sampled_from(["", "127.0.0.1", "fe80::1%eth0"]))
-def test_paired(kind, address) -> None:
+def test_paired(kind: Kind, address: str) -> None:
     paired = Paired(kind, address)
     assert parse_paired(serialize_paired(paired)[HEADER:]) == paired
 
@@ -59,6 +60,6 @@ def test_paired_of_a_newer_relay_has_more_members() -> None:
 @pytest.mark.parametrize(
     "members", [["other", "1.2.3.4"], ["visitor"], "visitor", ["visitor", "\x1b[2J"], [1, 2], {}]
 )
-def test_paired_that_is_wrong(members) -> None:
+def test_paired_that_is_wrong(members: object) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_paired(msgspec.msgpack.encode(members))

@@ -28,7 +28,7 @@ def identity() -> ServerIdentity:
 
 
 async def tls_server(shown: ServerIdentity) -> asyncio.Server:
-    async def handle(reader, writer) -> None:
+    async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     return await asyncio.start_server(handle, "127.0.0.1", 0, ssl=shown.context("http/1.1"))

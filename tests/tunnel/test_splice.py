@@ -5,12 +5,14 @@ import os
 import resource
 import socket
 import struct
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import TypeAlias
 
 import pytest
 import uvloop
 
 from tunnel import splice
-from tunnel.splice import PipePool, splice_sockets
+from tunnel.splice import PipePool, Totals, splice_sockets
 
 MEGABYTE = 1 << 20
 
@@ -30,8 +32,12 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
+Spliced: TypeAlias = tuple[socket.socket, socket.socket, asyncio.Task[Totals]]
+Run: TypeAlias = Callable[[Callable[[], Coroutine[None, None, None]]], None]
+
+
 @contextlib.asynccontextmanager
-async def spliced():
+async def spliced() -> AsyncIterator[Spliced]:
     """Two far ends whose near ends are spliced, and the task that does it."""
     left, a = pair()
     right, b = pair()
@@ -49,11 +55,11 @@ async def receive_all(sock: socket.socket) -> bytes:
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def run(request):
-    def runner(main):
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    def runner(main: Callable[[], Coroutine[None, None, None]]) -> None:
         factory = uvloop.new_event_loop if request.param == "uvloop" else None
         with asyncio.Runner(loop_factory=factory) as loop:
-            return loop.run(asyncio.wait_for(main(), 20))
+            loop.run(asyncio.wait_for(main(), 20))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(asyncio.sleep(0))  # the first loop opens a descriptor that libuv keeps
@@ -63,13 +69,13 @@ def run(request):
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_bytes_cross_both_ways_and_are_counted(run) -> None:
+def test_bytes_cross_both_ways_and_are_counted(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         forth, back = os.urandom(5 * MEGABYTE + 3), os.urandom(3 * MEGABYTE + 1)
         async with spliced() as (left, right, task), asyncio.TaskGroup() as group:
 
-            async def send(sock, data) -> None:
+            async def send(sock: socket.socket, data: bytes) -> None:
                 await loop.sock_sendall(sock, data)
                 sock.shutdown(socket.SHUT_WR)
 
@@ -85,7 +91,7 @@ def test_bytes_cross_both_ways_and_are_counted(run) -> None:
     run(main)
 
 
-def test_half_close_leaves_the_other_direction_open(run) -> None:
+def test_half_close_leaves_the_other_direction_open(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with spliced() as (left, right, task):
@@ -103,7 +109,7 @@ def test_half_close_leaves_the_other_direction_open(run) -> None:
     run(main)
 
 
-def test_a_reset_crosses_as_a_reset(run) -> None:
+def test_a_reset_crosses_as_a_reset(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with spliced() as (left, right, task):
@@ -112,12 +118,14 @@ def test_a_reset_crosses_as_a_reset(run) -> None:
             reset(left)
             with pytest.raises(ConnectionResetError):
                 await loop.sock_recv(right, 10)
-            assert (await task).error.errno == errno.ECONNRESET
+            error = (await task).error
+            assert error is not None
+            assert error.errno == errno.ECONNRESET
 
     run(main)
 
 
-def test_a_reset_after_half_close_is_noticed(run) -> None:
+def test_a_reset_after_half_close_is_noticed(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with spliced() as (left, right, task):
@@ -131,7 +139,7 @@ def test_a_reset_after_half_close_is_noticed(run) -> None:
     run(main)
 
 
-def test_a_slow_reader_stops_the_writer_and_costs_no_cpu(run) -> None:
+def test_a_slow_reader_stops_the_writer_and_costs_no_cpu(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with spliced() as (left, right, task):
@@ -158,7 +166,7 @@ def test_a_slow_reader_stops_the_writer_and_costs_no_cpu(run) -> None:
     run(main)
 
 
-def test_cancelled_resets_both(run) -> None:
+def test_cancelled_resets_both(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         left, a = pair()
@@ -174,7 +182,9 @@ def test_cancelled_resets_both(run) -> None:
     run(main)
 
 
-def test_without_pipes_bytes_go_through_user_space(run, monkeypatch) -> None:
+def test_without_pipes_bytes_go_through_user_space(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pool = PipePool()
     pool.limit = 0
     monkeypatch.setattr(splice, "PIPES", pool)
@@ -195,7 +205,7 @@ def test_without_pipes_bytes_go_through_user_space(run, monkeypatch) -> None:
     run(main)
 
 
-def test_pipes_are_given_back_when_idle(run) -> None:
+def test_pipes_are_given_back_when_idle(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         splice.PIPES.close_idle()

@@ -5,7 +5,8 @@ import pytest
 from tunnel.codes import Code
 from tunnel.errors import RefusedError
 from tunnel.identity import Role
-from vshare.policy import LOOPBACK, MACHINE, Policy, Target
+from vshare.machine import LOOPBACK
+from vshare.policy import MACHINE, Policy, Target
 
 NAME, ADDRESS, ADDRESS6 = "frosty-weasel-0857", "192.0.2.7", "2001:db8::7"
 NAMES = frozenset({NAME, "web", ADDRESS, ADDRESS6})

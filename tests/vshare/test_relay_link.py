@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import uvloop
@@ -18,18 +20,28 @@ from tunnel.parking import Paired
 from tunnel.relay_tls import RelayError
 from vshare.relay_link import RejectedError, RelayLink
 
+Visitors: TypeAlias = asyncio.Queue[tuple[socket.socket, Paired]]
 
-def make_link(relay: RelayAddress, visitors: asyncio.Queue[Any], **arguments) -> RelayLink:
+
+def make_link(
+    relay: RelayAddress,
+    visitors: Visitors,
+    *,
+    name: ShareName | None = None,
+    expires_in: float = 60.0,
+    on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
+) -> RelayLink:
     return RelayLink(
         relay,
-        arguments.pop("key", None) or Ed25519PrivateKey.generate(),
-        arguments.pop("name", None),
+        Ed25519PrivateKey.generate(),
+        name,
         on_visitor=lambda sock, paired: visitors.put_nowait((sock, paired)),
-        **arguments,
+        expires_in=expires_in,
+        on_gateway_key=on_gateway_key,
     )
 
 
-async def visit(port: int, name: str, visitors: asyncio.Queue[Any]) -> Paired:
+async def visit(port: int, name: str, visitors: Visitors) -> Paired:
     """Become a visitor of a share and check that both sides speak with each other."""
     loop = asyncio.get_running_loop()
     hello = real_hello(f"{name}.x", "vshare/1")
@@ -45,16 +57,16 @@ async def visit(port: int, name: str, visitors: asyncio.Queue[Any]) -> Paired:
     return paired
 
 
-def run(main, *, uv: bool = False) -> None:
+def run(main: Callable[[], Coroutine[None, None, None]], *, uv: bool = False) -> None:
     factory = uvloop.new_event_loop if uv else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(asyncio.wait_for(main(), 30))
 
 
 @pytest.mark.parametrize("uv", [False, True])
-def test_registers_and_delivers_visitors(uv) -> None:
+def test_registers_and_delivers_visitors(uv: bool) -> None:
     async def main() -> None:
-        visitors: asyncio.Queue[Any] = asyncio.Queue()
+        visitors: Visitors = asyncio.Queue()
         async with Relay(RelayConfig()) as relay, make_link(relay.address, visitors) as link:
             registered = link.registered
             assert registered.domain == "localhost"
@@ -68,9 +80,9 @@ def test_registers_and_delivers_visitors(uv) -> None:
     run(main, uv=uv)
 
 
-def test_comes_back_after_the_relay_restarted(tmp_path) -> None:
+def test_comes_back_after_the_relay_restarted(tmp_path: Path) -> None:
     async def main() -> None:
-        visitors: asyncio.Queue[Any] = asyncio.Queue()
+        visitors: Visitors = asyncio.Queue()
         async with Relay(RelayConfig(state_dir=tmp_path)) as relay:
             port = relay.port
             link = make_link(relay.address, visitors, name=ShareName("comes-back"))
@@ -95,8 +107,8 @@ def test_comes_back_after_the_relay_restarted(tmp_path) -> None:
 
 def test_a_new_gateway_key_is_told() -> None:
     async def main() -> None:
-        visitors: asyncio.Queue[Any] = asyncio.Queue()
-        told: asyncio.Queue[Any] = asyncio.Queue()
+        visitors: Visitors = asyncio.Queue()
+        told: asyncio.Queue[bytes] = asyncio.Queue()
 
         async def on_key(key: bytes) -> None:
             told.put_nowait(key)
@@ -117,11 +129,11 @@ def test_a_new_gateway_key_is_told() -> None:
     run(main)
 
 
-def test_the_relay_ends_the_share_when_its_time_is_over(monkeypatch) -> None:
+def test_the_relay_ends_the_share_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.registry.HOUSEKEEPING_EVERY", 0.05)
 
     async def main() -> None:
-        visitors: asyncio.Queue[Any] = asyncio.Queue()
+        visitors: Visitors = asyncio.Queue()
         async with (
             Relay(RelayConfig()) as relay,
             make_link(relay.address, visitors, expires_in=0.1) as link,
@@ -134,7 +146,7 @@ def test_the_relay_ends_the_share_when_its_time_is_over(monkeypatch) -> None:
 
 def test_what_goes_wrong_is_said_clearly() -> None:
     async def main() -> None:
-        visitors: asyncio.Queue[Any] = asyncio.Queue()
+        visitors: Visitors = asyncio.Queue()
         with socket.create_server(("127.0.0.1", 0)) as gone:
             port = gone.getsockname()[1]
         with pytest.raises(RelayError, match="cannot be reached") as info:
@@ -160,7 +172,7 @@ def test_what_goes_wrong_is_said_clearly() -> None:
 
 def test_something_that_is_no_relay() -> None:
     async def main() -> None:
-        async def handle(reader, writer) -> None:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readline()
             writer.write(b"220 mail.example ESMTP\r\n")
             writer.close()
