@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -105,20 +104,15 @@ class Desk:
     def start(self, *command: str, limit_files: int | None = None) -> Command:
         self._count += 1
         errors = self.tmp_path / f"{self._count}-{command[0]}.err"
-
-        def limits() -> None:
-            if limit_files is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (limit_files, limit_files))
-
+        limit = ["prlimit", f"--nofile={limit_files}"] if limit_files else []
         file = self._stack.enter_context(errors.open("w"))
         process = self._stack.enter_context(
             subprocess.Popen(
-                [str(BIN / command[0]), *command[1:]],
+                [*limit, str(BIN / command[0]), *command[1:]],
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
                 env=self.environment,
-                preexec_fn=limits,
             )
         )
         self._stack.callback(process.kill)
@@ -286,7 +280,7 @@ def recording(address: str) -> Iterator[tuple[bytearray, int]]:
     started, stop = threading.Event(), threading.Event()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):  # reset, or ended before its EOF is passed on
             while data := await reader.read(65536):
                 recorded.extend(data)
                 writer.write(data)
