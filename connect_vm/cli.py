@@ -11,8 +11,8 @@ import click
 from connect_vm.session import Options, connect
 from connect_vm.vm import DRIVERS
 from tunnel.address import parse_port
-from tunnel.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Console, run
-from tunnel.errors import UsageError, VshareError
+from tunnel.command import run_command
+from tunnel.console import Console, run
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,19 +63,7 @@ def cli(
 
 def main() -> NoReturn:
     """The console script."""
-    console = Console("connect", as_json="--json" in sys.argv[1:])
-    try:
-        code = cli(standalone_mode=False)
-    except click.ClickException as error:
-        text = error.format_message().rstrip(".")
-        console.error(UsageError(text[:1].lower() + text[1:], "see `vconnect --help`"))
-        sys.exit(EXIT_USAGE)
-    except click.Abort:
-        sys.exit(EXIT_INTERRUPTED)
-    except VshareError as error:
-        console.error(error)
-        sys.exit(error.exit_code)
-    sys.exit(code if isinstance(code, int) else EXIT_OK)
+    run_command(cli, "vconnect", "connect")
 
 
 if __name__ == "__main__":

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import platformdirs
 
 from relay.config import DEFAULT_PORT, RelayConfig
-from relay.limits import raise_open_files_limit
 from relay.server import Relay
 from tunnel.address import parse_host_port
-from tunnel.console import EXIT_USAGE, Console, Interrupt, run
+from tunnel.command import run_command
+from tunnel.console import Console, Interrupt, run
 from tunnel.errors import UsageError
 
 
-@click.group()
-def main() -> None:
+@click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vshare", prog_name="vrelay")
+def cli() -> None:
     """Run a relay: the meeting point of those who share machines and those who connect."""
 
 
-@main.command()
+@cli.command()
 @click.option(
     "--listen",
     metavar="HOST:PORT",
@@ -69,13 +71,9 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C."""
     console = Console("relay", as_json=as_json, verbose=verbose)
-    try:
-        host, port = _parse_listen(listen)
-        if key is not None and cert is None:
-            raise UsageError("--key was given without --cert", "give both, or neither")
-    except UsageError as error:
-        console.error(error)
-        sys.exit(EXIT_USAGE)
+    host, port = _parse_listen(listen)
+    if key is not None and cert is None:
+        raise UsageError("--key was given without --cert", "give both, or neither")
     config = RelayConfig(
         host=host,
         port=port,
@@ -85,7 +83,6 @@ def serve(
         key=key,
         state_dir=state_dir or platformdirs.user_state_path("vrelay", appauthor=False),
     )
-    raise_open_files_limit()
     sys.exit(run(console, lambda interrupt: _serve(config, console, interrupt)))
 
 
@@ -109,3 +106,12 @@ async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) ->
             click.echo(f"relay address: {relay.address}")
         interrupt.serving = True
         await interrupt.stopped.wait()
+
+
+def main() -> NoReturn:
+    """The console script."""
+    run_command(cli, "vrelay", "relay")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import resource
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,19 +37,6 @@ def budget_for(descriptors: int) -> Budget:
         per_source=max(8, connections // 2),
         per_share=min(MAX_VISITORS, max(8, connections // 3)),
     )
-
-
-def open_files_limit() -> int:
-    """How many files this process may have open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 1 << 20
-
-
-def raise_open_files_limit() -> None:
-    """Raise the soft limit to the hard one, as every server of many connections does."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def source_of(address: str) -> str:

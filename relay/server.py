@@ -23,7 +23,7 @@ from relay.front import (
     refuse,
 )
 from relay.gateway import Gateway
-from relay.limits import Admission, budget_for, open_files_limit
+from relay.limits import Admission, budget_for
 from relay.lot import NoParkedError
 from relay.names import NameBook
 from relay.parker import Parker
@@ -33,6 +33,7 @@ from tunnel import splice
 from tunnel.address import RelayAddress
 from tunnel.errors import VshareError
 from tunnel.identity import public_der
+from tunnel.open_files import open_files_limit
 from tunnel.parking import PARK_ALPN, Paired
 
 log = logging.getLogger(__name__)

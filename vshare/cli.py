@@ -9,8 +9,9 @@ from typing import NoReturn
 import click
 
 from tunnel.address import parse_port
-from tunnel.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Console, run
-from tunnel.errors import UsageError, VshareError
+from tunnel.command import run_command
+from tunnel.console import Console, run
+from tunnel.errors import UsageError
 from vshare.share import EXPIRES_IN, Options, share_up
 
 MIN_EXPIRES, MAX_EXPIRES = 10.0, 365 * 86_400.0  # seconds
@@ -118,19 +119,7 @@ def up(
 
 def main() -> NoReturn:
     """The console script."""
-    console = Console("vshare", as_json="--json" in sys.argv[1:])
-    try:
-        code = cli(standalone_mode=False)
-    except click.ClickException as error:
-        text = error.format_message().rstrip(".")
-        console.error(UsageError(text[:1].lower() + text[1:], "see `vshare --help`"))
-        sys.exit(EXIT_USAGE)
-    except click.Abort:
-        sys.exit(EXIT_INTERRUPTED)
-    except VshareError as error:
-        console.error(error)
-        sys.exit(error.exit_code)
-    sys.exit(code if isinstance(code, int) else EXIT_OK)
+    run_command(cli, "vshare", "vshare")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""What the three commands have in common: how they start, and how a wrong command line ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from tunnel.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Console
+from tunnel.errors import UsageError, VshareError
+from tunnel.open_files import raise_open_files_limit
+
+
+def run_command(command: click.Command, name: str, machine: str) -> NoReturn:
+    """Run `command` with the process's arguments and exit.
+
+    `name` is what users type, `machine` what stands before lines (see Console). Errors of
+    click's are shown as ours are: `error:`, `hint:`, exit code 2.
+    """
+    raise_open_files_limit()
+    console = Console(machine, as_json="--json" in sys.argv[1:])
+    try:
+        code = command.main(prog_name=name, standalone_mode=False)
+    except click.ClickException as error:
+        text = error.format_message().rstrip(".")
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        path = context.command_path if context else name
+        console.error(UsageError(text[:1].lower() + text[1:], f"see `{path} --help`"))
+        sys.exit(EXIT_USAGE)
+    except click.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except VshareError as error:
+        console.error(error)
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else EXIT_OK)
