@@ -21,9 +21,10 @@ import pytest
 from connect_vm.join_share import join_share
 from tests.share_pair import CODE, NAME, Pair, share_pair, socket_to, tcp_service
 from tunnel import join
+from tunnel.alerts import AccessLostError
 from tunnel.client import Client
 from tunnel.codes import Code
-from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
+from tunnel.errors import RefusedError, RemoteProtocolError, VshareError
 from tunnel.frames import ALPN
 from tunnel.identity import (
     Authority,
@@ -125,7 +126,7 @@ def test_it_plays_the_share_towards_a_guest(made: Callable[[Pair], Identity]) ->
                 relay(play) as attacker,
                 Client(attacker.dial, pair.identity(), NAME) as client,
             ):
-                with pytest.raises(LostError, match="is not the share"):
+                with pytest.raises(AccessLostError, match="is not the share"):
                     await client.ready()
                 assert client.hello is None
         assert heard == []

@@ -28,9 +28,11 @@ def explain(error: Exception, name: str) -> VshareError:
     if isinstance(error, VshareError):
         return error
     if isinstance(error, ssl.SSLCertVerificationError):
-        return LostError(
-            f"whoever answers for {name!r} is not the share: {error.verify_message}",
-            "the relay, or somebody before it, may be playing the share; nothing was sent to it",
+        return AccessLostError(
+            f"whoever answers for {name!r} is not the share that was joined:"
+            f" {error.verify_message}",
+            "if the sharer started it again, join again with its new code; if not, the relay or"
+            " somebody before it is playing the share (nothing was sent to it)",
         )
     if isinstance(error, TimeoutError):
         return LostError(f"the share {name!r} did not answer in time", "try again in a few seconds")

@@ -162,12 +162,19 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return inner
 
 
+class _PrintableFormatter(logging.Formatter):
+    """Log lines hold words of other machines: no control characters but the line's own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return printable(super().formatMessage(record))
+
+
 def configure_logging(verbose: bool) -> None:
     """Warnings of ours to stderr; with -v everything down to debug, never payload or secrets."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        level=logging.DEBUG if verbose else logging.WARNING, handlers=[handler], force=True
     )
     for chatty in ("asyncssh", "websockets", "uvicorn", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.INFO if verbose else logging.ERROR)

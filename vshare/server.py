@@ -259,6 +259,10 @@ class ShareServer:
             guest = self.guests.require(parse_peer(tls.peer_certificate))
             if guest.connections >= MAX_GUEST_CONNECTIONS:
                 raise RefusedError(Code.BUSY, f"{guest.name!r} has too many connections")
+        except RefusedError as error:
+            turned_away = Connection(tls, is_client=False, on_change=self._changed)
+            turned_away.turn_away(error.code, error.text)
+            raise
         except VshareError:
             tls.abort()
             raise

@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
-from pathlib import Path
 
 import click
 
 from tests.demo import checks, traces, world
 from tests.lab import Host, Lab, services, state
+from tests.lab.__main__ import ROOT, exec_command
 from tests.lab.forward import forwarder
+from tests.lab.root import run_as_root
 from tunnel.errors import VshareError
 
 LOOPBACK_SHARE = ("--loopback", "8081", "--disable-http")
@@ -78,12 +79,14 @@ class Demo:
         """The ways in, each with a command to try."""
         assert self.lab.state is not None
         ip, socks = self.bob.ip, self.bob.socks
-        there = f"{Path(sys.executable)} -m tests.lab exec --lab {self.lab.state.id} bob --"
+        there = exec_command(self.lab.state.id, "bob")
         click.echo(f"URL:            {self.share.url}")
-        click.echo(f"  on this machine, or in its browser:  curl {self.share.url}")
-        click.echo(f"Static IP:      {ip}, on the host bob, whose network is another than alice's")
+        click.echo(f"                in a browser of this machine; or: curl {self.share.url}")
+        click.echo(f"Static IP:      {ip}")
+        click.echo(f"SOCKS address:  {socks}")
+        click.echo("Both are on bob, in another network than alice. In another terminal:")
+        click.echo(f"  cd {ROOT}")
         click.echo(f"  {there} curl http://{ip}/")
-        click.echo(f"SOCKS address:  {socks}, on bob too")
         click.echo(f"  {there} curl --socks5-hostname {socks} http://{self.share.name}/")
         click.echo("Ctrl-C ends all of it.", err=True)
 
@@ -176,5 +179,5 @@ def main(check: bool) -> None:
 
 if __name__ == "__main__":
     if os.geteuid() != 0:
-        os.execvp("sudo", ["sudo", sys.executable, "-m", "tests.demo", *sys.argv[1:]])
+        run_as_root("tests.demo", sys.argv[1:])
     main(prog_name="tests.demo")

@@ -14,16 +14,18 @@ import click
 from tests.lab import plan, services, state
 from tests.lab.host import entering
 from tests.lab.lab import Lab
+from tests.lab.root import run_as_root
 from tunnel.errors import VshareError
 
+ROOT = Path(__file__).parent.parent.parent
 VIRTUAL = ("alice", "bob", "carol")
 """The hosts that have a libvirtd of their own."""
 
 EXAMPLES = (
-    "bob -- ping -c1 relay.test",
-    "alice -- psql -h services -U postgres",
-    "alice -- virsh list",
-    "alice -- bash",
+    "bob ping -c1 relay.test",
+    "alice psql -h services -U postgres",
+    "alice virsh list",
+    "alice bash",
 )
 
 
@@ -69,14 +71,23 @@ def _describe(lab: Lab) -> None:
         node = plan.NODES[name]
         behind = f"  behind {node.attached_to}" if node.attached_to.endswith("-nat") else ""
         click.echo(f"  {name:10} {host.ip}{behind}")
-    click.echo("try, from another terminal:")
+    click.echo("try, in another terminal:")
+    click.echo(f"  cd {ROOT}")
     for example in EXAMPLES:
-        if example.split()[0] in lab.hosts:
-            click.echo(f"  python -m tests.lab exec {example}")
+        host, _, command = example.partition(" ")
+        if host in lab.hosts:
+            click.echo(f"  {exec_command(lab.state.id, host)} {command}")
+
+
+def exec_command(lab_id: str, host: str) -> str:
+    """What people type before a command for `host`, in ROOT."""
+    python = Path(sys.executable)
+    shown = python.relative_to(ROOT) if python.is_relative_to(ROOT) else python
+    return f"{shown} -m tests.lab exec --lab {lab_id} {host} --"
 
 
 @main.command(name="exec", context_settings={"ignore_unknown_options": True})
-@click.option("--lab", "lab_id", help="Which lab, if several are up; the newest by default.")
+@click.option("--lab", "lab_id", help="Which lab, if several are up.")
 @click.argument("host")
 @click.argument("command", nargs=-1, required=True)
 def exec_(lab_id: str | None, host: str, command: tuple[str, ...]) -> None:
@@ -111,7 +122,7 @@ def list_() -> None:
 def run() -> None:
     """The program: as root, errors in two lines."""
     if os.geteuid() != 0:
-        os.execvp("sudo", ["sudo", sys.executable, "-m", "tests.lab", *sys.argv[1:]])
+        run_as_root("tests.lab", sys.argv[1:])
     try:
         main(prog_name="tests.lab", standalone_mode=True)
     except VshareError as error:

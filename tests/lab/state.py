@@ -115,12 +115,14 @@ def labs() -> list[LabState]:
 
 
 def find(lab_id: str | None) -> LabState:
-    """The lab called `lab_id`, or the newest one that is up. Raises UsageError."""
+    """The lab called `lab_id`, or the only one that is up. Raises UsageError."""
     up = [state for state in labs() if state.owner.alive()]
-    for state in reversed(up):
-        if lab_id in (None, state.id):
-            return state
+    meant = [state for state in up if lab_id in (None, state.id)]
+    if len(meant) == 1:
+        return meant[0]
     known = ", ".join(state.id for state in up) or "none"
+    if meant:
+        raise UsageError(f"several labs are up: {known}", "say which one with --lab ID")
     wanted = f"no lab {lab_id!r} is up" if lab_id else "no lab is up"
     raise UsageError(f"{wanted} (up: {known})", "start one with `make lab`")
 

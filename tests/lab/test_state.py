@@ -39,7 +39,14 @@ def test_a_lab_is_found_again() -> None:
 def test_two_labs_of_one_process_do_not_meet() -> None:
     first, second = state.create(), state.create()
     assert first.id != second.id
-    assert state.find(None) == second
+    assert state.find(second.id) == second
+
+
+def test_of_several_labs_one_has_to_be_named() -> None:
+    first, second = state.create(), state.create()
+    with pytest.raises(UsageError, match=f"several.*{first.id}.*{second.id}") as caught:
+        state.find(None)
+    assert "--lab" in caught.value.hint
 
 
 def test_no_lab_says_how_to_start_one() -> None:

@@ -47,7 +47,9 @@ def test_alerts_in_words_also_where_they_came_after_the_handshake(
 def test_whoever_is_not_the_share() -> None:
     error = ssl.SSLCertVerificationError(1, "text")
     error.verify_message = "self-signed certificate"
-    assert "is not the share: self-signed certificate" in explain(error, "x").text
+    explained = explain(error, "x")
+    assert isinstance(explained, AccessLostError)  # trying again would not help
+    assert "is not the share that was joined: self-signed certificate" in explained.text
 
 
 def test_turned_away_is_for_good() -> None:
