@@ -30,7 +30,7 @@ from tunnel.relay_tls import dial_relay
 
 BOOT_TIMEOUT = 90.0  # seconds; pure emulation on a busy host took 30
 LOOK_EVERY = 0.5  # seconds
-GONE_AFTER = 8.0  # seconds without the share at its relay; a share is back in 2 after a restart
+GONE_AFTER = 8.0  # seconds that a relay which lost its state may not know a share; it is back in 2
 MAX_CODE_FILE = 256  # bytes
 MAX_SHOWN = 12  # ports named on the screen
 T = TypeVar("T")

@@ -121,7 +121,7 @@ class Control:
         key_hash = hashlib.sha256(request.key).digest()
         ends_at = time.time() + min(request.expires_in, MAX_LEASE)
         name = self._name_for(request.name, key_hash, ends_at)
-        share = Share(name, key_hash, request.http, ends_at)
+        share = Share(name, key_hash, request.http, ends_at, self._registry.give_tickets)
         if not self._registry.add(share):
             raise RejectionError("full", "this relay has as many shares as it can take")
         return share

@@ -64,6 +64,13 @@ class NameBook:
                 return name
         return None
 
+    def is_leased(self, name: ShareName, now: float) -> bool:
+        """Whether somebody's lease of `name` lasts, connected or not."""
+        found = self._db.execute(
+            "SELECT 1 FROM names WHERE name = ? AND lease_until > ?", (name, now)
+        )
+        return found.fetchone() is not None
+
     def end_lease(self, name: ShareName, now: float) -> None:
         """The share has ended; its key keeps the right to the name for HELD_AFTER."""
         self._db.execute(

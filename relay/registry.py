@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from relay.lot import CALM_AFTER, Lot
+from relay.names import NameBook
 from tunnel.control import Ended, FromRelay, Publish, Tickets
 from tunnel.names import ShareName
 from tunnel.parking import TICKET, TICKET_LASTS
@@ -15,19 +17,29 @@ from tunnel.parking import TICKET, TICKET_LASTS
 MAX_SHARES = 10_000  # per relay: each costs a control channel and 4 parked connections
 MAX_OUTGOING = 64  # messages that wait for a slow control channel; more end it
 HOUSEKEEPING_EVERY = 5.0  # seconds
+FORGET_NAMES_EVERY = 3600.0  # seconds; names are held for days
 
 
 class Share:
-    """One registered share: its session, its parked connections, what it publishes."""
+    """One registered share: its session, its parked connections, what it publishes.
 
-    def __init__(self, name: ShareName, key_hash: bytes, http: bool, ends_at: float) -> None:
+    `ask(share, count)` is called when that many more parked connections are wanted.
+    """
+
+    def __init__(
+        self,
+        name: ShareName,
+        key_hash: bytes,
+        http: bool,
+        ends_at: float,
+        ask: Callable[[Share, int], None],
+    ) -> None:
         self.name, self.key_hash, self.http = name, key_hash, http
         self.ends_at = ends_at  # seconds since the epoch
         self.outgoing: asyncio.Queue[FromRelay] = asyncio.Queue(MAX_OUTGOING)
         self.published: Publish | None = None
         self.visitors = 0
-        self.tickets: dict[bytes, float] = {}  # ticket -> monotonic time of its end
-        self.lot = Lot(self._send_tickets)
+        self.lot = Lot(lambda count: ask(self, count))
         self.over = asyncio.Event()
 
     def send(self, message: FromRelay) -> None:
@@ -37,19 +49,6 @@ class Share:
         except asyncio.QueueFull:
             self.over.set()
 
-    def _send_tickets(self, count: int) -> None:
-        until = time.monotonic() + TICKET_LASTS
-        fresh = [secrets.token_bytes(TICKET) for _ in range(count)]
-        self.tickets.update(dict.fromkeys(fresh, until))
-        self.send(Tickets(fresh))
-
-    def drop_old_tickets(self, now: float) -> None:
-        """Forget tickets that are over and ask for others."""
-        for ticket in [ticket for ticket, until in self.tickets.items() if until < now]:
-            del self.tickets[ticket]
-            self.lot.missed()
-        self.lot.fill()
-
     def end(self, code: str, text: str) -> None:
         """Say why and end the session."""
         self.send(Ended(code, text))
@@ -58,7 +57,6 @@ class Share:
     def close(self) -> None:
         """Free what it holds; streams that are paired already go on."""
         self.lot.close()
-        self.tickets.clear()
 
 
 class Registry(Protocol):
@@ -66,6 +64,9 @@ class Registry(Protocol):
 
     def get(self, name: ShareName) -> Share | None:
         """The connected share of that name."""
+
+    def is_away(self, name: ShareName) -> bool:
+        """Whether a share of that name is not connected, but may come back: its lease lasts."""
 
     def add(self, share: Share) -> bool:
         """Register `share`; the same key's earlier session is evicted. False: full."""
@@ -77,8 +78,11 @@ class Registry(Protocol):
 class LocalRegistry:
     """The registry of a single relay."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: NameBook) -> None:
+        self._names = names
         self._shares: dict[ShareName, Share] = {}
+        # ticket -> whose it is, and the monotonic time of its end; in the order of those times
+        self._tickets: dict[bytes, tuple[Share, float]] = {}
 
     def __len__(self) -> int:
         return len(self._shares)
@@ -86,6 +90,10 @@ class LocalRegistry:
     def get(self, name: ShareName) -> Share | None:
         """See Registry."""
         return self._shares.get(name)
+
+    def is_away(self, name: ShareName) -> bool:
+        """See Registry."""
+        return name not in self._shares and self._names.is_leased(name, time.time())
 
     def add(self, share: Share) -> bool:
         """See Registry."""
@@ -104,29 +112,48 @@ class LocalRegistry:
             del self._shares[share.name]
         share.close()
 
+    def give_tickets(self, share: Share, count: int) -> None:
+        """Send `share` fresh tickets, for as many parked connections."""
+        until = time.monotonic() + TICKET_LASTS
+        fresh = [secrets.token_bytes(TICKET) for _ in range(count)]
+        self._tickets.update(dict.fromkeys(fresh, (share, until)))
+        share.send(Tickets(fresh))
+
     def park(self, ticket: bytes) -> Share | None:
-        """The share that `ticket` was given to; a ticket is good once."""
-        for share in self._shares.values():  # constant time does not matter: 256 bits, once
-            until = share.tickets.pop(ticket, None)
-            if until is not None:
-                if until >= time.monotonic():
-                    return share
-                share.lot.missed()
-                return None
-        return None
+        """The share that `ticket` was given to, while it is connected; a ticket is good once."""
+        share, until = self._tickets.pop(ticket, (None, 0.0))
+        if share is None or self._shares.get(share.name) is not share:
+            return None
+        if until < time.monotonic():
+            share.lot.missed()
+            return None
+        return share
+
+    def drop_old_tickets(self, now: float) -> None:
+        """Forget tickets that are over; others are asked for in their place."""
+        while self._tickets:
+            ticket, (share, until) = next(iter(self._tickets.items()))
+            if until >= now:
+                return
+            del self._tickets[ticket]
+            share.lot.missed()
+            share.lot.fill()
 
     def shares(self) -> list[Share]:
         """All of them."""
         return list(self._shares.values())
 
     async def keep_house(self) -> None:
-        """Run until cancelled: expire shares and tickets, let quiet shares park fewer."""
+        """Run until cancelled: expire names, shares, tickets, let quiet shares park fewer."""
         rounds = 0
         while True:
+            if rounds % int(FORGET_NAMES_EVERY / HOUSEKEEPING_EVERY) == 0:
+                self._names.forget_old(time.time())
             await asyncio.sleep(HOUSEKEEPING_EVERY)
             rounds += 1
+            self.drop_old_tickets(time.monotonic())
             for share in self.shares():
-                share.drop_old_tickets(time.monotonic())
+                share.lot.fill()
                 if rounds % int(CALM_AFTER / HOUSEKEEPING_EVERY) == 0:
                     share.lot.calm()
                 if share.ends_at <= time.time():

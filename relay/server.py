@@ -51,7 +51,7 @@ class Relay:
         self.domain = config.domain.lower()
         self.port = 0
         self.fingerprint = ""
-        self.registry = LocalRegistry()
+        self.registry: LocalRegistry  # while it serves
 
     @property
     def address(self) -> RelayAddress:
@@ -80,6 +80,7 @@ class Relay:
         names_path = config.state_dir and config.state_dir / "names.sqlite"
         with contextlib.ExitStack() as stack:
             names = stack.enter_context(NameBook(names_path))
+            self.registry = LocalRegistry(names)
             listener = stack.enter_context(listen(config.host, config.port))
             self.port = listener.getsockname()[1]
             urls = Urls(self.domain, config.public_port or self.port)
@@ -148,7 +149,8 @@ class _Desk:
         name = visitor.route.name
         share = self._registry.get(name) if name else None
         if share is None:
-            refuse(visitor, UNRECOGNIZED_NAME)
+            away = name is not None and self._registry.is_away(name)
+            refuse(visitor, INTERNAL_ERROR if away else UNRECOGNIZED_NAME)
             return
         if share.visitors >= self._admission.budget.per_share:
             refuse(visitor, ACCESS_DENIED)

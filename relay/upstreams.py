@@ -180,7 +180,7 @@ class Upstreams:
     def _published(self, site: Site) -> tuple[Share, Publish]:
         share = self._registry.get(site.name)
         if share is None:
-            raise _unknown(site)
+            raise _away(site) if self._registry.is_away(site.name) else _unknown(site)
         if not share.http or share.published is None:
             raise HttpError(
                 HTTPStatus.NOT_FOUND,
@@ -196,6 +196,14 @@ def _unknown(site: Site) -> HttpError:
         HTTPStatus.NOT_FOUND,
         f"Nothing is shared under the name {name}",
         "The share may have ended, or the address may be mistyped. Ask its owner.",
+    )
+
+
+def _away(site: Site) -> HttpError:
+    return HttpError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"The computer that shares {site.name} is away",
+        "It may be asleep or without a network. The share goes on when it is back: try again then.",
     )
 
 

@@ -48,8 +48,8 @@ def explain(error: Exception, name: str) -> VshareError:
         )
     if "INTERNAL_ERROR" in reason:
         return LostError(
-            f"the share {name!r} does not answer: its relay has no connection of it free",
-            "try again in a few seconds; the sharer's network may be down",
+            f"the share {name!r} does not answer: its relay has no connection to it at the moment",
+            "try again in a while; the sharer's computer may be asleep or without a network",
         )
     if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
         return AccessLostError(

@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
+from subprocess import SubprocessError
 
 import click
 
-from tests.demo import checks, traces, world
+from tests.demo import capture, checks, traces, world
 from tests.lab import Host, Lab, services, state
 from tests.lab.__main__ import ROOT, exec_command
 from tests.lab.forward import forwarder
@@ -35,7 +36,7 @@ class Report:
         for title, check in todo:
             try:
                 figure = check()
-            except (VshareError, OSError, ValueError, IndexError) as error:
+            except (VshareError, OSError, ValueError, IndexError, SubprocessError) as error:
                 self.failed += 1
                 click.echo(f"FAILED  {title:{WIDTH}} {error}")
             else:
@@ -104,7 +105,7 @@ def check_all(demo: Demo, report: Report) -> None:
     report.run([("a second guest: carol", lambda: _second_guest(demo, report))])
     with (
         world.share(lab.alice, demo.relay, demo.folder, *LOOPBACK_SHARE) as second,
-        world.connect(lab.carol, second, "--disable-static-ip") as carol,
+        world.connect(lab.carol, second) as carol,
     ):
         report.run(checks.by_loopback(carol, second))
     services.start(lab.services)
@@ -122,9 +123,16 @@ def check_all(demo: Demo, report: Report) -> None:
 
 
 def _second_guest(demo: Demo, report: Report) -> str:
-    begin = time.monotonic()
-    with world.connect(demo.lab.carol, demo.share) as carol:
-        seconds = time.monotonic() - begin
+    """Carol joins while a capture runs at the relay, so that it sees joining as well."""
+    shared = demo.share
+    with ExitStack() as stack:
+        begin = time.monotonic()
+        with capture.capturing(demo.lab.relay) as captured:
+            carol = stack.enter_context(world.connect(demo.lab.carol, shared))
+            seconds = time.monotonic() - begin
+            capture.send_marks(carol, shared, captured)
+        report.run([("the relay sees no plaintext", lambda: captured.verify(shared))])
+        captured.path.unlink()
         report.run(checks.at_once(demo.bob, carol))
     return f"connected in {seconds:.1f} s"
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import secrets
 import socket
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +23,12 @@ PATIENCE = 20.0  # seconds for any one answer
 DATAGRAM_SIZES = (1, 64, 512, 1200, 4000)  # bytes
 MESSAGE_SIZES = (0, 1, 125, 70_000)  # bytes: each of the three lengths of RFC 6455 5.2, and none
 PINGS = 20
+TRIES = 9  # of an open and of a closed port, in turns
+AT_MOST = 4.0  # times what an open port takes: a refusal is a round trip, not a timeout
+NOISE = 20.0  # milliseconds that a busy machine adds to anything
+PIECE = 256 * 1024  # bytes read at once
+MARKS, ROUNDS = 200, 20  # a marker this often in one message, and that many messages
+TCP = socket.SOCK_STREAM
 
 
 def _open(address: str, proxy: str, kind: socket.SocketKind) -> socket.socket:
@@ -98,28 +106,70 @@ def dns(name: str, address: str, proxy: str) -> str:
     return "A " + socket.inet_ntoa(answer[-4:])
 
 
-def closed(address: str, proxy: str) -> str:
-    """A port that is closed has to be refused: the milliseconds that took."""
-    return _turned_away(address, proxy, errno.ECONNREFUSED, "refused")
+def closed(address: str, proxy: str, open_port: str) -> str:
+    """A port that is closed has to be refused, in the time that `open_port` takes to open."""
+    return _turned_away(address, proxy, open_port, errno.ECONNREFUSED, "refused")
 
 
-def denied(address: str, proxy: str) -> str:
-    """A port that the policy forbids is unreachable (docs/protocol.md 10): the milliseconds."""
-    return _turned_away(address, proxy, errno.EHOSTUNREACH, "not allowed")
+def denied(address: str, proxy: str, open_port: str) -> str:
+    """A port that the policy forbids is unreachable (docs/protocol.md 10), as fast."""
+    return _turned_away(address, proxy, open_port, errno.EHOSTUNREACH, "not allowed")
 
 
-def _turned_away(address: str, proxy: str, number: int, word: str) -> str:
-    begin = time.perf_counter()
-    try:
-        with contextlib.closing(_open(address, proxy, socket.SOCK_STREAM)):
-            raise ValueError(f"{address} is open")
-    except socks.ProxyError as error:
-        if word not in str(error).lower():
-            raise
-    except OSError as error:
-        if error.errno != number:
-            raise
-    return f"{(time.perf_counter() - begin) * 1000:.1f} ms"
+def _turned_away(address: str, proxy: str, open_port: str, number: int, word: str) -> str:
+    opened, refused = [], []
+    for _ in range(TRIES):
+        begin = time.perf_counter()
+        with contextlib.closing(_open(f"{address.rpartition(':')[0]}:{open_port}", proxy, TCP)):
+            opened.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        try:
+            with contextlib.closing(_open(address, proxy, TCP)):
+                raise ValueError(f"{address} is open")
+        except socks.ProxyError as error:
+            if word not in str(error).lower():
+                raise
+        except OSError as error:
+            if error.errno != number:
+                raise
+        refused.append(time.perf_counter() - begin)
+    to_refuse, to_open = statistics.median(refused) * 1000, statistics.median(opened) * 1000
+    figures = f"{to_refuse:.1f} ms; an open port opens in {to_open:.1f} ms"
+    if to_refuse > max(AT_MOST * to_open, NOISE):
+        raise ValueError(f"slow: {figures}")
+    return figures
+
+
+def transfer(url: str, proxy: str) -> str:
+    """Download: when it began and ended (seconds of the machine's clock), and the SHA-256."""
+    host, port, path = urlsplit(url).hostname, urlsplit(url).port or 80, url.split("/", 3)[3]
+    total = hashlib.sha256()
+    with _open(f"{host}:{port}", proxy, TCP) as plain:
+        plain.sendall(f"GET /{path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        with plain.makefile("rb") as answer:
+            if b" 200 " not in answer.readline():
+                raise ValueError(f"{url} is not to be had")
+            while answer.readline().strip():
+                pass
+            begin = time.monotonic()
+            while piece := answer.read(PIECE):
+                total.update(piece)
+    return f"{begin} {time.monotonic()} {total.hexdigest()}"
+
+
+def marked(marker: str, address: str, proxy: str) -> str:
+    """Send `marker` over and over to a TCP echo service and read it back."""
+    message = marker.encode() * MARKS
+    with _open(address, proxy, TCP) as plain:
+        for _ in range(ROUNDS):
+            plain.sendall(message)
+            left = len(message)
+            while left:
+                piece = plain.recv(left)
+                if not piece:
+                    raise ValueError("the echo ended early")
+                left -= len(piece)
+    return f"{2 * ROUNDS * len(message)} bytes"
 
 
 def redis(address: str, proxy: str) -> str:
@@ -133,7 +183,8 @@ def redis(address: str, proxy: str) -> str:
 
 
 PROBES: dict[str, Callable[..., str]] = {
-    probe.__name__: probe for probe in (websocket, echo, dns, closed, denied, redis)
+    probe.__name__: probe
+    for probe in (websocket, echo, dns, closed, denied, transfer, marked, redis)
 }
 
 if __name__ == "__main__":

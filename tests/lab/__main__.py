@@ -74,9 +74,9 @@ def _describe(lab: Lab) -> None:
     click.echo("try, in another terminal:")
     click.echo(f"  cd {ROOT}")
     for example in EXAMPLES:
-        host, _, command = example.partition(" ")
-        if host in lab.hosts:
-            click.echo(f"  {exec_command(lab.state.id, host)} {command}")
+        where, _, command = example.partition(" ")
+        if where in lab.hosts:
+            click.echo(f"  {exec_command(lab.state.id, where)} {command}")
 
 
 def exec_command(lab_id: str, host: str) -> str:

@@ -28,6 +28,16 @@ def test_an_ended_lease_shortens_and_never_prolongs() -> None:
         assert names.claim(NAME, b"two", DAY + HELD_AFTER + 1, 9 * DAY)
 
 
+def test_a_lease_lasts_until_its_time_or_its_end() -> None:
+    with NameBook(None) as names:
+        assert not names.is_leased(NAME, 0.0)
+        names.claim(NAME, b"one", 0.0, DAY)
+        assert names.is_leased(NAME, DAY - 1)
+        assert not names.is_leased(NAME, DAY)
+        names.end_lease(NAME, 10.0)
+        assert not names.is_leased(NAME, 10.0)
+
+
 def test_drawn_names_are_free_and_old_ones_forgotten() -> None:
     with NameBook(None) as names:
         first = names.draw(b"one", 0.0, DAY, lambda n: 0)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from relay import front, gateway
 from relay.config import RelayConfig
 from relay.limits import Budget
+from relay.names import NameBook
 from relay.server import Relay
 from tests.relay.tiny_share import tiny_share
 from tests.tunnel.test_clienthello import made_hello, real_hello, records, sni
@@ -269,6 +271,55 @@ def test_a_share_that_does_not_park_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
                 assert await receive_all(visitor) == ALERT + bytes([80])
 
     run(main)
+
+
+def test_a_share_that_is_away_is_told_from_one_that_has_ended(tmp_path: Path) -> None:
+    async def answers(port: int) -> tuple[bytes, bytes]:
+        with await connect(port, real_hello("goes-away.x", "vshare/1")) as visitor:
+            alert = await receive_all(visitor)
+        head = b"GET / HTTP/1.1\r\nHost: goes-away.localhost\r\nConnection: close\r\n\r\n"
+        with await connect(port, head) as visitor:
+            return alert, await receive_all(visitor)
+
+    async def main() -> None:
+        key, shares = Ed25519PrivateKey.generate(), Collected()
+        config = RelayConfig(state_dir=tmp_path)
+        async with Relay(config) as first:
+            config = RelayConfig(state_dir=tmp_path, port=first.port)
+            link = shares.link(first.address, key=key, name="goes-away")
+            await link.__aenter__()
+        # The relay is back before the share is, and knows of it.
+        async with Relay(config) as relay:
+            alert, page = await answers(relay.port)
+            assert alert == ALERT + bytes([80])
+            assert page.startswith(b"HTTP/1.1 503 ")
+            assert b"The computer that shares goes-away is away" in page
+            async with asyncio.timeout(5):
+                await link.connected.wait()
+            await link.__aexit__(None, None, None)
+            while relay.registry.get(ShareName("goes-away")):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+            alert, page = await answers(relay.port)
+            assert alert == ALERT + bytes([112])
+            assert page.startswith(b"HTTP/1.1 404 ")
+
+    run(main)
+
+
+def test_names_of_long_ago_are_forgotten_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "names.sqlite"
+    old = ShareName("long-ago")
+    with NameBook(path) as names:
+        names.claim(old, b"one", 0.0, 1.0)
+
+    async def main() -> None:
+        async with Relay(RelayConfig(state_dir=tmp_path)) as relay:
+            with await connect(relay.port, b"GET / HTTP/1.0\r\n\r\n") as visitor:
+                await receive_all(visitor)
+
+    run(main)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM names").fetchone() == (0,)
 
 
 def test_the_limit_per_share(monkeypatch: pytest.MonkeyPatch) -> None:

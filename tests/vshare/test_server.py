@@ -14,6 +14,7 @@ import pytest
 from connect_vm.join_share import join_share
 from tests.share_pair import CODE, NAME, Pair, TcpService, share_pair, socket_to, tcp_service
 from tunnel import join
+from tunnel.alerts import AccessLostError
 from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
@@ -387,6 +388,9 @@ def test_a_removed_guest_is_out_at_once_and_stays_out() -> None:
                 await task
                 assert await is_refused(pair, client_context(bob, "vshare/1"))
                 assert await echoes(other, port)
+            async with Client(pair.dial, bob, NAME) as again:
+                with pytest.raises(AccessLostError, match="not on the guest list"):
+                    await again.ready()
 
     run(main)
 
