@@ -130,14 +130,13 @@ class LocalRegistry:
         return share
 
     def drop_old_tickets(self, now: float) -> None:
-        """Forget tickets that are over; others are asked for in their place."""
+        """Forget tickets that are over: what was to come with them will not."""
         while self._tickets:
             ticket, (share, until) = next(iter(self._tickets.items()))
             if until >= now:
                 return
             del self._tickets[ticket]
             share.lot.missed()
-            share.lot.fill()
 
     def shares(self) -> list[Share]:
         """All of them."""

@@ -1,0 +1,114 @@
+"""Who is registered, and whose a ticket is."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from relay.names import NameBook
+from relay.registry import LocalRegistry, Share
+from tunnel.control import Ended, Tickets
+from tunnel.names import ShareName
+from tunnel.parking import TICKET_LASTS
+
+
+@pytest.fixture
+def registry() -> Iterator[LocalRegistry]:
+    with NameBook(None) as names:
+        yield LocalRegistry(names)
+
+
+def share_of(registry: LocalRegistry, name: str = "the-name") -> Share:
+    return Share(ShareName(name), b"key", True, time.time() + 60, registry.give_tickets)
+
+
+def tickets_of(share: Share) -> list[bytes]:
+    message = share.outgoing.get_nowait()
+    assert isinstance(message, Tickets)
+    return message.tickets
+
+
+def run(main: Callable[[], None]) -> None:
+    async def inside() -> None:
+        main()
+
+    asyncio.run(inside())
+
+
+def test_a_ticket_is_its_shares_and_good_once(registry: LocalRegistry) -> None:
+    def main() -> None:
+        one, other = share_of(registry, "one"), share_of(registry, "other")
+        for share in (one, other):
+            assert registry.add(share)
+            share.lot.fill()
+        first, second = tickets_of(one), tickets_of(other)
+        assert len(first) == len(set(first) | set(second)) - len(second)
+        assert registry.park(first[0]) is one
+        assert registry.park(first[0]) is None
+        assert registry.park(second[3]) is other
+        assert registry.park(bytes(32)) is None
+
+    run(main)
+
+
+def test_a_ticket_ends_with_its_session(registry: LocalRegistry) -> None:
+    def main() -> None:
+        earlier = share_of(registry)
+        registry.add(earlier)
+        earlier.lot.fill()
+        ticket = tickets_of(earlier)[0]
+        later = share_of(registry)
+        registry.add(later)
+        ended = earlier.outgoing.get_nowait()
+        assert isinstance(ended, Ended)
+        assert ended.code == "evicted"
+        assert registry.park(ticket) is None
+        registry.remove(earlier)  # its session notices late: the name is the later one's
+        assert registry.get(ShareName("the-name")) is later
+
+    run(main)
+
+
+def test_old_tickets_are_replaced(registry: LocalRegistry) -> None:
+    def main() -> None:
+        share = share_of(registry)
+        registry.add(share)
+        share.lot.fill()
+        old = tickets_of(share)
+        registry.drop_old_tickets(time.monotonic())
+        assert share.outgoing.empty()
+        registry.drop_old_tickets(time.monotonic() + TICKET_LASTS + 1)
+        assert registry.park(old[0]) is None
+        share.lot.fill()
+        fresh = tickets_of(share)
+        assert len(fresh) == len(old)
+        assert registry.park(fresh[0]) is share
+
+    run(main)
+
+
+def test_full(registry: LocalRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.registry.MAX_SHARES", 1)
+
+    def main() -> None:
+        assert registry.add(share_of(registry, "one"))
+        assert not registry.add(share_of(registry, "other"))
+        assert registry.add(share_of(registry, "one"))
+
+    run(main)
+
+
+def test_away(registry: LocalRegistry) -> None:
+    def main() -> None:
+        name = ShareName("the-name")
+        assert not registry.is_away(name)
+        registry._names.claim(name, b"key", time.time(), time.time() + 60)
+        assert registry.is_away(name)
+        share = share_of(registry)
+        registry.add(share)
+        assert not registry.is_away(name)
+        registry.remove(share)
+        assert registry.is_away(name)
+
+    run(main)
