@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.lab.plan import PORT
 from tunnel.errors import VshareError
 
 ENDS_WITHIN = 10.0  # seconds for tcpdump to write what it has
+SEEN_WITHIN = 10.0  # seconds from a packet to the file
+POLL = 0.05  # seconds
 BUFFER_KIB = 65_536  # what may wait for tcpdump, so that nothing is dropped
 
 
@@ -45,7 +48,8 @@ class Capture:
 def capturing(host: Host) -> Iterator[Capture]:
     """Capture all of the host's packets, whole, for the length of a block. Raises VshareError."""
     capture = Capture(host.tmp / f"capture-{secrets.token_hex(4)}.pcap")
-    options = ["-i", PORT, "-Z", "root", "-s", "0", "-B", str(BUFFER_KIB)]
+    # -U: packets are in the file as they come, which `send_marks` waits for
+    options = ["-i", PORT, "-Z", "root", "-U", "--immediate-mode", "-B", str(BUFFER_KIB)]
     with host.running(["tcpdump", *options, "-w", str(capture.path)]) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
@@ -62,10 +66,18 @@ def capturing(host: Host) -> Iterator[Capture]:
 
 
 def send_marks(link: Connection, shared: Share, capture: Capture) -> None:
-    """Send the marks: the secret one by static IP and SOCKS, the public one by the URL."""
+    """Send the marks: the secret one by static IP and SOCKS, then the public one by the URL.
+
+    Returns when the last of them is in the file. Raises VshareError.
+    """
     for place, proxy in ((link.ip, "-"), (shared.name, link.socks)):
         probe = ["python", "-m", "tests.demo.probe", "marked", capture.secret]
         link.host.run([*probe, f"{place}:7", proxy])
     url = f"{shared.url.rstrip('/')}/about?{capture.public}"
     command = ["curl", "-sSf", "-o", "/dev/null", "--noproxy", "*", "--max-time", "30", url]
     subprocess.run(command, check=True)
+    deadline = time.monotonic() + SEEN_WITHIN
+    while capture.public.encode() not in capture.path.read_bytes():
+        if time.monotonic() > deadline:
+            raise VshareError(f"the capture does not show the request for {url}")
+        time.sleep(POLL)
