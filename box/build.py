@@ -32,6 +32,7 @@ class Recipe:
     fill: Callable[[Tree, Sysroot], bytes]
     finish: Callable[[bytes, bytes], dict[str, bytes]]
     command_line: str
+    zstd_level: int  # 19: smallest; 3: built quickly
 
 
 def build(recipe: Recipe, folder: Path | None = None, cache: Path = CACHE) -> bool:
@@ -56,4 +57,4 @@ def _make(recipe: Recipe, store: Cache, debs: list[Deb]) -> dict[str, bytes]:
     with Sysroot(contents) as sysroot:
         tree = Tree(contents)
         kernel = recipe.fill(tree, sysroot)
-        return recipe.finish(kernel, image.compress(sysroot, tree.archive()))
+        return recipe.finish(kernel, image.compress(sysroot, tree.archive(), recipe.zstd_level))

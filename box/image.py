@@ -18,14 +18,16 @@ from connect_vm.cpio import ALIGNMENT
 
 MANIFEST = "manifest.json"
 ZSTD = "usr/bin/zstd"
-# -19: higher levels need a window of over 8 MiB, which the kernel does not unpack
-ZSTD_OPTIONS = ("-q", "-19", "--single-thread", "-c")
+ZSTD_OPTIONS = ("-q", "--single-thread", "-c")
 ZSTD_TOOLS = ("zstd", "liblz4-1", "liblzma5", "libgcc-s1", "libstdc++6")
 
 
-def compress(sysroot: Sysroot, data: bytes) -> bytes:
-    """`data` packed for the kernel, padded so that another archive may follow."""
-    packed = sysroot.run(ZSTD, *ZSTD_OPTIONS, data=data)
+def compress(sysroot: Sysroot, data: bytes, level: int) -> bytes:
+    """`data` packed for the kernel, padded so that another archive may follow.
+
+    Levels over 19 need a window of over 8 MiB, which the kernel does not unpack.
+    """
+    packed = sysroot.run(ZSTD, *ZSTD_OPTIONS, f"-{level}", data=data)
     return packed + b"\0" * (-len(packed) % ALIGNMENT)
 
 

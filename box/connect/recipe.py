@@ -91,4 +91,4 @@ def finish(kernel: bytes, initramfs: bytes) -> dict[str, bytes]:
     return {**files, "vshare-connect.box": vagrant.box_file(VAGRANTFILE, files)}
 
 
-RECIPE = Recipe("connect", PACKAGES, sources, fill, finish, COMMAND_LINE)
+RECIPE = Recipe("connect", PACKAGES, sources, fill, finish, COMMAND_LINE, zstd_level=19)

@@ -148,4 +148,4 @@ def _applets(tree: Tree, sysroot: Sysroot) -> list[str]:
     return [name for name in done.stdout.split() if name not in ("busybox", "sh.distrib")]
 
 
-RECIPE = Recipe("demo", PACKAGES, sources, fill, finish, COMMAND_LINE)
+RECIPE = Recipe("demo", PACKAGES, sources, fill, finish, COMMAND_LINE, zstd_level=3)
