@@ -12,6 +12,9 @@ DEFAULT_PORT = 7443  # no privilege needed; production puts it on 443
 class RelayConfig:
     """`state_dir` None keeps everything in memory; `public_port` None: the port it listens on.
 
+    `sole_share`: this relay takes one share, and plain HTTP for the address in `host` (an IP
+    literal) goes to it: nothing on a LAN resolves NAME.domain.
+
     `certificate` and `key` are PEM files; without them the relay makes its own certificate
     (kept in `state_dir`), which clients pin by its fingerprint.
     """
@@ -23,3 +26,4 @@ class RelayConfig:
     certificate: Path | None = None
     key: Path | None = None
     state_dir: Path | None = None
+    sole_share: bool = False

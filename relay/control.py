@@ -32,17 +32,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """How this relay's shares are reached by browsers."""
+    """How this relay's shares are reached by browsers; `sole_host` as in Sites."""
 
     domain: str
     port: int
+    sole_host: str = ""
 
     def http(self, name: str) -> str:
         """The plain URL of a share."""
-        return f"http://{name}.{self.domain}{'' if self.port == 80 else f':{self.port}'}/"
+        host = self.sole_host or f"{name}.{self.domain}"
+        return f"http://{host}{'' if self.port == 80 else f':{self.port}'}/"
 
     def https(self, name: str) -> str:
-        """The encrypted URL of a share."""
+        """The encrypted URL of a share; empty where TLS without a name means the relay itself."""
+        if self.sole_host:
+            return ""
         return f"https://{name}.{self.domain}{'' if self.port == 443 else f':{self.port}'}/"
 
 

@@ -19,6 +19,7 @@ from relay.http_rules import (
     response_headers,
 )
 from relay.pages import error_page
+from relay.routes import Sites
 from relay.streams import ByteStream, UpstreamStream, VisitorStream
 from relay.tls_stream import TlsStream
 from relay.upstreams import Door, Upstreams
@@ -60,10 +61,10 @@ class Conversation:
     """One visitor's connection. `close` must be called at its end."""
 
     def __init__(
-        self, visitor: VisitorStream, origin: Origin, upstreams: Upstreams, domain: str
+        self, visitor: VisitorStream, origin: Origin, upstreams: Upstreams, sites: Sites
     ) -> None:
         self._visitor, self._origin = visitor, origin
-        self._upstreams, self._domain = upstreams, domain
+        self._upstreams, self._sites = upstreams, sites
         self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
         self._upstream: _Upstream | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -129,7 +130,7 @@ class Conversation:
     async def _forward(self, request: h11.Request, end: h11.EndOfMessage | None) -> bool:
         """Forward a request and its answer; True if the connection was turned over to another
         protocol, which has ended then. Raises HttpError while no answer was begun."""
-        site = check_request(request, self._origin, self._domain)
+        site = check_request(request, self._origin, self._sites)
         door = self._upstreams.door_of(site, tls=self._origin.tls)
         reused = await self._choose_upstream(door)
         try:
@@ -311,7 +312,7 @@ class Conversation:
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._visitor.abort()
             return
-        body = error_page(error.status, error.text, error.hint, self._domain)
+        body = error_page(error.status, error.text, error.hint, self._sites.domain)
         headers = [
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Length", str(len(body))),

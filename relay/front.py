@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from relay.limits import Admission, source_of
-from relay.routes import MAX_HEAD, Answerer, Route, maybe_route
+from relay.routes import MAX_HEAD, Answerer, Route, Sites, maybe_route
 from tunnel.clienthello import MAX_HELLO
 from tunnel.dialler import tune
 from tunnel.errors import LostError, RemoteProtocolError, VshareError
@@ -54,10 +54,10 @@ class Front:
         self,
         listener: socket.socket,
         admission: Admission,
-        domain: str,
+        sites: Sites,
         answers: Mapping[Answerer, Answer],
     ) -> None:
-        self._listener, self._admission, self._domain = listener, admission, domain
+        self._listener, self._admission, self._sites = listener, admission, sites
         self._answers = answers
 
     async def run(self) -> None:
@@ -125,7 +125,7 @@ class Front:
         limit = max(MAX_HELLO, MAX_HEAD)
         try:
             async with asyncio.timeout(HEAD_DEADLINE):
-                return await peek(sock, lambda data: maybe_route(data, self._domain), limit)
+                return await peek(sock, lambda data: maybe_route(data, self._sites), limit)
         except RemoteProtocolError as error:
             log.debug("first bytes: %s", error.text)
         except (LostError, TimeoutError):

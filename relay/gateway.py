@@ -17,6 +17,7 @@ from relay.exchange import Conversation
 from relay.front import Visitor
 from relay.http_rules import Origin
 from relay.registry import LocalRegistry
+from relay.routes import Sites
 from relay.streams import VisitorStream
 from relay.upstreams import Upstreams
 from tunnel.errors import LostError
@@ -34,11 +35,11 @@ class Gateway:
         self,
         registry: LocalRegistry,
         key: EllipticCurvePrivateKey,
-        domain: str,
+        sites: Sites,
         tls: ssl.SSLContext,
     ) -> None:
         self._upstreams = Upstreams(registry, key)
-        self._domain, self._tls = domain, tls
+        self._sites, self._tls = sites, tls
 
     async def run(self) -> None:
         """Run until cancelled; then the connections to shares end."""
@@ -59,7 +60,7 @@ class Gateway:
         except (OSError, ssl.SSLError) as error:
             raise LostError(f"TLS with a visitor failed: {error}") from error
         origin = Origin(visitor.address, visitor.route.tls, visitor.route.server_name)
-        conversation = Conversation(stream, origin, self._upstreams, self._domain)
+        conversation = Conversation(stream, origin, self._upstreams, self._sites)
         try:
             await conversation.run()
             await _linger(stream)

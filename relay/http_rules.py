@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import h11
 
-from relay.routes import MAX_HEAD, Site, parse_site, strip_port
+from relay.routes import MAX_HEAD, Site, Sites, strip_port
 from tunnel.errors import VshareError
 
 Headers = list[tuple[bytes, bytes]]
@@ -68,7 +68,7 @@ def has_body(request: h11.Request) -> bool:
     return (header(request, b"content-length") or b"0").strip(b"0") != b""
 
 
-def check_request(request: h11.Request, origin: Origin, domain: str) -> Site:
+def check_request(request: h11.Request, origin: Origin, sites: Sites) -> Site:
     """The share that a request is for. Raises HttpError."""
     _check_framing(request)
     size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
@@ -78,7 +78,7 @@ def check_request(request: h11.Request, origin: Origin, domain: str) -> Site:
     if request.method == b"CONNECT":
         raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "This is not a forward proxy")
     host = strip_port(host_text(request))
-    site = parse_site(host, domain)
+    site = sites.find(host)
     if site is None or (origin.tls and host != (origin.server_name or "")):
         raise HttpError(
             HTTPStatus.MISDIRECTED_REQUEST,

@@ -78,8 +78,8 @@ class Registry(Protocol):
 class LocalRegistry:
     """The registry of a single relay."""
 
-    def __init__(self, names: NameBook) -> None:
-        self._names = names
+    def __init__(self, names: NameBook, max_shares: int = MAX_SHARES) -> None:
+        self._names, self._max_shares = names, max_shares
         self._shares: dict[ShareName, Share] = {}
         # ticket -> whose it is, and the monotonic time of its end; in the order of those times
         self._tickets: dict[bytes, tuple[Share, float]] = {}
@@ -91,6 +91,10 @@ class LocalRegistry:
         """See Registry."""
         return self._shares.get(name)
 
+    def sole(self) -> Share | None:
+        """The share of a relay that takes but one."""
+        return next(iter(self._shares.values()), None)
+
     def is_away(self, name: ShareName) -> bool:
         """See Registry."""
         return name not in self._shares and self._names.is_leased(name, time.time())
@@ -98,7 +102,7 @@ class LocalRegistry:
     def add(self, share: Share) -> bool:
         """See Registry."""
         earlier = self._shares.get(share.name)
-        if earlier is None and len(self._shares) >= MAX_SHARES:
+        if earlier is None and len(self._shares) >= self._max_shares:
             return False
         if earlier is not None:
             earlier.end("evicted", "the same share connected again")

@@ -47,17 +47,37 @@ class Site:
     label: str = ""
 
 
-def maybe_route(data: bytes, domain: str) -> Route | Incomplete:
+SOLE = Site(ShareName(""))  # a relay's one share, whatever its name; no share has an empty one
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """Which hosts are shares': those below `domain`, and `sole_host` where a relay has but one.
+
+    Both are as from `strip_port`; `sole_host` is empty otherwise.
+    """
+
+    domain: str
+    sole_host: str = ""
+
+    def find(self, host: str) -> Site | None:
+        """What `host` (as from `strip_port`) stands for; None if it is not a share's."""
+        if self.sole_host and host == self.sole_host:
+            return SOLE
+        return parse_site(host, self.domain)
+
+
+def maybe_route(data: bytes, sites: Sites) -> Route | Incomplete:
     """The route for a connection that begins with `data`. Raises RemoteProtocolError."""
     if is_handshake(data):
         hello = parse_client_hello(data)
-        return hello if isinstance(hello, Incomplete) else route_tls(hello, domain)
+        return hello if isinstance(hello, Incomplete) else route_tls(hello, sites.domain)
     if data[:1] and data[0] not in HTTP_STARTS:
         raise RemoteProtocolError("neither TLS nor HTTP")
     head = maybe_head(data)
     if head is None:
         return Incomplete(len(data) + 1)
-    site = parse_site(host_of(head), domain)
+    site = sites.find(host_of(head))
     return Route(Answerer.GATEWAY if site else Answerer.APPLICATION, tls=False)
 
 

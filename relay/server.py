@@ -27,8 +27,8 @@ from relay.limits import Admission, budget_for
 from relay.lot import NoParkedError
 from relay.names import NameBook
 from relay.parker import Parker
-from relay.registry import LocalRegistry
-from relay.routes import Answerer
+from relay.registry import MAX_SHARES, LocalRegistry
+from relay.routes import Answerer, Sites
 from tunnel import splice
 from tunnel.address import RelayAddress
 from tunnel.errors import VshareError
@@ -80,18 +80,19 @@ class Relay:
         names_path = config.state_dir and config.state_dir / "names.sqlite"
         with contextlib.ExitStack() as stack:
             names = stack.enter_context(NameBook(names_path))
-            self.registry = LocalRegistry(names)
+            self.registry = LocalRegistry(names, 1 if config.sole_share else MAX_SHARES)
             listener = stack.enter_context(listen(config.host, config.port))
             self.port = listener.getsockname()[1]
-            urls = Urls(self.domain, config.public_port or self.port)
+            sites = Sites(self.domain, _sole_host(config))
+            urls = Urls(self.domain, config.public_port or self.port, sites.sole_host)
             control = Control(
                 self.registry, names, urls, identity.der, public_der(gateway_key.public_key())
             )
             asgi = AsgiServer(make_app(control, self.registry, self.domain))
-            gateway = Gateway(self.registry, gateway_key, self.domain, identity.context("http/1.1"))
+            gateway = Gateway(self.registry, gateway_key, sites, identity.context("http/1.1"))
             admission = Admission(budget)
             desk = _Desk(self.registry, identity, gateway, asgi, admission)
-            front = Front(listener, admission, self.domain, desk.answers)
+            front = Front(listener, admission, sites, desk.answers)
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.registry.keep_house(), name="housekeeping")
@@ -176,6 +177,13 @@ class _Desk:
 
     async def _nobody(self, visitor: Visitor) -> None:
         refuse(visitor, UNRECOGNIZED_NAME)
+
+
+def _sole_host(config: RelayConfig) -> str:
+    """The host of the relay's one share, as a Host field has it (RFC 3986 3.2.2)."""
+    if not config.sole_share:
+        return ""
+    return f"[{config.host}]" if ":" in config.host else config.host
 
 
 def listen(host: str, port: int) -> socket.socket:

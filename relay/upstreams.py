@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from relay.http_rules import HttpError
 from relay.lot import NoParkedError
 from relay.registry import LocalRegistry, Share
-from relay.routes import Site
+from relay.routes import SOLE, Site
 from relay.streams import UpstreamStream
 from relay.tls_stream import TlsStream
 from tunnel.address import parse_port
@@ -101,6 +101,8 @@ class Upstreams:
 
         The port published for the visitor's own scheme, else the other. Raises HttpError.
         """
+        if site == SOLE:
+            site = self._sole_site()
         published = self._published(site)[1]
         http, https = published.http_port, published.https_port
         if site.label:
@@ -176,6 +178,14 @@ class Upstreams:
     def _forget(self, share: Share, holder: _ShareClient) -> None:
         if self._clients.get(share) is holder:
             del self._clients[share]
+
+    def _sole_site(self) -> Site:
+        share = self._registry.sole()
+        if share is None:
+            raise HttpError(
+                HTTPStatus.NOT_FOUND, "Nothing is shared here now", "The share may have ended."
+            )
+        return Site(share.name)
 
     def _published(self, site: Site) -> tuple[Share, Publish]:
         share = self._registry.get(site.name)

@@ -14,11 +14,15 @@ from tunnel.errors import VshareError
 
 @contextlib.asynccontextmanager
 async def embedded_relay(*, lan: bool) -> AsyncIterator[RelayAddress]:
-    """A relay of this process: on loopback, or for everybody on this network with `lan`."""
+    """A relay of this process: on loopback, or for everybody on this network with `lan`.
+
+    On loopback the URL is NAME.localhost, which browsers resolve to the host they run on; on
+    the network it is this host's address, which needs no name at all.
+    """
     host = "127.0.0.1"
     if lan:
         host = lan_address()
-    async with Relay(RelayConfig(host=host, domain="localhost")) as relay:
+    async with Relay(RelayConfig(host=host, domain="localhost", sole_share=lan)) as relay:
         yield relay.address
 
 

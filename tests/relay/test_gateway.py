@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
+from unittest.mock import ANY
 
 import pytest
 from websockets.asyncio.client import connect as web_socket
@@ -20,7 +21,7 @@ from relay.certificate import ServerIdentity, make_certificate, make_key
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.relay.tiny_share import tiny_share
-from vshare.relay_link import RelayLink
+from vshare.relay_link import RejectedError, RelayLink
 
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
@@ -313,6 +314,42 @@ def test_what_is_ambiguous_is_refused(request_text: str, status: bytes) -> None:
             assert head.split()[1] == status
 
     with_world(test)
+
+
+def test_the_address_of_a_relay_with_one_share() -> None:
+    async def main() -> None:
+        site = Site()
+        server = await asyncio.start_server(site.handle, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with Relay(RelayConfig(sole_share=True)) as relay:
+            url = f"http://127.0.0.1:{relay.port}/"
+            async with tiny_share(relay.address, port) as link:
+                assert (link.registered.url, link.registered.https_url) == (url, "")
+                world = World(relay, site, link, port)
+                async with world.browser() as browser:
+                    for host in (f"127.0.0.1:{relay.port}", world.host):
+                        head, seen = await browser.ask("GET /healthz", host=host)
+                        assert head.startswith(b"HTTP/1.1 200")
+                        assert b"Host: " + host.encode() in seen
+                    assert b" 421 " in (await browser.ask("GET /", host="127.0.0.2"))[0]
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", relay.port, ssl=ANY_TLS, server_hostname=""
+                )
+                own = Browser(f"127.0.0.1:{relay.port}", reader, writer)
+                assert await own.ask("GET /healthz") == (ANY, b"ok, 1 shares\n")
+                writer.close()
+                with pytest.raises(RejectedError) as info:
+                    async with tiny_share(relay.address, port):
+                        pass
+                assert info.value.code == "full"
+            async with world.browser() as browser:
+                browser.host = f"127.0.0.1:{relay.port}"
+                head, page = await browser.ask("GET /")
+                assert b" 404 " in head
+                assert b"Nothing is shared here now" in page
+        server.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 def test_a_short_answer_is_not_taken_for_a_whole_one() -> None:

@@ -88,15 +88,18 @@ def test_old_tickets_are_replaced(registry: LocalRegistry) -> None:
     run(main)
 
 
-def test_full(registry: LocalRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.registry.MAX_SHARES", 1)
-
+def test_full() -> None:
     def main() -> None:
+        registry = LocalRegistry(names, 1)
+        assert registry.sole() is None
         assert registry.add(share_of(registry, "one"))
         assert not registry.add(share_of(registry, "other"))
-        assert registry.add(share_of(registry, "one"))
+        again = share_of(registry, "one")
+        assert registry.add(again)
+        assert registry.sole() is again
 
-    run(main)
+    with NameBook(None) as names:
+        run(main)
 
 
 def test_away(registry: LocalRegistry) -> None:

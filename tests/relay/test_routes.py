@@ -2,13 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.routes import Answerer, Route, Site, maybe_route, parse_site, strip_port
+from relay.routes import SOLE, Answerer, Route, Site, Sites, maybe_route, parse_site, strip_port
 from tests.tunnel.test_clienthello import real_hello
 from tunnel.clienthello import Incomplete
 from tunnel.errors import RemoteProtocolError
 from tunnel.names import ShareName
 
 DOMAIN = "relay.example"
+SITES = Sites(DOMAIN)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ DOMAIN = "relay.example"
 def test_tls(
     name: str | None, alpn: list[str], answerer: Answerer, share: ShareName | None
 ) -> None:
-    assert maybe_route(real_hello(name, *alpn), DOMAIN) == Route(answerer, True, share, name)
+    assert maybe_route(real_hello(name, *alpn), SITES) == Route(answerer, True, share, name)
 
 
 @pytest.mark.parametrize(
@@ -44,18 +45,32 @@ def test_tls(
 )
 def test_http_whole_byte_by_byte_and_with_trailing_bytes(host: bytes, answerer: Answerer) -> None:
     head = b"GET / HTTP/1.1\r\n" + host + b"\r\n\r\n"
-    assert maybe_route(head, DOMAIN) == Route(answerer, tls=False)
-    assert maybe_route(head + b"\x00\xff", DOMAIN) == Route(answerer, tls=False)
+    assert maybe_route(head, SITES) == Route(answerer, tls=False)
+    assert maybe_route(head + b"\x00\xff", SITES) == Route(answerer, tls=False)
     for size in range(1, len(head)):
-        assert maybe_route(head[:size], DOMAIN) == Incomplete(size + 1)
+        assert maybe_route(head[:size], SITES) == Incomplete(size + 1)
 
 
 @given(st.binary(min_size=1, max_size=200))
 def test_garbage_never_escapes(data: bytes) -> None:
     try:
-        maybe_route(data, DOMAIN)
+        maybe_route(data, SITES)
     except RemoteProtocolError:
         pass
+
+
+def test_the_address_of_a_relay_with_one_share() -> None:
+    for host, field in (("192.0.2.1", b"192.0.2.1:7443"), ("[2001:db8::1]", b"[2001:DB8::1]:80")):
+        sites = Sites(DOMAIN, host)
+        head = b"GET / HTTP/1.1\r\nHost: " + field + b"\r\n\r\n"
+        assert maybe_route(head, sites) == Route(Answerer.GATEWAY, tls=False)
+        assert maybe_route(head, SITES) == Route(Answerer.APPLICATION, tls=False)
+        assert sites.find(host) == SOLE
+        assert sites.find("abc.relay.example") == Site(ShareName("abc"))
+        assert sites.find("192.0.2.2") is None
+        no_name = real_hello(None, "http/1.1")  # the control channel, and /healthz
+        assert maybe_route(no_name, sites) == Route(Answerer.APPLICATION, tls=True)
+    assert SITES.find("") is None
 
 
 def test_sites() -> None:
