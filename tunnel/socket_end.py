@@ -7,6 +7,7 @@ buffer; what the kernel does not take is kept, and the peer stops reading until 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import threading
@@ -29,6 +30,17 @@ class _Scratch(threading.local):
 
 
 scratch = _Scratch()
+
+
+def hidden_error(sock: socket.socket) -> OSError | None:
+    """The error that `sock` has besides what was just read from it, if any.
+
+    libuv stops watching a descriptor for good when data and an error arrive in one wake-up, and
+    tells its reader once; so whoever reads only the data has to ask. (Under asyncio's own loop
+    it would be called again.)
+    """
+    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return OSError(number, os.strerror(number)) if number else None
 
 
 class SocketEnd(End):
@@ -104,11 +116,22 @@ class SocketEnd(End):
             return
         if size:
             self.peer.send(scratch.view[:size])
+            if not self.finished.done() and (hidden := hidden_error(self._sock)):
+                self._deliver_rest()
+                self._fail(hidden)
             return
         self.pause_reading()
         self._received_eof = True
         self.peer.send_eof()
         self._maybe_finish()
+
+    def _deliver_rest(self) -> None:
+        """What arrived before the reset, as far as the peer takes it."""
+        try:
+            while self._reading and (size := self._sock.recv_into(scratch.view)):
+                self.peer.send(scratch.view[:size])
+        except OSError:
+            pass  # nothing more, or the error again
 
     def _on_writable(self) -> None:
         try:

@@ -17,7 +17,7 @@ from typing import Protocol, cast
 from tunnel.dialler import tune
 from tunnel.ends import Bytes
 from tunnel.errors import LostError, RemoteProtocolError
-from tunnel.socket_end import READ_SIZE, scratch
+from tunnel.socket_end import READ_SIZE, hidden_error, scratch
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds; a relayed handshake is two round trips
 HANDSHAKE_READ = 16 * 1024  # one record
@@ -173,6 +173,8 @@ class TlsSocket:
         self.progress_at = self._loop.time()
         self._incoming.write(scratch.view[:size])
         self._deliver()
+        if not self._lost and (hidden := hidden_error(self._sock)):
+            self._lose(hidden)
 
     def _deliver(self) -> None:
         receiver, view = self._receiver, _plain.view

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 
 import pytest
 
@@ -236,5 +237,23 @@ def test_a_handshake_that_fails_closes_its_socket(factory: Factory, fault: str) 
             assert near.fileno() == -1
         finally:
             far.close()
+
+    run(main, factory)
+
+
+@both_loops
+def test_a_record_and_a_reset_in_one_wake_up(factory: Factory) -> None:
+    """libuv tells a reader once of both: the loss must not go unnoticed."""
+
+    async def main() -> None:
+        pair = tcp_pair()
+        ours, theirs = map(Log, await tls_pair(pair))
+        theirs.tls.pause_reading()
+        ours.tls.write(b"last words")
+        pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ours.tls.abort()
+        theirs.tls.resume_reading()
+        await theirs.until(10, lost=True)
+        assert isinstance(theirs.lost[0], ConnectionResetError)
 
     run(main, factory)
