@@ -77,6 +77,7 @@ def machine(kernel: Path, initramfs: Path, line: str, console: Path) -> subproce
     return subprocess.Popen(
         [
             "qemu-system-x86_64", "-accel", "tcg", "-machine", "q35,usb=off", "-m", str(MEMORY_MIB),
+            "-cpu", "Nehalem,+rdrand",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", kernel, "-initrd", initramfs, "-append", line,
             "-serial", f"file:{console}",

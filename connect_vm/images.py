@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"
 KERNEL = "vmlinuz"
 INITRAMFS = "initramfs.cpio.zst"
 BOX = "vshare-connect.box"
-CONFIG = "etc/vshare/agent.json"
+CONFIG = "etc/vshare/agent.conf"
 INTERFACE = "eth0"
 AGENT_PORT = 7000  # docs/protocol.md 10
 _HINT = "build it with `make box`, or go without a static IP: --disable-static-ip"
@@ -83,17 +83,15 @@ def load_image(folder: Path) -> Image:
 
 def with_config(initramfs: bytes, addresses: Addresses, secret: bytes) -> bytes:
     """An initramfs that starts the agent for these addresses. It holds the secret."""
+    hosts = (addresses.static, addresses.control)
     config = {
         "interface": INTERFACE,
-        "addresses": [
-            f"{address}/{addresses.network.prefixlen}"
-            for address in (addresses.static, addresses.control)
-        ],
+        "addresses": " ".join(f"{host}/{addresses.network.prefixlen}" for host in hosts),
         "control": str(addresses.control),
-        "port": AGENT_PORT,
+        "port": str(AGENT_PORT),
         "secret": secret.hex(),
     }
-    text = json.dumps(config, sort_keys=True).encode()
+    text = "".join(f"{name} {value}\n" for name, value in config.items()).encode()
     padding = b"\0" * (-len(initramfs) % cpio.ALIGNMENT)
     return initramfs + padding + cpio.archive([cpio.regular(CONFIG, text, 0o600)])
 

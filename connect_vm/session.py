@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import platformdirs
 
 from connect_vm import vm
 from connect_vm.addresses import around, parse_static_ip
@@ -210,17 +211,27 @@ async def _start_vm(
     stack: contextlib.AsyncExitStack,
 ) -> None:
     console.step("Starting a VM for a static connect IP.")
-    wish = vm.Wish(static_ip=options.ip, progress=console.detail)
-    machine = await stack.enter_async_context(vm.run(options.driver, wish))
-    link = AgentLink(str(machine.control), machine.port, machine.secret, client)
-    await stack.enter_async_context(link)
-    await link.ready(BOOT_TIMEOUT)
+    wish = vm.Wish(options.ip, _console_log(console), console.detail)
+    with console.busy("the connect VM boots"):
+        machine = await stack.enter_async_context(vm.run(options.driver, wish))
+        link = AgentLink(str(machine.control), machine.port, machine.secret, client)
+        await stack.enter_async_context(link)
+        await link.ready(BOOT_TIMEOUT)
     socks.add_name(str(machine.static_ip))
     console.detail("The machine is booted and ready!")
     console.step("Connect is running!")
     console.result("SOCKS address:", address, event="socks", address=address)
     ip = str(machine.static_ip)
     console.result("Machine IP:", ip, event="machine", ip=ip)
+
+
+def _console_log(console: Console) -> Path | None:
+    """With -v, where the VM's serial console goes: kept, since it is wanted after a failure."""
+    if not console.verbose:
+        return None
+    path = platformdirs.user_log_path("vshare", ensure_exists=True) / "connect-vm.log"
+    console.detail(f"The VM's console is written to {path}")
+    return path
 
 
 async def _until_the_end(client: Client, interrupt: Interrupt) -> None:

@@ -76,8 +76,13 @@ DOMAIN_XML = """\
   </devices>
 </domain>"""
 
-# What each kind of acceleration runs best on.
-CPUS = {"kvm": '<cpu mode="host-passthrough"/>', "qemu": ""}
+# What each kind of acceleration runs best on. Emulated: QEMU's default CPU has no random numbers,
+# and the kernel would gather its own for a second of CPU time (docs/performance.md).
+CPUS = {
+    "kvm": '<cpu mode="host-passthrough"/>',
+    "qemu": '<cpu mode="custom" match="exact" check="none"><model fallback="forbid">Nehalem</model>'
+    '<feature policy="require" name="rdrand"/></cpu>',
+}
 
 
 class _DeadError(Exception):
@@ -164,7 +169,8 @@ class LibvirtDriver:
                 return
             except (_DeadError, VmError) as error:
                 await self._destroy(connection)
-                progress(f"KVM does not work here ({error}): emulating, which is slower")
+                cause = str(error).partition("\n")[0]  # QEMU may say much more
+                progress(f"KVM does not work here ({cause}): emulating, which is slower")
                 kvm_failed = True
         progress("starting the connect VM (emulated, without KVM: takes some seconds)")
         try:

@@ -8,12 +8,13 @@ its control characters before it reaches a terminal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TextIO
 
 import uvloop
@@ -54,6 +55,20 @@ class Console:
     def detail(self, text: str) -> None:
         """More about the step above."""
         print(f"    {self.machine}: {printable(text)}", file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def busy(self, text: str) -> Iterator[None]:
+        """Show a terminal that something takes its time, and how long so far."""
+        if not sys.stderr.isatty() or self.verbose:
+            yield
+            return
+        from rich.console import Console as Terminal  # 0.1 s that scripts need not wait
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+        with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
+            progress.add_task(printable(text), total=None)
+            yield
 
     def warn(self, text: str) -> None:
         """Something the user should know, which ends nothing."""

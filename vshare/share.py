@@ -98,10 +98,12 @@ async def find_machine(options: Options, console: Console) -> Machine:
         machine = await find_target.find(options.target)
     elif options.domain is not None:
         console.step(f"Looking at the libvirt domain {options.domain!r}...")
-        machine = await find_libvirt.find(options.domain)
+        with console.busy("asking libvirt"):
+            machine = await find_libvirt.find(options.domain)
     else:
         console.step("Looking at the Vagrant environment of this directory...")
-        machine = await find_vagrant.find(options.machine)
+        with console.busy("asking vagrant"):
+            machine = await find_vagrant.find(options.machine)
     return machine
 
 
@@ -116,7 +118,8 @@ async def _look(options: Options, machine: Machine, reach: MachineReach, console
         console.detail("--port restricts it to the ports that you name")
     if machine.ssh is not None:
         console.detail(f"SSH: {machine.ssh}")
-    listening = await find_listeners(reach.link, as_root=machine.source is Source.VAGRANT)
+    with console.busy("asking the machine what listens on it"):
+        listening = await find_listeners(reach.link, as_root=machine.source is Source.VAGRANT)
     console.detail(_describe(listening))
     if not options.http:
         return Found(machine, listening, None, None)
@@ -127,7 +130,8 @@ async def _look(options: Options, machine: Machine, reach: MachineReach, console
         https=options.https_port,
         loopback=options.loopback,
     )
-    result = await probe(reach, wanted)
+    with console.busy("looking for HTTP"):
+        result = await probe(reach, wanted)
     if result.http_port is None and result.https_port is None:
         raise no_http_error(machine, result)
     console.step(f"Local HTTP port: {result.http_port or 'disabled'}")

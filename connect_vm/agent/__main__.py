@@ -2,10 +2,10 @@
 
 import os
 import sys
-from importlib import import_module
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(HERE)
-    import_module(os.path.basename(HERE) + ".service").main()
+    # not importlib, whose import takes 0.06 s under emulation
+    __import__(os.path.basename(HERE) + ".service", fromlist=["main"]).main()

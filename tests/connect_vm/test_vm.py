@@ -52,12 +52,18 @@ def test_a_changed_image_is_refused(image_folder: Path, name: str) -> None:
 def test_the_agent_reads_what_the_initramfs_carries() -> None:
     data = with_config(b"12345", ADDRESSES, SECRET)
     assert data.startswith(b"12345" + bytes(3) + b"070701")
-    text = data[data.index(b"{") : data.index(b"}") + 1].decode()
+    text = data[data.index(b"interface") : data.index(b"\0", data.index(b"secret"))].decode()
     config = service.read_config(text)
     assert config.static == ["172.16.0.2"]
     assert config.control == ("172.16.0.3", 7000)
     assert config.secret == SECRET
-    assert json.loads(text)["addresses"] == ["172.16.0.2/29", "172.16.0.3/29"]
+    assert "addresses 172.16.0.2/29 172.16.0.3/29\n" in text
+
+
+@pytest.mark.parametrize("text", ["", "control\n", "control a b\nport 1\nsecret 00\naddresses a\n"])
+def test_a_configuration_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        service.read_config(text)
 
 
 @pytest.mark.parametrize("kind", ["kvm", "qemu"])

@@ -440,10 +440,10 @@ def test_nothing_is_left_open() -> None:
 FEW_FILES = """
 import asyncio, os, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-if os.getuid() == 0:
-    os.setgroups([]); os.setgid(65534); os.setuid(65534)
 from relay.config import RelayConfig
 from relay.server import Relay
+if os.getuid() == 0:  # after the imports: the tree may be below a folder that only root may read
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
 async def main() -> None:
     async with Relay(RelayConfig()) as relay:
         print(relay.address, flush=True)
