@@ -11,6 +11,7 @@ is put on a command line. ~/.ssh/config counts for `ssh://` targets only.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -79,8 +80,9 @@ class SshLink:
                 async with connection.create_process(
                     command, encoding=None, stderr=asyncssh.DEVNULL
                 ) as process:
-                    process.stdin.write(stdin)
-                    process.stdin.write_eof()
+                    with suppress(BrokenPipeError):  # it may have ended before it is given input
+                        process.stdin.write(stdin)
+                        process.stdin.write_eof()
                     return await _read_bounded(process.stdout)
         except TimeoutError:
             raise VshareError(
