@@ -202,7 +202,7 @@ class LibvirtDriver:
 
 async def _thread(call: Callable[[], T]) -> T:
     """Run a libvirt call in a thread, to its end even when we are cancelled. Raises VmError."""
-    task = asyncio.create_task(asyncio.to_thread(_translated, call))
+    task = asyncio.get_running_loop().run_in_executor(None, _translated, call)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
