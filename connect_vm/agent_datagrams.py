@@ -50,10 +50,14 @@ class _Receiver:
 
 
 class DatagramLink(asyncio.Protocol):
-    """One connection of kind `U`. `lost` is done when it has ended, its flows closed."""
+    """One connection of kind `U`. `lost` is done when it has ended, its flows closed.
 
-    def __init__(self, session: Opener) -> None:
+    Flows are opened in tasks of `group`, which must outlive the link.
+    """
+
+    def __init__(self, session: Opener, group: asyncio.TaskGroup) -> None:
         self._session = session
+        self._group = group
         self._reader = wire.FrameReader()
         self._flows: dict[int, Flow] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
@@ -128,7 +132,8 @@ class DatagramLink(asyncio.Protocol):
                 self.send(wire.FLOW_CLOSE, number)
             else:
                 self._backlog[number] = deque(maxlen=BACKLOG)
-                self._opening[number] = asyncio.create_task(self._open(number, header))
+                task = self._group.create_task(self._open(number, header), name=f"flow {number}")
+                self._opening[number] = task
         elif kind == wire.DGRAM:
             self._deliver(number, payload)
         elif kind == wire.FLOW_CLOSE:
@@ -147,6 +152,10 @@ class DatagramLink(asyncio.Protocol):
             flow = await self._session.open_flow("", header.dport, receiver)
         except VshareError as error:
             log.debug("UDP port %d: %s", header.dport, error)
+            self.send(wire.FLOW_CLOSE, number)
+            return
+        except Exception:  # of ours; it must not end the static IP for all
+            log.exception("UDP port %d: this flow ended by a fault of ours", header.dport)
             self.send(wire.FLOW_CLOSE, number)
             return
         finally:

@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from types import TracebackType
 
 from connect_vm.agent import wire
@@ -50,11 +49,12 @@ class AgentLink:
         self._up = asyncio.Event()
         self._parked = asyncio.Event()
         self._last_error = ""
+        self._outer = asyncio.TaskGroup()
         self._group = asyncio.TaskGroup()
-        self._runner: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> AgentLink:
-        self._runner = asyncio.create_task(self._run(), name="agent-link")
+        await self._outer.__aenter__()
+        self._runner = self._outer.create_task(self._run(), name="agent-link")
         return self
 
     async def __aexit__(
@@ -63,13 +63,11 @@ class AgentLink:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._runner:
-            self._runner.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._runner
+        self._runner.cancel()
+        await self._outer.__aexit__(None, None, None)  # the body's error is its own
 
     async def _run(self) -> None:
-        """Everything, until cancelled. In a task of its own: the caller's errors stay theirs."""
+        """Everything, until cancelled: one task to cancel for all."""
         async with self._group as group:
             group.create_task(self._keep(self._carry_datagrams), name="agent-datagrams")
             for number in range(PARKED):
@@ -170,7 +168,7 @@ class AgentLink:
         loop = asyncio.get_running_loop()
         try:
             transport, link = await loop.create_connection(
-                lambda: DatagramLink(self._session), sock=sock
+                lambda: DatagramLink(self._session, self._group), sock=sock
             )
         except BaseException:
             sock.close()

@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _CODE_PATH = re.compile(r"\b(?:tests|tunnel|vshare|connect_vm|relay|box|docs|bench)/[\w./-]*\w")
-_BUILT = re.compile(r"box/(images|cache)|vshare/\d")  # made by `make box`; an ALPN name
+# Made by `make box`; ALPN names; folders of the user's.
+_BUILT = re.compile(r"box/(images|cache)|vshare/(\d|names|connect|kvm\.json)")
 _LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 
 
