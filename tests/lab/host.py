@@ -56,7 +56,14 @@ class Host:
             "binds": BINDS,
             "files": {**files, **passwd},
         }
-        program = [sys.executable, "-I", "-S", str(PROGRAMS / "holder.py"), json.dumps(config)]
+        program = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-B",
+            str(PROGRAMS / "holder.py"),
+            json.dumps(config),
+        ]
         with (self.folder / "log/holder.txt").open("w") as log:
             self._holder = subprocess.Popen(
                 program,
@@ -236,7 +243,7 @@ class Host:
 
 def entering(pid: int, folder: Path, command: Sequence[str]) -> list[str]:
     """The command line that runs `command` on the host whose process 1 is `pid`."""
-    program = [sys.executable, "-I", "-S", str(PROGRAMS / "enter.py")]
+    program = [sys.executable, "-I", "-S", "-B", str(PROGRAMS / "enter.py")]
     return [*program, str(pid), str(folder), *command]
 
 

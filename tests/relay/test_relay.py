@@ -442,10 +442,10 @@ import asyncio, os, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 from relay.config import RelayConfig
 from relay.server import Relay
-if os.getuid() == 0:  # after the imports: the tree may be below a folder that only root may read
-    os.setgroups([]); os.setgid(65534); os.setuid(65534)
 async def main() -> None:
     async with Relay(RelayConfig()) as relay:
+        if os.getuid() == 0:  # not before: only root may be able to read what it imports
+            os.setgroups([]); os.setgid(65534); os.setuid(65534)
         print(relay.address, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 asyncio.run(main())

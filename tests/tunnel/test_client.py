@@ -175,6 +175,7 @@ def test_out_of_time_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> No
     async def main() -> None:
         async with way_to_share() as (_, way), way.client() as client:
             await client.ready()
+            await until(lambda: not client._dialling and not client._missing())
             way.open.clear()
             for connection in list(client._connections):
                 connection.abort("pulled")
