@@ -93,6 +93,7 @@ def test_gone_and_come_back() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
             await client.ready()
+            await until(lambda: len(client._idle) >= 3)  # no dial is under way
             way.fault = LostError("no way")
             for connection in list(client._connections):
                 connection.abort("pulled")
@@ -175,6 +176,7 @@ def test_out_of_time_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> No
     async def main() -> None:
         async with way_to_share() as (_, way), way.client() as client:
             await client.ready()
+            await until(lambda: len(client._idle) >= 3)  # no dial is under way
             await until(lambda: not client._dialling and not client._missing())
             way.open.clear()
             for connection in list(client._connections):
