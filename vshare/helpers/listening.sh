@@ -7,9 +7,11 @@ if found=$($sudo ss -H -tulnp 2>/dev/null </dev/null); then
     echo "$found"
     exit 0
 fi
+# Only sockets that listen (state 0A; UDP: 07): a busy server has thousands of others.
 for table in tcp tcp6 udp udp6; do
     echo "== $table"
-    cat "/proc/net/$table" 2>/dev/null
+    case $table in tcp*) state=0A ;; *) state=07 ;; esac
+    sed -n "/: [0-9A-F:]* [0-9A-F:]* $state /p" "/proc/net/$table" 2>/dev/null
 done
 echo "== fd"
 # One root shell for all processes, where there is sudo.
