@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import ipaddress
 import os
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -16,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tunnel.errors import VshareError
-from tunnel.relay_tls import fingerprint
+from tunnel.identity import fingerprint, memory_file
 
 LASTS = datetime.timedelta(days=3650)  # the pin is what is trusted, not the dates
 BACKDATED = datetime.timedelta(days=1)  # clocks are wrong
@@ -78,17 +76,6 @@ def kept(path: Path | None, make: bytes) -> bytes:
         file.write(make)
     temporary.rename(path)
     return make
-
-
-@contextlib.contextmanager
-def memory_file(data: bytes) -> Iterator[str]:
-    """A path that has `data` for as long as the block runs, never on a disk."""
-    number = os.memfd_create("vshare-key", os.MFD_CLOEXEC)
-    try:
-        os.write(number, data)
-        yield f"/proc/self/fd/{number}"
-    finally:
-        os.close(number)
 
 
 class ServerIdentity:

@@ -63,8 +63,8 @@ class Front:
     async def run(self) -> None:
         """Accept until cancelled; then every connection is ended."""
         loop = asyncio.get_running_loop()
-        with contextlib.ExitStack() as stack:
-            async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
+            with contextlib.ExitStack() as stack:  # accepting ends before the group does
                 # Freed for a moment to accept and close what there is no descriptor for;
                 # else the listener would stay readable and the loop would spin.
                 spare = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]

@@ -251,13 +251,14 @@ def load_identity(context: ssl.SSLContext, key: PrivateKey, certificate: bytes) 
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    with _memory_file(pem) as path:
+    with memory_file(pem) as path:
         context.load_cert_chain(path)
 
 
 @contextlib.contextmanager
-def _memory_file(content: bytes) -> Iterator[str]:
-    """A path to an anonymous file (memfd_create(2)) that only this process can reach."""
+def memory_file(content: bytes) -> Iterator[str]:
+    """A path to an anonymous file (memfd_create(2)) that only this process can reach, never on a
+    disk; it exists as long as the block runs."""
     fd = os.memfd_create("key", os.MFD_CLOEXEC)
     try:
         os.write(fd, content)

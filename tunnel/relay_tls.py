@@ -7,7 +7,6 @@ loaded as the only trust anchor of the connections that follow.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import ipaddress
 import socket
@@ -18,6 +17,7 @@ from tunnel.bio_tls import BioTls
 from tunnel.codes import Code
 from tunnel.dialler import dial
 from tunnel.errors import LostError, RefusedError, VshareError
+from tunnel.identity import fingerprint
 
 CONNECT_DEADLINE = 10.0  # seconds to resolve and reach a relay
 
@@ -85,11 +85,6 @@ def context_for(anchor: bytes | None, *protocols: str) -> ssl.SSLContext:
     if protocols:
         context.set_alpn_protocols(list(protocols))
     return context
-
-
-def fingerprint(certificate: bytes) -> str:
-    """The pin of a certificate (DER): its SHA-256, 64 hex digits."""
-    return hashlib.sha256(certificate).hexdigest()
 
 
 def matches(certificate: bytes, pin: str) -> bool:
