@@ -83,7 +83,7 @@ class Front:
                 if error.errno in OUT_OF_DESCRIPTORS:
                     self._turn_one_away(spare)
                 return  # else: ECONNABORTED and the like, of that one connection
-            address = str(place[0])
+            address = str(place[0]).removeprefix("::ffff:")  # IPv4 through a dual-stack listener
             source = source_of(address)
             if not self._admission.enter(source):
                 sock.close()

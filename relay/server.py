@@ -33,8 +33,11 @@ from tunnel import splice
 from tunnel.address import RelayAddress
 from tunnel.errors import VshareError
 from tunnel.identity import public_der
+from tunnel.lan_address import lan_address
 from tunnel.open_files import open_files_limit
 from tunnel.parking import PARK_ALPN, Paired
+
+UNSPECIFIED = ("0.0.0.0", "::")  # listening there is listening on every address
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +58,15 @@ class Relay:
 
     @property
     def address(self) -> RelayAddress:
-        """Where this relay is, with the pin of its certificate."""
-        return RelayAddress(self._config.host, self.port, self.fingerprint)
+        """Where others find this relay, with the pin of its certificate if it made that itself.
+
+        Where it listens on all addresses, that is its domain, or else its network's address.
+        """
+        host = self._config.host
+        if host in UNSPECIFIED:
+            host = self.domain if self.domain != "localhost" else lan_address("the relay")
+        pin = None if self._config.certificate else self.fingerprint
+        return RelayAddress(host, self.port, pin)
 
     async def __aenter__(self) -> Relay:
         async with contextlib.AsyncExitStack() as stack:
@@ -193,7 +203,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, place = socket.getaddrinfo(
             host, port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        sock = socket.create_server(place[:2], family=family, backlog=BACKLOG)
+        both = family == socket.AF_INET6 and host == "::"  # IPv4 visitors come as ::ffff:a.b.c.d
+        sock = socket.create_server(place[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise VshareError(

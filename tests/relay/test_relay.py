@@ -488,3 +488,18 @@ def test_an_ordinary_user_with_few_files_still_serves() -> None:
         relay.stdin.close()
         assert relay.wait(10) == 0
         relay.stdout.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_the_address_to_give_away_when_listening_everywhere(host: str) -> None:
+    async def main() -> None:
+        config = RelayConfig(host=host, domain="relay.example.org")
+        async with Relay(config) as relay:
+            assert relay.address.host == "relay.example.org"
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: relay.example.org\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
+            await writer.wait_closed()
+
+    asyncio.run(main())
