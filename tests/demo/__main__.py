@@ -155,8 +155,9 @@ def _lab_is_gone(found: state.LabState) -> str:
 @click.option("--check", is_flag=True, help="Try every way in, say how it went, and end.")
 def main(check: bool) -> None:
     """Share a real machine across the lab, until Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    # SIGINT as well: a shell starts what it puts into the background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     report = Report()
     found = None
     try:

@@ -39,8 +39,9 @@ def main() -> None:
 @click.option("--no-vm", is_flag=True, help="Start no virtual machine in alice.")
 def up(hosts: str, no_vm: bool) -> None:
     """Bring a lab up and keep it until Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    # SIGINT as well: a shell starts what it puts into the background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         with Lab(tuple(hosts.split(","))) as lab:
             _describe(lab)

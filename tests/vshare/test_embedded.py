@@ -30,7 +30,7 @@ async def get(relay: RelayAddress, url: str) -> bytes:
 
 @pytest.mark.parametrize("lan", [False, True])
 def test_its_url_opens_the_share(lan: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vshare.embedded.lan_address", lambda: "127.0.0.1")
+    monkeypatch.setattr("vshare.embedded.lan_address", lambda wish: "127.0.0.1")
 
     async def main() -> None:
         server = await asyncio.start_server(site, "127.0.0.1", 0)
