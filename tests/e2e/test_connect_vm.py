@@ -1,4 +1,4 @@
-"""The connect VM for real: booted by the libvirt driver on a host of the lab, and used."""
+"""The connect VM for real: booted by each driver on a host of the lab, and used."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from connect_vm import vm
 from connect_vm.images import ImageError, find_image
 from tests.e2e.connect_vm_check import PARALLEL
 from tests.lab import Host, Lab
@@ -33,11 +34,12 @@ def bob() -> Iterator[Host]:
         yield lab.bob
 
 
-def test_static_ip_answers_as_the_shared_machine_would(bob: Host) -> None:
+@pytest.mark.parametrize("driver", vm.DRIVERS)
+def test_static_ip_answers_as_the_shared_machine_would(bob: Host, driver: str) -> None:
     python = ["python", "-m"]
     services = [*python, "tests.e2e.connect_vm_services"]
     link = [*python, "tests.e2e.connect_vm_link"]
-    env = {"VSHARE_IMAGES": str(find_image().folder)}
+    env = {"VSHARE_IMAGES": str(find_image().folder), "DRIVER": driver}
     with bob.running(services) as server, bob.running(link, stderr=None, env=env) as vconnect:
         assert server.stdout is not None
         assert vconnect.stdout is not None

@@ -51,7 +51,10 @@ def main(pid: int, folder: str, command: list[str]) -> None:
         for name in ("net", "uts", "mnt"):
             kernel.setns(fds[name], kinds[name])
         os.chdir(folder)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; programs expect not
+        # Python ignores SIGPIPE, and a shell has what it puts into the background ignore the
+        # keyboard's signals; a command starts with neither.
+        for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.execvp(command[0], command)
     except OSError as error:
