@@ -92,9 +92,7 @@ async def connect(options: Options, console: Console, interrupt: Interrupt) -> N
         info = await _describe(client, console)
         names = OwnNames(line.name, info.machine)
         async with SocksServer(client, options.socks_host, options.socks_port, names) as socks:
-            host, port = socks.address
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            await _stay(options, client, socks, address, console, interrupt)
+            await _stay(options, client, socks, console, interrupt)
 
 
 def _relay(options: Options, line: ConnectLine) -> RelayAddress:
@@ -179,19 +177,21 @@ class _Watch:
 
 
 async def _stay(
-    options: Options,
-    client: Client,
-    socks: SocksServer,
-    address: str,
-    console: Console,
-    interrupt: Interrupt,
+    options: Options, client: Client, socks: SocksServer, console: Console, interrupt: Interrupt
 ) -> None:
+    host, port = socks.address
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     async with contextlib.AsyncExitStack() as stack:
+        ip = ""
         if options.static_ip:
-            await _start_vm(options, client, socks, address, console, stack)
+            ip = await _start_vm(options, client, console, stack)
+            socks.add_name(ip)
+            console.step("Connect is running!")
         else:
             console.step("Connect is running! There is no static IP, as was asked for.")
-            console.result("SOCKS address:", address, event="socks", address=address)
+        console.result("SOCKS address:", address, event="socks", address=address)
+        if ip:
+            console.result("Machine IP:", ip, event="machine", ip=ip)
         console.event(event="running")
         console.step("")
         console.step("Use the machine's IP, or a program that knows SOCKS5 proxies.")
@@ -203,13 +203,9 @@ async def _stay(
 
 
 async def _start_vm(
-    options: Options,
-    client: Client,
-    socks: SocksServer,
-    address: str,
-    console: Console,
-    stack: contextlib.AsyncExitStack,
-) -> None:
+    options: Options, client: Client, console: Console, stack: contextlib.AsyncExitStack
+) -> str:
+    """Boot the connect VM, which stays as long as `stack`; the static IP."""
     console.step("Starting a VM for a static connect IP.")
     wish = vm.Wish(options.ip, _console_log(console), console.detail)
     with console.busy("the connect VM boots"):
@@ -217,12 +213,8 @@ async def _start_vm(
         link = AgentLink(str(machine.control), machine.port, machine.secret, client)
         await stack.enter_async_context(link)
         await link.ready(BOOT_TIMEOUT)
-    socks.add_name(str(machine.static_ip))
     console.detail("The machine is booted and ready!")
-    console.step("Connect is running!")
-    console.result("SOCKS address:", address, event="socks", address=address)
-    ip = str(machine.static_ip)
-    console.result("Machine IP:", ip, event="machine", ip=ip)
+    return str(machine.static_ip)
 
 
 def _console_log(console: Console) -> Path | None:

@@ -81,6 +81,18 @@ class Found:
     https_port: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """All that one `vshare up` works with, once the machine is found."""
+
+    options: Options
+    found: Found
+    reach: MachineReach
+    relay: RelayAddress
+    console: Console
+    interrupt: Interrupt
+
+
 async def share_up(options: Options, console: Console, interrupt: Interrupt) -> None:
     """Share until Ctrl-C, expiry or the relay's word. Raises VshareError, alone or in a group."""
     options.check()
@@ -89,7 +101,7 @@ async def share_up(options: Options, console: Console, interrupt: Interrupt) -> 
     async with MachineReach(machine) as reach:
         found = await _look(options, machine, reach, console)
         async with _relay(options, console) as relay:
-            await _serve(options, found, reach, relay, console, interrupt)
+            await _serve(Sharing(options, found, reach, relay, console, interrupt))
 
 
 async def find_machine(options: Options, console: Console) -> Machine:
@@ -211,21 +223,15 @@ class _Doorman:
             self.server.visitor(sock, paired.address)
 
 
-async def _serve(
-    options: Options,
-    found: Found,
-    reach: MachineReach,
-    relay: RelayAddress,
-    console: Console,
-    interrupt: Interrupt,
-) -> None:
-    """Register, publish, tell people, and stay."""
-    console.step("Creating the share...")
-    doorman = _Doorman(found)
+async def _serve(sharing: Sharing) -> None:
+    """Register with the relay, and serve."""
+    options = sharing.options
+    sharing.console.step("Creating the share...")
+    doorman = _Doorman(sharing.found)
     wanted = parse_name(options.name) if options.name else None
     with name_key(wanted) as key:
         link = RelayLink(
-            relay,
+            sharing.relay,
             key,
             wanted,
             on_visitor=doorman.visitor,
@@ -234,34 +240,30 @@ async def _serve(
             on_gateway_key=doorman.gateway_changed if options.http else None,
         )
         async with link:
-            await _serve_linked(options, found, reach, link, doorman, relay, console, interrupt)
+            await _serve_guests(sharing, link, doorman)
 
 
-async def _serve_linked(
-    options: Options,
-    found: Found,
-    reach: MachineReach,
-    link: RelayLink,
-    doorman: _Doorman,
-    relay: RelayAddress,
-    console: Console,
-    interrupt: Interrupt,
-) -> None:
+async def _serve_guests(sharing: Sharing, link: RelayLink, doorman: _Doorman) -> None:
+    """Make the share's identity, publish, tell people, and stay."""
+    options, found, console = sharing.options, sharing.found, sharing.console
     name = _own_name(link.registered.name, options.name)
     code = make_code(secrets.randbelow)
     console.detail(f"Share will be at: {name}")
-    only_loopback = reach.reaches_loopback
+    only_loopback = sharing.reach.reaches_loopback
     policy = make_policy(options, found, name, only_loopback=only_loopback)
     authority = Authority(name, datetime.datetime.now(datetime.UTC))
     calls = _calls(found, policy, name)
     events = _events(console)
-    async with ShareServer(name, authority, code, policy, reach, calls, events) as server:
+    async with ShareServer(name, authority, code, policy, sharing.reach, calls, events) as server:
         doorman.server, doorman.link = server, link
         if options.http:
             await _publish(link, server, found)
-        _tell(link, relay, name, code, policy, found, console)
-        interrupt.serving = True
-        await _until_the_end(options, link, console, interrupt)
+        if console.as_json:
+            _tell_scripts(sharing, link, name, code)
+        else:
+            _tell_people(sharing, link, name, code, policy)
+        sharing.interrupt.serving = True
+        await _until_the_end(sharing, link)
 
 
 def _own_name(given: str, wanted: str | None) -> ShareName:
@@ -323,39 +325,33 @@ def _events(console: Console) -> Events:
     return Events(joined, join_failed)
 
 
-def _tell(
-    link: RelayLink,
-    relay: RelayAddress,
-    name: ShareName,
-    code: JoinCode,
-    policy: Policy,
-    found: Found,
-    console: Console,
+def _tell_scripts(sharing: Sharing, link: RelayLink, name: ShareName, code: JoinCode) -> None:
+    sharing.console.event(
+        event="started",
+        name=name,
+        code=code,
+        url=link.registered.url or None,
+        https_url=link.registered.https_url or None,
+        connect=f"{name}@{sharing.relay}",
+        machine=sharing.found.machine.name,
+        http_port=sharing.found.http_port,
+        https_port=sharing.found.https_port,
+    )
+
+
+def _tell_people(
+    sharing: Sharing, link: RelayLink, name: ShareName, code: JoinCode, policy: Policy
 ) -> None:
     """The results, in the manner of Vagrant Share's own words."""
-    url, https_url = link.registered.url, link.registered.https_url
-    connect = f"{name}@{relay}"
+    console, url, https_url = sharing.console, link.registered.url, link.registered.https_url
     console.step("Your share is running!")
-    if console.as_json:
-        console.event(
-            event="started",
-            name=name,
-            code=code,
-            url=url or None,
-            https_url=https_url or None,
-            connect=connect,
-            machine=found.machine.name,
-            http_port=found.http_port,
-            https_port=found.https_port,
-        )
-        return
     console.result("Name:", name)
     console.result("Code:", code)
     if url:
         console.result("URL:", url)
     if https_url:
         console.result("HTTPS URL:", https_url)
-    console.result("Others connect with:", f"vconnect {connect}")
+    console.result("Others connect with:", f"vconnect {name}@{sharing.relay}")
     console.step(f"Guests can open {policy.describe()}. Tell them the code yourself: whoever")
     console.step("knows name and code is in. " + _public_warning(url))
     console.step("Press Ctrl-C to end the share.")
@@ -365,13 +361,12 @@ def _public_warning(url: str) -> str:
     return "Anybody who knows the URL can open it." if url else "There is no public URL."
 
 
-async def _until_the_end(
-    options: Options, link: RelayLink, console: Console, interrupt: Interrupt
-) -> None:
+async def _until_the_end(sharing: Sharing, link: RelayLink) -> None:
     """Wait for Ctrl-C, the relay's last word, or expiry."""
+    console, interrupt = sharing.console, sharing.interrupt
     async with asyncio.TaskGroup() as group:
         stopped = group.create_task(interrupt.stopped.wait(), name="ctrl-c")
-        expired = group.create_task(asyncio.sleep(options.expires_in), name="expiry")
+        expired = group.create_task(asyncio.sleep(sharing.options.expires_in), name="expiry")
         ended = group.create_task(asyncio.wait([link.ended]), name="relay's end")
         done, waiting = await asyncio.wait(
             {stopped, expired, ended}, return_when=asyncio.FIRST_COMPLETED
