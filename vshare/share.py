@@ -258,6 +258,7 @@ async def _serve_guests(sharing: Sharing, link: RelayLink, doorman: _Doorman) ->
         doorman.server, doorman.link = server, link
         if options.http:
             await _publish(link, server, found)
+        console.step("Your share is running!")
         if console.as_json:
             _tell_scripts(sharing, link, name, code)
         else:
@@ -344,7 +345,6 @@ def _tell_people(
 ) -> None:
     """The results, in the manner of Vagrant Share's own words."""
     console, url, https_url = sharing.console, link.registered.url, link.registered.https_url
-    console.step("Your share is running!")
     console.result("Name:", name)
     console.result("Code:", code)
     if url:
