@@ -1,17 +1,17 @@
 """The connect VM, whatever runs it: booted, its addresses, gone again.
 
-A driver is an async context manager that yields a Machine; on leaving it removes all it
-made. `run` chooses the driver.
+`run` chooses the driver, which starts a Machine; on leaving, all that was made is removed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Protocol
 
 from tunnel.errors import UsageError, VshareError
 
@@ -49,18 +49,28 @@ class Wish:
 @asynccontextmanager
 async def run(driver: str, wish: Wish) -> AsyncIterator[Machine]:
     """A connect VM of `driver`, running. Raises UsageError, VmError, AddressError, ImageError."""
-    if driver == "libvirt":
+    async with AsyncExitStack() as stack:
+        yield await _driver(driver, wish).start(stack)
+
+
+class Driver(Protocol):
+    """What runs the connect VM."""
+
+    async def start(self, stack: AsyncExitStack) -> Machine:
+        """Boot it; `stack` removes all that was made."""
+
+
+def _driver(name: str, wish: Wish) -> Driver:
+    """The driver of that name; what it is built on is imported only here. Raises UsageError."""
+    if name == "libvirt":
         from connect_vm.vm_libvirt import LibvirtDriver
 
-        async with LibvirtDriver(wish) as machine:
-            yield machine
-    elif driver == "vagrant":
+        return LibvirtDriver(wish)
+    if name == "vagrant":
         from connect_vm.vm_vagrant import VagrantDriver
 
-        async with VagrantDriver(wish) as machine:
-            yield machine
-    else:
-        raise UsageError(f"no such driver: {driver!r}", f"one of {', '.join(DRIVERS)}")
+        return VagrantDriver(wish)
+    raise UsageError(f"no such driver: {name!r}", f"one of {', '.join(DRIVERS)}")
 
 
 async def agent_answers(control: IPv4Address, port: int) -> bool:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from xml.sax.saxutils import escape
 
@@ -90,28 +89,14 @@ class _DeadError(Exception):
 
 
 class LibvirtDriver:
-    """An async context manager that yields the Machine. See connect_vm.vm.run."""
+    """See connect_vm.vm.run."""
 
     def __init__(self, wish: Wish) -> None:
         self._wish = wish
         self._name = f"{PREFIX}{os.getpid()}"
-        self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Machine:
-        async with AsyncExitStack() as stack:
-            machine = await self._start(stack)
-            self._stack = stack.pop_all()
-        return machine
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
-
-    async def _start(self, stack: AsyncExitStack) -> Machine:
+    async def start(self, stack: AsyncExitStack) -> Machine:
+        """Boot it; `stack` removes all that was made."""
         image = await asyncio.to_thread(find_image)
         connection = await _thread(lambda: _connect())
         stack.push_async_callback(_thread, connection.close)

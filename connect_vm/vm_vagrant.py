@@ -14,7 +14,6 @@ import shutil
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
 
 import vagrant
 
@@ -55,29 +54,15 @@ end
 
 
 class VagrantDriver:
-    """An async context manager that yields the Machine. See connect_vm.vm.run."""
+    """See connect_vm.vm.run."""
 
     def __init__(self, wish: Wish) -> None:
         self._wish = wish
-        self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Machine:
+    async def start(self, stack: AsyncExitStack) -> Machine:
+        """Boot it; `stack` removes all that was made."""
         if _executable() is None:
             raise VmError("Vagrant is not installed", "install it, or use --driver libvirt")
-        async with AsyncExitStack() as stack:
-            machine = await self._start(stack)
-            self._stack = stack.pop_all()
-        return machine
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
-
-    async def _start(self, stack: AsyncExitStack) -> Machine:
         image = await asyncio.to_thread(find_image)
         addresses = stack.enter_context(reserve(self._wish.static_ip))
         folder = Path(tempfile.mkdtemp(prefix="vconnect-vagrant-"))

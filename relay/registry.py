@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from relay.lot import CALM_AFTER, Lot
 from relay.names import NameBook
@@ -59,22 +58,6 @@ class Share:
         self.lot.close()
 
 
-class Registry(Protocol):
-    """Which share is where. One relay knows its own; several share theirs."""
-
-    def get(self, name: ShareName) -> Share | None:
-        """The connected share of that name."""
-
-    def is_away(self, name: ShareName) -> bool:
-        """Whether a share of that name is not connected, but may come back: its lease lasts."""
-
-    def add(self, share: Share) -> bool:
-        """Register `share`; the same key's earlier session is evicted. False: full."""
-
-    def remove(self, share: Share) -> None:
-        """`share`'s session is over."""
-
-
 class LocalRegistry:
     """The registry of a single relay."""
 
@@ -88,7 +71,7 @@ class LocalRegistry:
         return len(self._shares)
 
     def get(self, name: ShareName) -> Share | None:
-        """See Registry."""
+        """The connected share of that name."""
         return self._shares.get(name)
 
     def sole(self) -> Share | None:
@@ -96,11 +79,11 @@ class LocalRegistry:
         return next(iter(self._shares.values()), None)
 
     def is_away(self, name: ShareName) -> bool:
-        """See Registry."""
+        """Whether a share of that name is not connected, but may come back: its lease lasts."""
         return name not in self._shares and self._names.is_leased(name, time.time())
 
     def add(self, share: Share) -> bool:
-        """See Registry."""
+        """Register `share`; the same key's earlier session is evicted. False: full."""
         earlier = self._shares.get(share.name)
         if earlier is None and len(self._shares) >= self._max_shares:
             return False
@@ -111,7 +94,7 @@ class LocalRegistry:
         return True
 
     def remove(self, share: Share) -> None:
-        """See Registry."""
+        """`share`'s session is over."""
         if self._shares.get(share.name) is share:
             del self._shares[share.name]
         share.close()

@@ -143,7 +143,7 @@ class _Desk:
         asgi: AsgiServer,
         admission: Admission,
     ) -> None:
-        self._registry, self._gateway, self._asgi = registry, gateway, asgi
+        self._registry, self._asgi = registry, asgi
         self._own_tls = identity.context("http/1.1")
         self._parker = Parker(registry, identity.context(PARK_ALPN))
         self._admission = admission

@@ -60,7 +60,6 @@ class _ShareClient:
         self.client: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self.streams = 0
         self.unused = asyncio.Event()
-        self.superseded = False
 
     async def run(self, key: EllipticCurvePrivateKey) -> None:
         """Keep the client until the session is over and its last stream has ended."""
