@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tunnel.codes import Code
 from tunnel.errors import RefusedError
 from tunnel.identity import Peer, Role
+from vshare.policy import EVERYTHING, Rights
 
 BUCKET = 10  # attempts that may come at once
 REFILL_SECONDS = 6.0  # for one more
@@ -57,8 +58,14 @@ class Guest:
     role: Role
     fingerprint: str
     address: str  # the relay's word
+    joined_at: float = 0.0  # seconds since the epoch
+    rights: Rights = EVERYTHING
+    invite: str = ""  # the plate of the invite that it came by
+    has_ssh_key: bool = False
     streams: int = 0
     connections: int = 0
+    bytes_in: int = 0  # from the guest
+    bytes_out: int = 0  # to the guest
 
 
 class Guests:

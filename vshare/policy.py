@@ -17,6 +17,16 @@ MACHINE = ""
 
 
 @dataclass(frozen=True, slots=True)
+class Rights:
+    """What one guest may open of what the share gives."""
+
+    ports: frozenset[int] | None = None  # None: all that the share gives
+
+
+EVERYTHING = Rights()
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where an allowed stream goes: host MACHINE, or LOOPBACK (the machine's own)."""
 
