@@ -22,7 +22,7 @@ from tunnel.datagrams import SWEEP_EVERY, ClientLane
 from tunnel.ends import Sink
 from tunnel.errors import LocalProtocolError, LostError, RefusedError, VshareError
 from tunnel.flows import Flow, FlowReceiver
-from tunnel.frames import ALPN, VERSION, Hello, Open
+from tunnel.frames import ALPN, VERSION, Hello, Notice, Open
 from tunnel.identity import Identity, client_context, require_share
 from tunnel.names import ShareName
 from tunnel.tls_socket import handshake
@@ -37,6 +37,7 @@ TICK = 10.0  # seconds between looks at the pool
 SILENCE_ENDS = 35.0  # seconds without a byte although pings were sent
 RETRY_FIRST, RETRY_MOST = 0.2, 1.0  # seconds between attempts while the way is down
 MAX_ANSWER = 256 * 1024  # bytes of an answer to a call
+MAX_TOLD = 256  # ids of notices remembered; a share that lives for days sends a few dozen
 ATTEMPTS = 3  # connections tried for one stream: pooled ones may have died in silence
 SNI_SUFFIX = "share.vshare.invalid"  # the relay routes on the first label alone
 
@@ -47,7 +48,9 @@ class Client:
     """Async context manager; streams and flows are opened inside it.
 
     `dial` gives a connected socket that leads to the share's TLS server. `on_state` is told
-    None when the share is reachable (again), or the error that says why it is not.
+    None when the share is reachable (again), or the error that says why it is not. `on_notice`
+    is told what the share says unasked, each notice once. `route` (else the
+    identity's) is what the relay finds the share by, in place of its name (docs/protocol.md 3).
     """
 
     def __init__(
@@ -58,11 +61,17 @@ class Client:
         on_state: Callable[[VshareError | None], None] = lambda error: None,
         *,
         min_idle: int = MIN_IDLE,
+        route: str = "",
+        on_notice: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
         self._dial = dial
         self._context = client_context(identity, ALPN)
         self._name = name
+        route = route or getattr(identity, "route", "")
+        self._server_name = f"{route or name}.{SNI_SUFFIX}"
         self._on_state = on_state
+        self._on_notice = on_notice
+        self._told: dict[int, None] = {}  # ids of notices, the oldest first
         self._min_idle = min_idle
         self._idle: list[tuple[Connection, float]] = []  # with the loop time it became idle
         self._connections: set[Connection] = set()
@@ -295,7 +304,7 @@ class Client:
 
     async def _connect(self) -> Connection:
         sock = await self._dial()
-        tls = await handshake(sock, self._context, server_hostname=f"{self._name}.{SNI_SUFFIX}")
+        tls = await handshake(sock, self._context, server_hostname=self._server_name)
         try:
             if tls.alpn != ALPN:
                 raise LostError("the other side does not speak vshare/1")
@@ -303,7 +312,9 @@ class Client:
         except BaseException:
             tls.abort()
             raise
-        connection = Connection(tls, is_client=True, on_change=self._changed)
+        connection = Connection(
+            tls, is_client=True, on_change=self._changed, on_notice=self._notice_received
+        )
         self._connections.add(connection)
         try:
             async with asyncio.timeout(HELLO_TIMEOUT):
@@ -318,6 +329,15 @@ class Client:
                 "install the same version of vshare on both sides",
             )
         return connection
+
+    def _notice_received(self, notice: Notice) -> None:
+        """A notice comes on every connection; it is passed on once."""
+        if notice.id in self._told:
+            return
+        if len(self._told) >= MAX_TOLD:
+            del self._told[next(iter(self._told))]
+        self._told[notice.id] = None
+        self._on_notice(notice)
 
     async def _open_lane(self) -> VshareError | None:
         """Set the lane, or give the reason why there is none, for all who wait."""

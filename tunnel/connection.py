@@ -10,15 +10,19 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End, Sink
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError
 from tunnel.frames import (
     HEADER_SIZE,
     MAX_DATA,
+    MAX_TEXT,
     FrameParser,
     FrameType,
     Hello,
+    Notice,
     Open,
     Opened,
     Reason,
@@ -30,7 +34,6 @@ from tunnel.frames import (
 from tunnel.stream_state import ANSWERED, Input, State, StreamState
 from tunnel.tls_socket import TlsSocket
 
-MAX_TEXT = 300  # characters of a reason's text: a sentence
 LANE_UNSENT = 64 * 1024  # bytes in the kernel; more would only be late (docs/protocol.md 9)
 
 
@@ -50,14 +53,23 @@ class LaneReceiver(Protocol):
 class Connection:
     """Frames over an established TlsSocket. Callback-driven; errors end it and are told once.
 
-    on_change is called when the connection became idle, was retired or was lost.
+    on_change is called when the connection became idle, was retired or was lost; on_notice
+    with what the share tells a client unasked.
     """
 
-    def __init__(self, tls: TlsSocket, *, is_client: bool, on_change: Callable[[Connection], None]):
+    def __init__(
+        self,
+        tls: TlsSocket,
+        *,
+        is_client: bool,
+        on_change: Callable[[Connection], None],
+        on_notice: Callable[[Notice], None] = lambda notice: None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._tls = tls
         self._is_client = is_client
         self._on_change = on_change
+        self._on_notice = on_notice
         self._parser = FrameParser()
         self._lane: LaneReceiver | None = None
         self._asked: tuple[Open, StreamEnd] | None = None
@@ -123,6 +135,15 @@ class Connection:
         """Say REFUSED in place of HELLO, then close: this client may not come in."""
         reason = Reason(code, text[:MAX_TEXT])
         self._tls.write(serialize_message(FrameType.REFUSED, 0, reason))
+        self._tls.close()
+
+    def send_notice(self, notice: Notice) -> None:
+        """Tell the client something, after HELLO; whatever stream is under way goes on."""
+        notice = msgspec.structs.replace(notice, text=notice.text[:MAX_TEXT])
+        self._tls.write(serialize_message(FrameType.NOTICE, 0, notice))
+
+    def close(self) -> None:
+        """End it in good order: what was sent, such as a notice that says why, still leaves."""
         self._tls.close()
 
     async def next_open(self) -> tuple[Open, StreamEnd]:
@@ -318,6 +339,11 @@ class Connection:
         self.retired_by_them = True
         self._settle()
 
+    def _notice_received(self, number: int, payload: memoryview) -> None:
+        if not self._is_client or not self.hello.done():
+            raise RemoteProtocolError("unexpected NOTICE")
+        self._on_notice(parse_message(Notice, payload))
+
     def _resume_received(self, number: int, payload: memoryview) -> None:
         raise RemoteProtocolError("RESUME is not a capability of this side", Code.UNSUPPORTED)
 
@@ -337,6 +363,7 @@ _HANDLERS: dict[int, Callable[[Connection, int, memoryview], None]] = {
     FrameType.PONG: Connection._ignore,
     FrameType.RETIRE: Connection._retire_received,
     FrameType.RESUME: Connection._resume_received,
+    FrameType.NOTICE: Connection._notice_received,
 }
 
 
@@ -356,6 +383,7 @@ class StreamEnd(End):
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.reason: Code | None = None
         self.lost = False
+        self.bytes_received = 0  # DATA; what was sent is `bytes_sent`
 
     def link(self, peer: End) -> None:
         """See End.link. What came early is delivered first."""
@@ -430,6 +458,7 @@ class StreamEnd(End):
 
     def data_received(self, data: memoryview) -> None:
         """DATA arrived."""
+        self.bytes_received += len(data)
         if self._linked:
             self.peer.send(data)
             return

@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from tunnel.codes import Code
-from tunnel.connection import MAX_TEXT, Connection
+from tunnel.connection import Connection
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
 from tunnel.flows import Flow, FlowReceiver
 from tunnel.frames import (
     MAX_DATAGRAM,
+    MAX_TEXT,
     FlowOpen,
     FrameType,
     Reason,
@@ -185,15 +186,22 @@ class ClientLane:
 
 # Opens a flow's way out on the share's side: (host, port, receiver). Raises RefusedError.
 OpenFlow = Callable[[str, int, FlowReceiver], Awaitable[Flow]]
+# Told of a flow that was open and has ended: host, port, bytes from the guest, bytes to the
+# guest, seconds, and why: None when it was closed or silent, else the machine's code, or LOST.
+OnFlowEnd = Callable[[str, int, int, int, float, Code | None], None]
 
 
 class ServerFlow:
     """One flow at the share's end: between the lane and the machine's socket."""
 
-    def __init__(self, lane: ServerLane, number: int, now: float) -> None:
+    def __init__(self, lane: ServerLane, number: int, message: FlowOpen, now: float) -> None:
         self._lane = lane
         self.number = number
+        self.host, self.port = message.host, message.port
+        self.began_at = now
         self.active_at = now
+        self.bytes_in = 0  # from the guest
+        self.bytes_out = 0  # to the guest
         self.out: Flow | None = None
         self.early: deque[bytes] = deque(maxlen=MAX_EARLY)
 
@@ -227,10 +235,15 @@ class ServerLane:
         self._asked: asyncio.Queue[tuple[ServerFlow, FlowOpen]] = asyncio.Queue(MAX_FLOWS)
         self._opening = 0  # asked for and not answered yet, whether or not still wanted
         self._lost = asyncio.Event()
+        self._on_flow_end: OnFlowEnd | None = None
         connection.become_lane(self)
 
-    async def serve(self, open_flow: OpenFlow) -> None:
-        """Open what the client asks for with `open_flow` until the lane is lost."""
+    async def serve(self, open_flow: OpenFlow, on_flow_end: OnFlowEnd | None = None) -> None:
+        """Open what the client asks for with `open_flow` until the lane is lost.
+
+        `on_flow_end` is told of each flow that was opened, when it has ended.
+        """
+        self._on_flow_end = on_flow_end
         try:
             async with asyncio.TaskGroup() as group:
                 sweeper = group.create_task(self._sweep(), name="lane sweep")
@@ -240,7 +253,7 @@ class ServerLane:
                 opener.cancel()
         finally:
             for flow in list(self._flows.values()):
-                self._drop(flow)
+                self._drop(flow, Code.LOST)
 
     async def _open_flows(self, group: asyncio.TaskGroup, open_flow: OpenFlow) -> None:
         while True:
@@ -274,6 +287,7 @@ class ServerLane:
             found = self._flows.get(flow)
             if found is not None:
                 found.active_at = self._loop.time()
+                found.bytes_in += len(payload)
                 if found.out is not None:
                     found.out.send(bytes(payload))
                 else:
@@ -290,7 +304,7 @@ class ServerLane:
     def _open_received(self, number: int, message: FlowOpen) -> None:
         if number in self._flows:
             raise RemoteProtocolError(f"flow {number} is open already")
-        flow = ServerFlow(self, number, self._loop.time())
+        flow = ServerFlow(self, number, message, self._loop.time())
         if len(self._flows) >= MAX_FLOWS or self._opening >= MAX_FLOWS:
             self.refuse(flow, Code.BUSY, f"more than {MAX_FLOWS} flows")
             return
@@ -302,11 +316,12 @@ class ServerLane:
         """For flows: a datagram of the machine's, towards the guest."""
         if self._flows.get(flow.number) is flow and len(data) <= MAX_DATAGRAM:
             flow.active_at = self._loop.time()
+            flow.bytes_out += len(data)
             self._sender.send(serialize(FrameType.DGRAM, flow.number, data))
 
     def refuse(self, flow: ServerFlow, code: Code, text: str) -> None:
         """End a flow with FLOW_REFUSED."""
-        self._drop(flow)
+        self._drop(flow, code)
         reason = Reason(code, text[:MAX_TEXT])
         self._sender.send_control(serialize_message(FrameType.FLOW_REFUSED, flow.number, reason))
 
@@ -316,12 +331,17 @@ class ServerLane:
             self._drop(flow)
             self._sender.send_control(serialize(FrameType.FLOW_CLOSE, flow.number))
 
-    def _drop(self, flow: ServerFlow) -> None:
+    def _drop(self, flow: ServerFlow, code: Code | None = None) -> None:
         if self._flows.get(flow.number) is flow:
             del self._flows[flow.number]
         out, flow.out = flow.out, None
-        if out is not None:
-            out.close()
+        if out is None:
+            return
+        out.close()
+        if self._on_flow_end is not None:
+            seconds = self._loop.time() - flow.began_at
+            numbers = (flow.bytes_in, flow.bytes_out, seconds)
+            self._on_flow_end(flow.host, flow.port, *numbers, code)
 
     def writable(self) -> None:
         """See LaneReceiver."""

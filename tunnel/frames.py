@@ -21,6 +21,7 @@ MAX_DATA = 256 * 1024  # one read's worth
 MAX_CONTROL = 16 * 1024  # HELLO with its rights is the largest
 MAX_DATAGRAM = 65_507  # UDP over IPv4: 65,535 - 20 - 8
 MAX_PING = 64
+MAX_TEXT = 300  # characters of a reason's or a notice's text: a sentence
 MAX_SKIPPED = MAX_DATA  # an unknown type of a newer peer
 HEADER_SIZE = 8
 ALPN = "vshare/1"
@@ -31,7 +32,8 @@ _HEADER = struct.Struct(">II")
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]  # 0: the protocol has no port
 Host = Annotated[str, msgspec.Meta(max_length=255)]  # RFC 1035 2.3.4
 Id = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-Word = Annotated[str, msgspec.Meta(max_length=32)]  # a protocol's name
+Word = Annotated[str, msgspec.Meta(max_length=32)]  # a protocol's name, a notice's kind
+Sentence = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
 class FrameType(enum.IntEnum):
@@ -49,6 +51,7 @@ class FrameType(enum.IntEnum):
     PING = 10
     PONG = 11
     RETIRE = 12
+    NOTICE = 13
     FLOW_OPEN = 32
     DGRAM = 33
     FLOW_REFUSED = 34
@@ -110,6 +113,16 @@ class Resume(msgspec.Struct, array_like=True, frozen=True):
     offset: int
 
 
+class Notice(msgspec.Struct, array_like=True, frozen=True):
+    """What the share tells a guest unasked (docs/protocol.md 8.5). `id` is the same on each of
+    the guest's connections; `value` is what `kind` says it is, mostly seconds."""
+
+    id: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+    kind: Word
+    text: Sentence = ""
+    value: float = 0.0
+
+
 class FlowOpen(msgspec.Struct, array_like=True, frozen=True):
     """Where a flow's datagrams go."""
 
@@ -117,8 +130,8 @@ class FlowOpen(msgspec.Struct, array_like=True, frozen=True):
     port: Port
 
 
-Message = Hello | Open | Opened | Reason | Resume | FlowOpen
-M = TypeVar("M", Hello, Open, Opened, Reason, Resume, FlowOpen)
+Message = Hello | Open | Opened | Reason | Resume | Notice | FlowOpen
+M = TypeVar("M", Hello, Open, Opened, Reason, Resume, Notice, FlowOpen)
 
 _encoder = msgspec.msgpack.Encoder()
 

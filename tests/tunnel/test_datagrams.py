@@ -247,3 +247,35 @@ def test_what_ends_a_lane(frames: bytes) -> None:
         await until(lambda: client.is_lost)
 
     run(main)
+
+
+def test_a_flow_that_ended_is_told_of_with_what_it_carried() -> None:
+    async def main() -> None:
+        lane, server, client, _ = await lane_pair()
+        machine, receiver = Machine(), Receiver()
+        ends: list[tuple[str, int, int, int, float, Code | None]] = []
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(machine.open_flow, lambda *told: ends.append(told)))
+            flow = lane.open_flow("", 53, receiver)
+            flow.send(b"hello")
+            flow.send(b"you")
+            assert [await receiver.got.get(), await receiver.got.get()] == [b"hello", b"you"]
+            flow.close()
+            await until(lambda: ends)
+            assert ends[0][:4] == ("", 53, 8, 8)
+            assert 0 <= ends[0][4] < 20
+            assert ends[0][5] is None
+
+            lane.open_flow("refused", 1, receiver)
+            assert await receiver.got.get() is Code.NOT_ALLOWED
+            lane.open_flow("", 54, receiver)
+            await until(lambda: len(machine.ways) == 2)
+            machine.ways[1].receiver.flow_refused(Code.CONNECTION_REFUSED)
+            assert await receiver.got.get() is Code.CONNECTION_REFUSED
+            lane.open_flow("", 55, receiver).send(b"x")
+            assert await receiver.got.get() == b"x"
+            client.abort("enough")
+        told = [(port, code) for _, port, _, _, _, code in ends]
+        assert told == [(53, None), (54, Code.CONNECTION_REFUSED), (55, Code.LOST)]
+
+    run(main)
