@@ -11,12 +11,13 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from relay.limits import Admission, source_of
+from relay.limits import Admission
 from relay.routes import MAX_HEAD, Answerer, Route, Sites, maybe_route
 from tunnel.clienthello import MAX_HELLO
 from tunnel.dialler import tune
 from tunnel.errors import LostError, RemoteProtocolError, VshareError
 from tunnel.peek import HEAD_DEADLINE, peek
+from tunnel.source import source_of
 from tunnel.splice import reset_socket
 
 BACKLOG = 1024

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from tunnel.source import is_loopback
 
 RESERVE = 48  # descriptors: database, epolls, libraries, log, standard streams, a margin
 PIPE_SHARE = 16  # one in so many descriptors may be a pipe (each has two)
@@ -39,19 +40,6 @@ def budget_for(descriptors: int) -> Budget:
     )
 
 
-def source_of(address: str) -> str:
-    """What counts as one source: an IPv4 address, an IPv6 /64 (one customer has that much)."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped:
-            return str(ip.ipv4_mapped)
-        return str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip)
-
-
 class Admission:
     """Counts connections. Loopback has no limit per source: it is a proxy, or this machine."""
 
@@ -66,7 +54,7 @@ class Admission:
         budget = self.budget
         if self.connections >= budget.connections or self.undecided >= budget.undecided:
             return False
-        if self._by_source[source] >= budget.per_source and not _is_loopback(source):
+        if self._by_source[source] >= budget.per_source and not is_loopback(source):
             return False
         self.connections += 1
         self.undecided += 1
@@ -92,7 +80,3 @@ class Admission:
             yield
         finally:
             self.connections -= 1
-
-
-def _is_loopback(source: str) -> bool:
-    return source.startswith("127.") or source == "::/64"
