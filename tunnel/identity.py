@@ -43,11 +43,15 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A key with its certificate, and the CA (all DER) that the other side must be of."""
+    """A key with its certificate, and the CA (all DER) that the other side must be of.
+
+    `route` is a guest's: where the relay finds the share (docs/protocol.md 3).
+    """
 
     key: PrivateKey
     certificate: bytes
     ca: bytes
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)

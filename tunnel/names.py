@@ -19,6 +19,7 @@ JoinCode = NewType("JoinCode", str)
 Below = Callable[[int], int]
 
 CODE_WORDS = 3
+INVITE_WORDS = CODE_WORDS + 1  # the first one is public: the plate
 MIN_NAME, MAX_NAME = 3, 40
 MAX_LABEL = 63  # RFC 1035 2.3.4
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -66,6 +67,23 @@ def make_code(below: Below) -> JoinCode:
     return JoinCode("-".join(words[below(len(words))] for _ in range(CODE_WORDS)))
 
 
+def make_plate(below: Below) -> str:
+    """A fresh plate: the word that tells which invite a code is of."""
+    words = code_words()
+    return words[below(len(words))]
+
+
+def make_invite_code(plate: str, below: Below) -> JoinCode:
+    """A fresh code such as `tiger-otter-crimson-sled` for the invite `plate`: 33 bits beyond it."""
+    return JoinCode(f"{plate}-{make_code(below)}")
+
+
+def plate_of(code: JoinCode) -> str:
+    """Which invite `code` is of; empty for a share's own code."""
+    plate, _, rest = code.partition("-")
+    return plate if rest.count("-") == CODE_WORDS - 1 else ""
+
+
 def parse_name(text: str) -> ShareName:
     """`text` as a share's name. Raises UsageError that says what a name looks like."""
     name = text.strip().lower()
@@ -84,13 +102,17 @@ def parse_name(text: str) -> ShareName:
 
 
 def parse_code(text: str) -> JoinCode:
-    """`text` as a join code, spaces and capitals forgiven. Raises UsageError."""
+    """`text` as a join code, a share's or an invite's; spaces and capitals are forgiven.
+
+    Raises UsageError, which does not repeat what was typed.
+    """
     words = text.strip().lower().replace("-", " ").split()
     known = set(code_words())
-    if len(words) != CODE_WORDS or any(word not in known for word in words):
+    if len(words) not in (CODE_WORDS, INVITE_WORDS) or any(word not in known for word in words):
         raise UsageError(
             "this is not a join code",
-            "a code is three words, such as otter-crimson-sled; ask the sharer for it",
+            "a code is three words, such as otter-crimson-sled, an invite's is four;"
+            " ask the sharer for it",
         )
     return JoinCode("-".join(words))
 
@@ -98,6 +120,7 @@ def parse_code(text: str) -> JoinCode:
 def split_code(text: str) -> tuple[ShareName, JoinCode | None]:
     """`NAME` or `NAME-word-word-word`, taken apart. Raises UsageError.
 
+    Three words alone: an invite's code is given apart, since its first word could be the name's.
     A chosen name may itself end in three words of the list; then the code must be given
     apart, because what is typed is read as a name with a code.
     """

@@ -19,13 +19,16 @@ from tunnel.join import (
     JoinIssued,
     JoinPake,
     JoinRequest,
+    JoinWaiting,
     ShareJoin,
     parse,
+    plate_of_request,
     refuse,
 )
 
 NAME, CODE = "frosty-weasel-0857", "otter-crimson-sled"
 REQUEST, CERTIFICATE = b"request", b"certificate"
+ROUTE = "0123456789abcdef" * 2
 
 
 def guest(**changed: object) -> GuestJoin:
@@ -46,8 +49,79 @@ def test_both_know_the_code() -> None:
     one, other = guest(), share()
     confirmed(one, other)
     assert (other.guest, other.request) == ("bob", REQUEST)
-    issued = one.finish(other.issue(b"issued", b"ca"))
-    assert (issued.certificate, issued.ca) == (b"issued", b"ca")
+    issued = one.finish(other.issue(b"issued", b"ca", ROUTE))
+    assert (issued.certificate, issued.ca, issued.route) == (b"issued", b"ca", ROUTE)
+
+
+def test_the_plate_is_read_before_the_code_is_known() -> None:
+    one = GuestJoin(NAME, "bob", REQUEST, "tiger-" + CODE, CERTIFICATE, os.urandom, "tiger")
+    first = one.first()
+    assert plate_of_request(first, NAME) == "tiger"
+    assert plate_of_request(guest().first(), NAME) == ""
+    other = ShareJoin(NAME, "tiger-" + CODE, CERTIFICATE, os.urandom)
+    other.confirm(one.second(other.answer(first)))
+
+
+def test_a_changed_plate_is_not_confirmed() -> None:
+    one, other = guest(), share()
+    first = parse(JoinRequest, one.first())
+    changed = msgspec.structs.replace(first, plate="tiger")
+    third = one.second(other.answer(msgspec.msgpack.encode(changed)))
+    with pytest.raises(RefusedError):
+        other.confirm(third)
+
+
+def test_waiting_is_the_shares_word() -> None:
+    one, other = guest(), share()
+    confirmed(one, other)
+    for text in ("the sharer is asked", "still", ""):
+        assert one.maybe_waiting(other.waiting(text)) == text
+    said = parse_waiting(other.waiting("the sharer is asked"))
+    changed = msgspec.structs.replace(said, text="type your code at http://...")
+    with pytest.raises(RemoteProtocolError, match="not the share"):
+        one.maybe_waiting(msgspec.msgpack.encode(changed))
+    fourth = other.issue(b"issued", b"ca", ROUTE)
+    assert one.maybe_waiting(fourth) is None
+    assert one.maybe_waiting(refuse(Code.NOT_ALLOWED, "no")) is None
+    assert one.finish(fourth).route == ROUTE
+
+
+def parse_waiting(message: bytes) -> JoinWaiting:
+    return msgspec.msgpack.decode(message, type=JoinWaiting)
+
+
+def test_a_long_reason_to_wait_is_cut() -> None:
+    one, other = guest(), share()
+    confirmed(one, other)
+    assert one.maybe_waiting(other.waiting("x" * 1_000)) == "x" * 300
+    too_long = msgspec.msgpack.encode(["x" * 301, bytes(32)])
+    assert one.maybe_waiting(too_long) is None
+    with pytest.raises(RemoteProtocolError):
+        one.finish(too_long)
+
+
+def test_no_message_can_be_taken_for_another() -> None:
+    one, other = guest(), share()
+    confirmed(one, other)
+    waiting, issued = other.waiting("soon"), other.issue(b"issued", b"ca", ROUTE)
+    refusal = refuse(Code.BUSY, "no")
+    for message in (waiting, refusal):
+        with pytest.raises((RemoteProtocolError, RefusedError)):
+            parse(JoinIssued, message)
+    for message in (issued, refusal):
+        with pytest.raises(msgspec.ValidationError):
+            parse_waiting(message)
+    for message in (waiting, issued):
+        with pytest.raises(RemoteProtocolError):
+            parse(JoinRequest, message)
+
+
+@pytest.mark.parametrize("route", ["A" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n", "\n" + "0" * 31])
+def test_a_route_is_32_hex_digits(route: str) -> None:
+    one, other = guest(), share()
+    confirmed(one, other)
+    with pytest.raises(RemoteProtocolError):
+        one.finish(other.issue(b"issued", b"ca", route))
 
 
 @pytest.mark.parametrize(
@@ -82,12 +156,21 @@ def test_a_changed_guest_name_is_not_confirmed() -> None:
         other.confirm(third)
 
 
-@pytest.mark.parametrize("part", ["confirm", "certificate", "ca"])
-def test_what_is_issued_cannot_be_changed(part: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("confirm", b"the relay's"),
+        ("certificate", b"the relay's"),
+        ("ca", b"the relay's"),
+        ("route", "f" * 32),
+        ("route", ""),
+    ],
+)
+def test_what_is_issued_cannot_be_changed(part: str, value: object) -> None:
     one, other = guest(), share()
     confirmed(one, other)
-    issued = parse(JoinIssued, other.issue(b"issued", b"ca"))
-    changed = msgspec.structs.replace(issued, **{part: b"the relay's"})
+    issued = parse(JoinIssued, other.issue(b"issued", b"ca", ROUTE))
+    changed = msgspec.structs.replace(issued, **{part: value})
     with pytest.raises(RemoteProtocolError, match="not the share"):
         one.finish(msgspec.msgpack.encode(changed))
 
@@ -150,7 +233,14 @@ def test_out_of_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"version": 2}, {"share": "another-name-0001"}, {"pake": b""}, {"pake": b"A" * 33}]
+    "changed",
+    [
+        {"version": 2},
+        {"share": "another-name-0001"},
+        {"pake": b""},
+        {"pake": b"A" * 33},
+        {"plate": "x" * 17},
+    ],
 )
 def test_message_1_is_checked(changed: dict[str, object]) -> None:
     first = parse(JoinRequest, guest().first())
@@ -270,7 +360,7 @@ def test_a_guest_written_from_the_protocols_text() -> None:
         idA=hashlib.sha256(REQUEST).digest(),
         idB=hashlib.sha256(CERTIFICATE).digest(),
     )
-    first = msgspec.msgpack.encode([1, NAME, "bob", REQUEST, spake.start()])
+    first = msgspec.msgpack.encode([1, NAME, "bob", REQUEST, spake.start(), ""])
     other = share()
     second = other.answer(first)
     (pake,) = msgspec.msgpack.decode(second)
@@ -279,7 +369,11 @@ def test_a_guest_written_from_the_protocols_text() -> None:
     bound = b"1" + NAME.encode() + hashlib.sha256(sent).digest()
     confirm_guest = hmac.digest(expand(key, b"vshare-join/1 guest"), bound, "sha256")
     other.confirm(msgspec.msgpack.encode([confirm_guest]))
-    confirm, certificate, ca = msgspec.msgpack.decode(other.issue(b"issued", b"ca"))
-    assert (certificate, ca) == (b"issued", b"ca")
-    bound += hashlib.sha256(b"issued").digest() + hashlib.sha256(b"ca").digest()
+    _, confirm = msgspec.msgpack.decode(other.waiting("soon"))
+    waiting = expand(key, b"vshare-join/1 waiting")
+    assert confirm == hmac.digest(waiting, bound + b"soon", "sha256")
+    confirm, *issued = msgspec.msgpack.decode(other.issue(b"issued", b"ca", ROUTE))
+    assert issued == [b"issued", b"ca", ROUTE]
+    for each in (b"issued", b"ca", ROUTE.encode()):
+        bound += hashlib.sha256(each).digest()
     assert confirm == hmac.digest(expand(key, b"vshare-join/1 share"), bound, "sha256")

@@ -15,9 +15,12 @@ from tunnel.names import (
     code_words,
     host_label,
     make_code,
+    make_invite_code,
     make_name,
+    make_plate,
     parse_code,
     parse_name,
+    plate_of,
     split_code,
 )
 
@@ -30,6 +33,21 @@ def test_what_is_made_can_be_parsed() -> None:
         assert parse_code(code.replace("-", " ").title()) == code
         assert split_code(f"{name}-{code}") == (name, code)
         assert split_code(name) == (name, None)
+
+
+def test_an_invites_code_has_a_public_word_and_three_secret_ones() -> None:
+    below = random.Random(7).randrange
+    for _ in range(200):
+        plate = make_plate(below)
+        code = make_invite_code(plate, below)
+        assert plate_of(code) == plate
+        assert parse_code(code.replace("-", " ").title()) == code
+        assert plate_of(make_code(below)) == ""
+
+
+def test_an_invites_code_is_not_read_out_of_a_line() -> None:
+    """The fourth word from the end may be the name's own."""
+    assert split_code("my-tiger-able-zoo-able") == ("my-tiger", "able-zoo-able")
 
 
 def test_the_lists_are_what_the_odds_count_on() -> None:
@@ -55,7 +73,7 @@ def test_a_url_is_no_name(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "one two", "abandon ability xyzzy", "abandon ability able able"]
+    "text", ["", "one two", "abandon ability xyzzy", "abandon ability able able able"]
 )
 def test_not_codes_and_the_text_is_not_repeated(text: str) -> None:
     with pytest.raises(UsageError) as caught:
