@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import time
@@ -23,6 +24,7 @@ from vshare.audit_chain import MAX_LINE, START, Entry, digest, serialize
 from vshare.news import News, Value
 
 MAX_BYTES = 256 * 2**20  # of a file; about a million streams
+CHUNK = 4 * MAX_LINE  # bytes read at once of a log that is followed
 MAX_SAME_SECOND = 100  # shares of one name that start in the same second
 BULK = frozenset({"stream", "refused"})  # what guests can cause without end
 _FILE_NAME = re.compile(r"(?P<name>.+)-(?P<start>\d{8}T\d{6}Z)(?:-(?P<turn>\d{1,3}))?\.jsonl")
@@ -193,3 +195,24 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
         yield line
         while len(line) > MAX_LINE and not line.endswith(b"\n"):
             line = file.readline(MAX_LINE + 1)
+
+
+def tail_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of `file`, as `read_lines`, without end: empty when there is no more for now.
+
+    An unfinished line is waited for, and read anew: the log takes back what it could not
+    finish.
+    """
+    offset, skips = 0, False
+    while True:
+        chunk = os.pread(file.fileno(), CHUNK, offset)
+        end = chunk.rfind(b"\n") + 1
+        if not end and len(chunk) <= MAX_LINE:
+            yield b""
+            continue
+        whole = chunk[:end] or chunk[: MAX_LINE + 1]
+        offset += end or len(chunk)
+        for number, line in enumerate(io.BytesIO(whole)):
+            if number or not skips:
+                yield line
+        skips = not end

@@ -9,6 +9,8 @@ changed, taken out, put in or moved breaks the chain, and a cut tail misses the 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -63,7 +65,10 @@ def digest(line: bytes) -> str:
 
 
 def serialize(entry: Entry) -> bytes:
-    """The line of `entry`, newline included, at most MAX_LINE long; long texts are cut."""
+    """The line of `entry`, newline included, at most MAX_LINE long; long texts are cut.
+
+    All of it is ASCII, so that a terminal which is shown the file takes no orders from it.
+    """
     line = _serialize(entry, MAX_TEXT)
     return line if len(line) <= MAX_LINE else _serialize(entry, SHORT_TEXT)
 
@@ -75,14 +80,15 @@ def _serialize(entry: Entry, limit: int) -> bytes:
         if key not in _RESERVED
     }
     start = {"n": entry.n, "time": entry.time, "event": _clean(entry.event, SHORT_TEXT)}
-    return msgspec.json.encode(start | fields | {"prev": entry.prev}) + b"\n"
+    whole = start | fields | {"prev": entry.prev}
+    return json.dumps(whole, separators=(",", ":")).encode() + b"\n"
 
 
 def _clean(value: Value, limit: int) -> Value:
-    """A text of at most `limit` characters that can be encoded."""
-    if not isinstance(value, str):
-        return value
-    return value[:limit].encode(errors="replace").decode()
+    """A text of at most `limit` characters that can be encoded; no number that JSON lacks."""
+    if isinstance(value, str):
+        return value[:limit].encode(errors="replace").decode()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse(line: bytes) -> Entry:
