@@ -88,6 +88,11 @@ class Connection:
         return self.error is not None or self._tls.is_lost
 
     @property
+    def peer_certificate(self) -> bytes:
+        """The other side's certificate, DER."""
+        return self._tls.peer_certificate or b""
+
+    @property
     def is_usable(self) -> bool:
         """Whether a stream could be opened here now."""
         retired = self.retired_by_us or self.retired_by_them

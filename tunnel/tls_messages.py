@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 
-from tunnel.errors import LostError, RemoteProtocolError
+from tunnel.errors import LostError
+from tunnel.messages import MAX_MESSAGE as MAX_MESSAGE
+from tunnel.messages import MessageParser, serialize_message
 from tunnel.tls_socket import TlsSocket
-
-MAX_MESSAGE = 8 * 1024  # a certificate request with its PAKE message is under 1 KiB
-_LENGTH = struct.Struct(">H")
 
 
 class TlsMessages:
@@ -17,20 +15,21 @@ class TlsMessages:
 
     def __init__(self, tls: TlsSocket) -> None:
         self._tls = tls
-        self._buffer = bytearray()  # bounded: reading is paused above one message
+        self._parser = MessageParser()
         self._news = asyncio.Event()
         self._lost: LostError | None = None
         tls.start(self)
 
     def send(self, message: bytes) -> None:
         """Queue one message; a few of at most 8 KiB fit the socket's buffer."""
-        self._tls.write(_LENGTH.pack(len(message)) + message)
+        self._tls.write(serialize_message(message))
 
     async def receive(self) -> bytes:
         """The next message. Raises LostError, or RemoteProtocolError for one that is too long."""
         while True:
-            message = self._maybe_message()
+            message = self._parser.maybe_message()
             if message is not None:
+                self._tls.resume_reading()
                 return message
             if self._lost is not None:
                 raise self._lost
@@ -41,24 +40,10 @@ class TlsMessages:
         """End the connection in an orderly way."""
         self._tls.close()
 
-    def _maybe_message(self) -> bytes | None:
-        if len(self._buffer) < _LENGTH.size:
-            return None
-        (length,) = _LENGTH.unpack_from(self._buffer)
-        if length > MAX_MESSAGE:
-            raise RemoteProtocolError(f"message of {length} bytes, at most {MAX_MESSAGE}")
-        end = _LENGTH.size + length
-        if len(self._buffer) < end:
-            return None
-        message = bytes(self._buffer[_LENGTH.size : end])
-        del self._buffer[:end]
-        self._tls.resume_reading()
-        return message
-
     def data_received(self, data: memoryview) -> None:
         """See Receiver."""
-        self._buffer += data
-        if len(self._buffer) > MAX_MESSAGE:
+        self._parser.receive_data(data)
+        if self._parser.is_full:
             self._tls.pause_reading()
         self._news.set()
 
