@@ -1,0 +1,311 @@
+"""What other terminals ask of a running share, and what it answers: JSON, one object a line. Pure.
+
+A request is `{"command": "kick", "guest": "bob"}`; its answer `{"ok": true, "result": {...}}`, or
+`{"ok": false, "error": ..., "hint": ..., "exit": 1}`. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from tunnel.errors import RemoteProtocolError
+from vshare.news import News
+
+MAX_REQUEST = 16 * 1024  # bytes of one line; the largest is an invite that names every port it can
+MAX_ANSWER = 2 * 1024 * 1024  # bytes of one line: 1,024 guests and as many who wait, 500 each
+MAX_GUEST = 64  # characters: 40, and the number that makes a name unlike others
+MAX_PLATE = 16  # characters of a word that codes are made of, and a margin
+MAX_PORTS = 1_024  # of one invite
+MIN_SECONDS, MAX_SECONDS = 10.0, 365 * 86_400.0  # that a share or an invite goes on
+
+GuestName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_GUEST)]
+Plate: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PLATE)]
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=MIN_SECONDS, le=MAX_SECONDS)]
+
+
+class Request(msgspec.Struct, frozen=True, tag_field="command"):
+    """One command; unknown members are ignored."""
+
+
+class Status(Request, frozen=True, tag="status"):
+    """What the share is, and until when: ShareState."""
+
+
+class Guests(Request, frozen=True, tag="guests"):
+    """Who is in, and who waits to be let in: GuestList."""
+
+
+class Kick(Request, frozen=True, tag="kick"):
+    """Strike `guest` off the list and end its connections: OneGuest."""
+
+    guest: GuestName
+
+
+class Approve(Request, frozen=True, tag="approve"):
+    """Let `guest`, who waits, in: OneGuest."""
+
+    guest: GuestName
+
+
+class Deny(Request, frozen=True, tag="deny"):
+    """Send `guest`, who waits, away: OneGuest."""
+
+    guest: GuestName
+
+
+class Extend(Request, frozen=True, tag="extend"):
+    """Let the share end `seconds` from now: Expiry."""
+
+    seconds: Seconds
+
+
+class Code(Request, frozen=True, tag="code"):
+    """The share's code; `rotate` makes a new one first, which voids the old: ShareCode."""
+
+    rotate: bool = False
+
+
+class MakeInvite(Request, frozen=True, tag="invite"):
+    """A code of its own: NewInvite.
+
+    `guest` is what the guest will be called (empty: what it calls itself), `once` whether the
+    code is void when it was used, `expires_in` seconds (None: with the share), `ports` all that
+    it opens (empty: what the share gives).
+    """
+
+    guest: Annotated[str, msgspec.Meta(max_length=MAX_GUEST)] = ""
+    once: bool = False
+    expires_in: Seconds | None = None
+    ports: Annotated[list[Port], msgspec.Meta(max_length=MAX_PORTS)] = []
+
+
+class Invites(Request, frozen=True, tag="invites"):
+    """The invites that were made and not revoked: InviteList."""
+
+
+class Revoke(Request, frozen=True, tag="revoke"):
+    """Void the invite with the plate `invite`, and remove who came by it: Revoked."""
+
+    invite: Plate
+
+
+class Unfence(Request, frozen=True, tag="unfence"):
+    """Open `port`, which the share had closed by itself: Unfenced."""
+
+    port: Port
+
+
+class Stop(Request, frozen=True, tag="stop"):
+    """End the share: Stopped."""
+
+
+class Follow(Request, frozen=True, tag="follow"):
+    """Following, then the news as they come, a line each, until either side hangs up."""
+
+
+AnyRequest: TypeAlias = (
+    Status
+    | Guests
+    | Kick
+    | Approve
+    | Deny
+    | Extend
+    | Code
+    | MakeInvite
+    | Invites
+    | Revoke
+    | Unfence
+    | Stop
+    | Follow
+)
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a command gives; unknown members are ignored."""
+
+
+class ShareState(Result, frozen=True):
+    """`relay` as in a connect line, `connect` what `vconnect` is given, `guests` how many,
+    `shared` what guests can open, in words; `url` is empty where there is none."""
+
+    name: str
+    machine: str
+    relay: str
+    url: str
+    connect: str
+    expires_at: float
+    guests: int
+    shared: str
+
+
+class GuestRow(Result, frozen=True):
+    """One guest. `address` is the relay's word, `bytes_in` came from the guest, `bytes_out` went
+    to it, `invite` is the plate of the invite it came by, `ssh` whether it was given the key."""
+
+    name: str
+    since: float
+    address: str
+    streams: int = 0
+    connections: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    invite: str = ""
+    ssh: bool = False
+
+
+class WaitingRow(Result, frozen=True):
+    """Somebody with the code who waits to be let in, `since` then."""
+
+    name: str
+    address: str
+    since: float
+
+
+class GuestList(Result, frozen=True):
+    """Guests in the order in which they came."""
+
+    guests: list[GuestRow]
+    waiting: list[WaitingRow] = []
+
+
+class OneGuest(Result, frozen=True):
+    """Whom it was done to."""
+
+    guest: str
+
+
+class Expiry(Result, frozen=True):
+    """When the share ends."""
+
+    expires_at: float
+
+
+class ShareCode(Result, frozen=True):
+    """What a guest needs. `connect` is what `vconnect` is given."""
+
+    name: str
+    code: str
+    connect: str
+
+    def __repr__(self) -> str:
+        return f"ShareCode(name={self.name!r}, code=...)"
+
+
+class NewInvite(Result, frozen=True):
+    """`invite` is its plate, which is no secret; `expires_at` None: with the share."""
+
+    invite: str
+    code: str
+    connect: str
+    expires_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"NewInvite(invite={self.invite!r}, code=...)"
+
+
+class InviteRow(Result, frozen=True):
+    """One invite. `used` counts its guests; the rest is as MakeInvite has it."""
+
+    invite: str
+    guest: str
+    once: bool
+    used: int
+    expires_at: float | None
+    ports: list[int]
+    code: str
+
+    def __repr__(self) -> str:
+        return f"InviteRow(invite={self.invite!r}, code=...)"
+
+
+class InviteList(Result, frozen=True):
+    """Invites in the order in which they were made."""
+
+    invites: list[InviteRow]
+
+
+class Revoked(Result, frozen=True):
+    """`removed` are the guests who had come by the invite."""
+
+    invite: str
+    removed: list[str]
+
+
+class Unfenced(Result, frozen=True):
+    """The port that guests may open now."""
+
+    port: int
+
+
+class Stopped(Result, frozen=True):
+    """The share ends now."""
+
+
+class Following(Result, frozen=True):
+    """News follow."""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a command was not done, as VshareError has it; `exit` is the command's exit code."""
+
+    error: str
+    hint: str = ""
+    exit: int = 1
+    ok: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer as it is read; either `result` or what Failure has counts."""
+
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw(b"{}")
+    error: str = ""
+    hint: str = ""
+    exit: int = 1
+
+
+_encoder = msgspec.json.Encoder()
+_request: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
+_answer = msgspec.json.Decoder(Answer)
+
+
+def serialize(request: Request) -> bytes:
+    """The line that asks for `request`."""
+    return _encoder.encode(request) + b"\n"
+
+
+def parse(line: bytes) -> AnyRequest:
+    """What a terminal asks. Raises RemoteProtocolError."""
+    if len(line) > MAX_REQUEST:
+        raise RemoteProtocolError(f"a request of more than {MAX_REQUEST} bytes")
+    try:
+        return _request.decode(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"a request that does not parse: {error}") from None
+
+
+def serialize_result(result: object) -> bytes:
+    """The line that answers with `result`, a Result."""
+    return _encoder.encode({"ok": True, "result": result}) + b"\n"
+
+
+def serialize_failure(failure: Failure) -> bytes:
+    """The line that answers with an error."""
+    return _encoder.encode(failure) + b"\n"
+
+
+def serialize_news(news: News) -> bytes:
+    """The line that tells a follower."""
+    told = {"event": news.kind, "text": news.text, "warning": news.warning}
+    return _encoder.encode({**news.fields, **told}) + b"\n"
+
+
+def parse_answer(line: bytes) -> Answer:
+    """What the share answered. Raises RemoteProtocolError."""
+    try:
+        return _answer.decode(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"an answer that does not parse: {error}") from None
