@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from tunnel.codes import Code
 from tunnel.errors import RefusedError
+from tunnel.key_handover import TRIES
 
-TRIES_PER_GUEST = 3
 # Over all guests, since who is refused can join again under another name. Odds for a guesser by
 # then, if the password is one of the 10,000 that people like best: 1 in 333.
 MAX_FAILURES = 30
@@ -18,7 +18,7 @@ MAX_FAILURES = 30
 class Tries:
     """The failures so far, by the guest's certificate."""
 
-    def __init__(self, per_guest: int = TRIES_PER_GUEST, in_all: int = MAX_FAILURES) -> None:
+    def __init__(self, per_guest: int = TRIES, in_all: int = MAX_FAILURES) -> None:
         self._per_guest = per_guest
         self._in_all = in_all
         self._failed: dict[str, int] = {}
