@@ -22,12 +22,16 @@ Network = IPv4Network | IPv6Network
 MIN_PREFIX = {4: 8, 6: 16}
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 2.1
+_TRANSLATED = IPv6Network("::ffff:0:0:0/96")  # RFC 2765 2.1
 _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # RFC 8215: where the IPv4 address stands is not known
 _IPV4_COMPATIBLE = IPv6Network("::/96")  # RFC 4291 2.5.5.1, deprecated
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")  # RFC 1122 3.2.1.3; Linux connects 0.0.0.0 to the loopback
 _EVERYBODY = IPv4Address("255.255.255.255")
 _CARRIERS = tuple(  # an address in these is never looked at as itself, so none can be exposed
-    map(IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
+    map(
+        IPv6Network,
+        ("::/80", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"),
+    )
 )
 
 # Where clouds give their machines credentials, as each cloud's own documentation has it. Link-local
@@ -64,7 +68,8 @@ def unwrap(address: Address) -> Address:
         return inside
     if address.teredo is not None:
         return address.teredo[1]
-    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1):
+    carries = address in _NAT64 or address in _TRANSLATED or address in _IPV4_COMPATIBLE
+    if carries and int(address) > 1:  # but :: and ::1
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address
 

@@ -2,7 +2,9 @@
 
 `reach_direct` dials an address, `reach_ssh` goes through the machine's SSH server,
 `reach_machine` picks per connection. A host "" is the machine itself; a loopback host is the
-*machine's* loopback, never the sharer's; any other host is for the policy to have allowed.
+*machine's* loopback, never the sharer's; any other host is a neighbour, which the policy has
+allowed as far as it can tell without a look-up. What is dialled is an address that
+exposed.py picked.
 """
 
 from __future__ import annotations

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +18,10 @@ from tunnel.ends import End
 from tunnel.errors import RefusedError
 from tunnel.flows import Flow, FlowReceiver
 from tunnel.socket_end import SocketEnd
+from vshare import own_addresses
+from vshare.exposed import Exposed, IsOwn
 from vshare.machine import is_loopback
+from vshare.neighbours import Address, parse_address, unwrap, why_by_name_only, why_never
 from vshare.reach import MAX_DATAGRAM, OPEN_TIMEOUT_SECONDS
 
 # Kernel buffer per flow (the kernel cuts it to net.core.rmem_max): some full-size datagrams.
@@ -25,25 +31,54 @@ DATAGRAMS_PER_WAKE = 32
 # getaddrinfo can return many; more than these would not be tried within the deadline.
 MAX_ADDRESSES = 4
 
-_AddressInfo = tuple[
-    socket.AddressFamily,
-    tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],  # as typeshed has it
-]
+_SockAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]  # as typeshed has it
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """An address to try; `may_be_own`: this host itself is meant, or was exposed by name."""
+
+    family: socket.AddressFamily
+    sock_address: _SockAddress
+    may_be_own: bool
 
 
 class DirectReach:
-    """Dials `address`, the machine's, for host "", and other hosts as they are named.
+    """Dials `address`, the machine's, for host "", and exposed neighbours as they are named.
 
-    A host that is, or resolves to, a loopback address is refused: dialled from here it would
-    be the sharer's. Only `address` itself may be one (a target on this very host).
+    This host's own addresses are never dialled, unless `address` was one when the share
+    started. A name is looked up for each connection, since addresses change: should it lead to
+    this host by then, or to an address where clouds keep credentials, it is refused.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(
+        self,
+        address: str,
+        exposed: Exposed | None = None,
+        is_own: IsOwn = own_addresses.is_own,
+    ) -> None:
         self.address = address
+        self._exposed = exposed
+        self._is_own = is_own
+        self._at_start: frozenset[Address] = frozenset()
+        self.is_this_host = False  # whether the machine is this host; known once entered
+        if literal := parse_address(address):
+            self._remember([literal])
 
     async def __aenter__(self) -> Self:
-        """Nothing to prepare."""
+        """Look where the address leads at the start. A name that is unknown as yet is no error."""
+        if parse_address(self.address) is None:
+            with suppress(RefusedError, TimeoutError):
+                async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
+                    found = await self._look_up(self.address, 0, socket.SOCK_STREAM)
+                self._remember([_address_of(sock_address) for _, sock_address in found])
         return self
+
+    def _remember(self, found: list[Address]) -> None:
+        self._at_start = frozenset(found)
+        for address in found:
+            with suppress(OSError):  # of a family that this host has not
+                self.is_this_host = self.is_this_host or self._is_own(address)
 
     async def __aexit__(
         self,
@@ -65,7 +100,8 @@ class DirectReach:
         where = f"{host or self.address} port {port}"
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
-                return await _connect_first(await self._resolve(host, port, kind), kind)
+                candidates = await self._candidates(host, port, kind)
+                return await _connect_first(candidates, kind)
         except TimeoutError:
             raise RefusedError(
                 Code.TIMED_OUT, f"no answer from {where} in {OPEN_TIMEOUT_SECONDS:.0f} s"
@@ -75,36 +111,71 @@ class DirectReach:
             reason = os.strerror(error.errno).lower() if error.errno else str(error)
             raise RefusedError(code_for_os_error(error), f"{where}: {reason}") from error
 
-    async def _resolve(self, host: str, port: int, kind: socket.SocketKind) -> list[_AddressInfo]:
-        if host and is_loopback(host):
-            raise _loopback_refused(host)
+    async def _candidates(self, host: str, port: int, kind: socket.SocketKind) -> list[_Candidate]:
+        """The addresses to try. Raises RefusedError."""
+        if host:
+            return await self._neighbour(host, port, kind)
+        candidates = []
+        for family, sock_address in await self._look_up(self.address, port, kind):
+            if self._is_machine(_address_of(sock_address)):
+                candidates.append(_Candidate(family, sock_address, self.is_this_host))
+        if not candidates:
+            raise RefusedError(
+                Code.NOT_ALLOWED,
+                f"{self.address!r} leads to the sharer's own host now, or to where no machine is",
+            )
+        return candidates[:MAX_ADDRESSES]
+
+    def _is_machine(self, address: Address) -> bool:
+        try:
+            if self._is_own(address):
+                return self.is_this_host
+        except OSError:
+            return False  # of a family that this host has not, and could not dial
+        special = why_never(address) or why_by_name_only(address)
+        return not special or address in self._at_start
+
+    async def _neighbour(self, host: str, port: int, kind: socket.SocketKind) -> list[_Candidate]:
+        if self._exposed is None or is_loopback(host):
+            raise RefusedError(
+                Code.NOT_ALLOWED, f"only the shared machine itself can be reached, not {host!r}"
+            )
+        literal = await self._exposed.pick(host)
+        may_be_own = self._exposed.is_exact(ipaddress.ip_address(literal))
+        found = await self._look_up(literal, port, kind)
+        return [_Candidate(family, sock_address, may_be_own) for family, sock_address in found]
+
+    async def _look_up(
+        self, host: str, port: int, kind: socket.SocketKind
+    ) -> list[tuple[socket.AddressFamily, _SockAddress]]:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host or self.address, port, type=kind)
+            found = await loop.getaddrinfo(host, port, type=kind)
         except (socket.gaierror, UnicodeError) as error:
-            raise RefusedError(
-                Code.UNKNOWN_HOST, f"unknown host {host or self.address!r}"
-            ) from error
-        if host and any(is_loopback(str(info[4][0])) for info in found):
-            raise _loopback_refused(host)
-        return [(info[0], info[4]) for info in found[:MAX_ADDRESSES]]
+            raise RefusedError(Code.UNKNOWN_HOST, f"unknown host {host!r}") from error
+        return [(info[0], info[4]) for info in found]
 
 
-def _loopback_refused(host: str) -> RefusedError:
-    return RefusedError(
-        Code.NOT_ALLOWED,
-        f"{host!r} is a loopback address, and the machine's own is reached through SSH only",
-    )
+def _address_of(sock_address: _SockAddress) -> Address:
+    """With its interface's index for a zone, where it has one."""
+    text = str(sock_address[0]).partition("%")[0]
+    if len(sock_address) == 4 and sock_address[3]:
+        text += f"%{sock_address[3]}"
+    return unwrap(ipaddress.ip_address(text))
 
 
-async def _connect_first(found: Iterable[_AddressInfo], kind: socket.SocketKind) -> socket.socket:
-    """The first address that answers. Raises the last OSError."""
+async def _connect_first(
+    candidates: Iterable[_Candidate], kind: socket.SocketKind
+) -> socket.socket:
+    """The first address that answers. Raises the last OSError, or RefusedError."""
     failure = OSError(errno.EHOSTUNREACH, "no address")
-    for family, address in found:
-        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    for each in candidates:
+        sock = socket.socket(each.family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             _tune(sock, kind)
-            await asyncio.get_running_loop().sock_connect(sock, address)
+            await asyncio.get_running_loop().sock_connect(sock, each.sock_address)
+            if not each.may_be_own:
+                _check_reached(sock)
         except OSError as error:
             sock.close()
             failure = error
@@ -114,6 +185,15 @@ async def _connect_first(found: Iterable[_AddressInfo], kind: socket.SocketKind)
         else:
             return sock
     raise failure
+
+
+def _check_reached(sock: socket.socket) -> None:
+    """Raise RefusedError if this very host was reached: then both ends have one address.
+
+    The address may have become this host's after it was looked at.
+    """
+    if sock.getsockname()[0] == sock.getpeername()[0]:
+        raise RefusedError(Code.NOT_ALLOWED, "what answered is the sharer's own host")
 
 
 def _tune(sock: socket.socket, kind: socket.SocketKind) -> None:

@@ -17,7 +17,9 @@ from tunnel.ends import End
 from tunnel.errors import RefusedError, VshareError
 from tunnel.flows import Flow, FlowReceiver
 from vshare import udp_helper
+from vshare.exposed import Exposed
 from vshare.machine import LOOPBACK, is_loopback, parse_ip
+from vshare.neighbours import Address, unwrap
 from vshare.reach import OPEN_TIMEOUT_SECONDS
 from vshare.ssh_end import SshEnd, code_for_open_error
 from vshare.ssh_link import SshLink
@@ -34,12 +36,16 @@ class SshReach:
 
     So what listens on the machine's loopback only stays closed unless a loopback host is
     asked for; `own_is_loopback` says that the two are one (SSH came in through a forwarder).
-    `link` is the caller's: it is entered and left outside.
+    `link` is the caller's: it is entered and left outside. Other hosts are neighbours, for
+    `exposed` to pick; the machine dials their addresses. To the machine this host may have an
+    address that it does not have itself (a provider's NAT), so the one that SSH comes from counts.
     """
 
-    def __init__(self, link: SshLink) -> None:
+    def __init__(self, link: SshLink, exposed: Exposed | None = None) -> None:
         self.link = link
         self.own_address = ""
+        self._exposed = exposed
+        self._sharer: frozenset[Address] = frozenset()
         self._helper: UdpHelper | None = None
         self._helper_lock = asyncio.Lock()
         self._programs: tuple[str, ...] | None = None
@@ -136,17 +142,24 @@ class SshReach:
             raise RefusedError(Code.HOST_UNREACHABLE, error.text, error.hint) from error
 
     async def _target(self, host: str) -> str:
+        if host and is_loopback(host):
+            # Only the machine itself may say what its loopback's names are.
+            return LOOPBACK if parse_ip(host) is None else host
+        if not self.own_address:
+            await self._find_own_address()
         if not host:
-            if not self.own_address:
-                await self._find_own_address()
             return self.own_address
-        # Only the machine itself may say what its loopback's names are.
-        return LOOPBACK if is_loopback(host) and parse_ip(host) is None else host
+        if self._exposed is None:
+            raise RefusedError(
+                Code.NOT_ALLOWED, f"only the shared machine itself can be reached, not {host!r}"
+            )
+        return await self._exposed.pick(host, self._sharer)
 
     async def _find_own_address(self) -> None:
         words = (await self.link.run(_OWN_ADDRESS)).decode("ascii", "replace").split()
-        address = parse_ip(words[2].partition("%")[0]) if len(words) == 4 else None
-        self.own_address = str(address) if address else LOOPBACK
+        client, own = (_parse(words[0]), _parse(words[2])) if len(words) == 4 else (None, None)
+        self._sharer = frozenset((unwrap(client),)) if client else frozenset()
+        self.own_address = str(own) if own else LOOPBACK
 
     async def _find_programs(self) -> tuple[str, ...]:
         """Which of python3, perl and socat the machine has. Raises RefusedError."""
@@ -158,6 +171,10 @@ class SshReach:
             names = {line.rpartition("/")[2] for line in found.decode("utf-8", "replace").split()}
             self._programs = tuple(each for each in udp_helper.PROGRAMS if each in names)
         return tuple(each for each in self._programs if each not in self._broken)
+
+
+def _parse(word: str) -> Address | None:
+    return parse_ip(word.partition("%")[0])
 
 
 def _refused(error: asyncssh.ChannelOpenError, host: str, port: int) -> RefusedError:

@@ -38,7 +38,7 @@ def test_a_closed_port_is_refused() -> None:
 def test_an_unknown_host_is_told() -> None:
     async def main() -> None:
         with pytest.raises(RefusedError) as caught:
-            await DirectReach("127.0.0.1").open_tcp("no-such-host.invalid", 80)
+            await DirectReach("no-such-host.invalid").open_tcp("", 80)
         assert caught.value.code is Code.UNKNOWN_HOST
 
     asyncio.run(main())

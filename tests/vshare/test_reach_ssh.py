@@ -212,12 +212,13 @@ def test_a_closed_port_is_refused(tmp_path: Path) -> None:
         asyncio.run(main())
 
 
-def test_an_unknown_host_is_told(tmp_path: Path) -> None:
+def test_other_hosts_are_refused_where_nothing_is_exposed(tmp_path: Path) -> None:
     async def main() -> None:
         async with reach_over(sshd.access) as reach:
-            with pytest.raises(RefusedError) as caught:
-                await reach.open_tcp("no-such-host.invalid", 80)
-            assert caught.value.code is Code.UNKNOWN_HOST
+            for host in ("192.0.2.1", "no-such-host.invalid"):
+                with pytest.raises(RefusedError, match="only the shared machine") as caught:
+                    await reach.open_tcp(host, 80)
+                assert caught.value.code is Code.NOT_ALLOWED
 
     with openssh(tmp_path) as sshd:
         asyncio.run(main())
