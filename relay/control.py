@@ -123,25 +123,28 @@ class Control:
                 "signature", "the registration is not signed for this relay"
             ) from None
         key_hash = hashlib.sha256(request.key).digest()
+        if self._names.is_anothers_route(request.route, key_hash):
+            raise RejectionError("route-taken", "that route belongs to somebody else")
         ends_at = time.time() + min(request.expires_in, MAX_LEASE)
-        name = self._name_for(request.name, key_hash, ends_at)
-        share = Share(name, key_hash, request.http, ends_at, self._registry.give_tickets)
+        name = self._name_for(request, key_hash, ends_at)
+        give = self._registry.give_tickets
+        share = Share(name, key_hash, request.http, ends_at, give, request.route)
         if not self._registry.add(share):
             raise RejectionError("full", "this relay has as many shares as it can take")
         return share
 
-    def _name_for(self, wanted: str, key_hash: bytes, ends_at: float) -> ShareName:
-        now = time.time()
-        if not wanted:
-            drawn = self._names.draw(key_hash, now, ends_at, secrets.randbelow)
+    def _name_for(self, request: Register, key_hash: bytes, ends_at: float) -> ShareName:
+        now, names, route, http = time.time(), self._names, request.route, request.http
+        if not request.name:
+            drawn = names.draw(key_hash, now, ends_at, secrets.randbelow, route=route, http=http)
             if drawn is None:
                 raise RejectionError("full", "no free name was found")
             return drawn
         try:
-            name = parse_name(wanted)
+            name = parse_name(request.name)
         except UsageError as error:
             raise RejectionError("name-invalid", f"{error.text}; {error.hint}") from None
-        if not self._names.claim(name, key_hash, now, ends_at):
+        if not names.claim(name, key_hash, now, ends_at, route=route, http=http):
             raise RejectionError("name-taken", f"the name {name} belongs to somebody else")
         return name
 
@@ -163,6 +166,10 @@ class Control:
                 match message:
                     case control.Publish():
                         share.published = message
+                    case control.Extend(expires_in=expires_in):
+                        granted = min(expires_in, MAX_LEASE)
+                        self._registry.extend(share, time.time() + granted)
+                        share.send(control.Extended(granted))
                     case control.End():
                         self._names.end_lease(share.name, time.time())
                         return

@@ -17,9 +17,16 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS names (
     name TEXT PRIMARY KEY,
     key_hash BLOB NOT NULL,
-    lease_until REAL NOT NULL
+    lease_until REAL NOT NULL,
+    route TEXT NOT NULL DEFAULT '',
+    http INTEGER NOT NULL DEFAULT 1
 ) WITHOUT ROWID
 """
+_COLUMNS = {  # later than the table: an older file gets them
+    "route": "TEXT NOT NULL DEFAULT ''",
+    "http": "INTEGER NOT NULL DEFAULT 1",
+}
+_INDEX = "CREATE INDEX IF NOT EXISTS names_by_route ON names (route) WHERE route <> ''"
 
 
 class NameBook:
@@ -32,6 +39,11 @@ class NameBook:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute(_SCHEMA)
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(names)")}
+        for column, kind in _COLUMNS.items():
+            if column not in there:
+                self._db.execute(f"ALTER TABLE names ADD COLUMN {column} {kind}")
+        self._db.execute(_INDEX)
 
     def __enter__(self) -> NameBook:
         return self
@@ -44,25 +56,73 @@ class NameBook:
     ) -> None:
         self._db.close()
 
-    def claim(self, name: ShareName, key_hash: bytes, now: float, until: float) -> bool:
-        """Lease `name` to the key until `until`; False if it is another key's."""
+    def claim(
+        self,
+        name: ShareName,
+        key_hash: bytes,
+        now: float,
+        until: float,
+        *,
+        route: str = "",
+        http: bool = True,
+    ) -> bool:
+        """Lease `name` to the key until `until`; False if it is another key's.
+
+        `route` is where its guests find it, `http` whether it has a public URL: both are of
+        use while the share is away.
+        """
         changed = self._db.execute(
-            "INSERT INTO names VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE"
-            " SET key_hash = ?2, lease_until = ?3 WHERE key_hash = ?2 OR lease_until < ?4",
-            (name, key_hash, until, now - HELD_AFTER),
+            "INSERT INTO names VALUES (?1, ?2, ?3, ?5, ?6) ON CONFLICT (name) DO UPDATE"
+            " SET key_hash = ?2, lease_until = ?3, route = ?5, http = ?6"
+            " WHERE key_hash = ?2 OR lease_until < ?4",
+            (name, key_hash, until, now - HELD_AFTER, route, http),
         )
         return changed.rowcount > 0
 
     def draw(
-        self, key_hash: bytes, now: float, until: float, below: Callable[[int], int]
+        self,
+        key_hash: bytes,
+        now: float,
+        until: float,
+        below: Callable[[int], int],
+        *,
+        route: str = "",
+        http: bool = True,
     ) -> ShareName | None:
         """Lease a fresh name to the key; None in the unlikely case that none is free."""
         for _ in range(DRAWS):
             name = make_name(below)
             taken = self._db.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone()
-            if not taken and self.claim(name, key_hash, now, until):
+            if not taken and self.claim(name, key_hash, now, until, route=route, http=http):
                 return name
         return None
+
+    def is_anothers_route(self, route: str, key_hash: bytes) -> bool:
+        """Whether `route` is held for another key: a guest who was told it may not take it."""
+        found = self._db.execute(
+            "SELECT 1 FROM names WHERE route = ? AND route <> '' AND key_hash <> ?",
+            (route, key_hash),
+        )
+        return found.fetchone() is not None
+
+    def extend(self, name: ShareName, key_hash: bytes, until: float) -> None:
+        """The key's lease of `name` ends at `until`, sooner or later than before."""
+        self._db.execute(
+            "UPDATE names SET lease_until = ? WHERE name = ? AND key_hash = ?",
+            (until, name, key_hash),
+        )
+
+    def is_route_leased(self, route: str, now: float) -> bool:
+        """Whether the lease of the share with `route` lasts, connected or not."""
+        found = self._db.execute(
+            "SELECT 1 FROM names WHERE route = ? AND route <> '' AND lease_until > ?", (route, now)
+        )
+        return found.fetchone() is not None
+
+    def has_http(self, name: ShareName) -> bool:
+        """Whether the share of that name, connected or not, said that it has a public URL."""
+        found = self._db.execute("SELECT 1 FROM names WHERE name = ? AND http", (name,))
+        return found.fetchone() is not None
 
     def is_leased(self, name: ShareName, now: float) -> bool:
         """Whether somebody's lease of `name` lasts, connected or not."""

@@ -22,7 +22,8 @@ FORGET_NAMES_EVERY = 3600.0  # seconds; names are held for days
 class Share:
     """One registered share: its session, its parked connections, what it publishes.
 
-    `ask(share, count)` is called when that many more parked connections are wanted.
+    `route` is where its guests find it. `ask(share, count)` is called when that many more parked
+    connections are wanted.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class Share:
         http: bool,
         ends_at: float,
         ask: Callable[[Share, int], None],
+        route: str = "",
     ) -> None:
         self.name, self.key_hash, self.http = name, key_hash, http
+        self.route = route
         self.ends_at = ends_at  # seconds since the epoch
         self.outgoing: asyncio.Queue[FromRelay] = asyncio.Queue(MAX_OUTGOING)
         self.published: Publish | None = None
@@ -61,9 +64,16 @@ class Share:
 class LocalRegistry:
     """The registry of a single relay."""
 
-    def __init__(self, names: NameBook, max_shares: int = MAX_SHARES) -> None:
+    def __init__(
+        self,
+        names: NameBook,
+        max_shares: int = MAX_SHARES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._names, self._max_shares = names, max_shares
+        self._clock = clock  # seconds since the epoch: a lease ends while its owner sleeps, too
         self._shares: dict[ShareName, Share] = {}
+        self._by_route: dict[str, Share] = {}
         # ticket -> whose it is, and the monotonic time of its end; in the order of those times
         self._tickets: dict[bytes, tuple[Share, float]] = {}
 
@@ -71,8 +81,15 @@ class LocalRegistry:
         return len(self._shares)
 
     def get(self, name: ShareName) -> Share | None:
-        """The connected share of that name."""
-        return self._shares.get(name)
+        """The connected share of that name, while its lease lasts."""
+        return self._unless_over(self._shares.get(name))
+
+    def get_by_route(self, route: str) -> Share | None:
+        """The connected share with that route, while its lease lasts."""
+        return self._unless_over(self._by_route.get(route))
+
+    def _unless_over(self, share: Share | None) -> Share | None:
+        return share if share is not None and share.ends_at > self._clock() else None
 
     def sole(self) -> Share | None:
         """The share of a relay that takes but one."""
@@ -80,7 +97,15 @@ class LocalRegistry:
 
     def is_away(self, name: ShareName) -> bool:
         """Whether a share of that name is not connected, but may come back: its lease lasts."""
-        return name not in self._shares and self._names.is_leased(name, time.time())
+        return name not in self._shares and self._names.is_leased(name, self._clock())
+
+    def is_site_away(self, name: ShareName) -> bool:
+        """Whether `is_away`, of a share that has a public URL."""
+        return self.is_away(name) and self._names.has_http(name)
+
+    def is_route_away(self, route: str) -> bool:
+        """Whether the share with that route is not connected, but may come back."""
+        return route not in self._by_route and self._names.is_route_leased(route, self._clock())
 
     def add(self, share: Share) -> bool:
         """Register `share`; the same key's earlier session is evicted. False: full."""
@@ -89,15 +114,30 @@ class LocalRegistry:
             return False
         if earlier is not None:
             earlier.end("evicted", "the same share connected again")
-            earlier.close()
+            self.remove(earlier)
         self._shares[share.name] = share
+        if share.route:
+            self._by_route[share.route] = share
         return True
 
     def remove(self, share: Share) -> None:
         """`share`'s session is over."""
         if self._shares.get(share.name) is share:
             del self._shares[share.name]
+        if self._by_route.get(share.route) is share:
+            del self._by_route[share.route]
         share.close()
+
+    def extend(self, share: Share, ends_at: float) -> None:
+        """Let `share`'s lease end at `ends_at`, sooner or later than before."""
+        share.ends_at = ends_at
+        self._names.extend(share.name, share.key_hash, ends_at)
+
+    def expire(self) -> None:
+        """End the sessions of shares whose time is over."""
+        for share in self.shares():
+            if share.ends_at <= self._clock():
+                share.end("expired", "the share's time is over")
 
     def give_tickets(self, share: Share, count: int) -> None:
         """Send `share` fresh tickets, for as many parked connections."""
@@ -134,7 +174,7 @@ class LocalRegistry:
         rounds = 0
         while True:
             if rounds % int(FORGET_NAMES_EVERY / HOUSEKEEPING_EVERY) == 0:
-                self._names.forget_old(time.time())
+                self._names.forget_old(self._clock())
             await asyncio.sleep(HOUSEKEEPING_EVERY)
             rounds += 1
             self.drop_old_tickets(time.monotonic())
@@ -142,5 +182,4 @@ class LocalRegistry:
                 share.lot.fill()
                 if rounds % int(CALM_AFTER / HOUSEKEEPING_EVERY) == 0:
                     share.lot.calm()
-                if share.ends_at <= time.time():
-                    share.end("expired", "the share's time is over")
+            self.expire()

@@ -23,6 +23,8 @@ _SIGNED = b"vshare-register-1\0"
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Pem: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_PEM)]
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+# 128 random bits in hex: whoever has it was told; docs/protocol.md 3. Empty: none.
+Route: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=10 * 366 * 86_400)]
 
 
@@ -40,7 +42,8 @@ class Challenge(_Message, frozen=True, tag="challenge"):
 
 
 class Register(_Message, frozen=True, tag="register"):
-    """Share: this is my key (raw Ed25519); I want `name` (empty: any) for `expires_in` seconds."""
+    """Share: this is my key (raw Ed25519); I want `name` (empty: any) for `expires_in` seconds,
+    and my guests come by `route`."""
 
     key: bytes
     signature: bytes
@@ -48,6 +51,7 @@ class Register(_Message, frozen=True, tag="register"):
     http: bool
     expires_in: Seconds
     version: int
+    route: Route = ""
 
 
 class Registered(_Message, frozen=True, tag="registered"):
@@ -61,7 +65,8 @@ class Registered(_Message, frozen=True, tag="registered"):
 
 
 class Rejected(_Message, frozen=True, tag="rejected"):
-    """Relay: no; code is `name-taken`, `name-invalid`, `signature`, `full` or `version`."""
+    """Relay: no; code is `name-taken`, `name-invalid`, `route-taken`, `signature`, `full` or
+    `version`."""
 
     code: Text
     text: Text
@@ -82,6 +87,18 @@ class Publish(_Message, frozen=True, tag="publish"):
     ca: Pem
 
 
+class Extend(_Message, frozen=True, tag="extend"):
+    """Share: let the lease end in `expires_in` seconds from now, whatever was said before."""
+
+    expires_in: Seconds
+
+
+class Extended(_Message, frozen=True, tag="extended"):
+    """Relay: the lease ends in `expires_in` seconds from now, which may be less than asked for."""
+
+    expires_in: Seconds
+
+
 class End(_Message, frozen=True, tag="end"):
     """Share: it is over; give up the name's lease."""
 
@@ -93,8 +110,8 @@ class Ended(_Message, frozen=True, tag="ended"):
     text: Text
 
 
-FromRelay: TypeAlias = Challenge | Registered | Rejected | Tickets | Ended
-FromShare: TypeAlias = Register | Publish | End
+FromRelay: TypeAlias = Challenge | Registered | Rejected | Tickets | Extended | Ended
+FromShare: TypeAlias = Register | Publish | Extend | End
 AnyMessage: TypeAlias = FromRelay | FromShare
 
 M = TypeVar("M")

@@ -12,6 +12,7 @@ import logging
 import random
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,7 +22,16 @@ from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketExcepti
 from tunnel import control, parking
 from tunnel.address import RelayAddress
 from tunnel.bio_tls import BioTls
-from tunnel.control import Challenge, Ended, Publish, Register, Registered, Rejected, Tickets
+from tunnel.control import (
+    Challenge,
+    Ended,
+    Extended,
+    Publish,
+    Register,
+    Registered,
+    Rejected,
+    Tickets,
+)
 from tunnel.errors import LostError, RemoteProtocolError, VshareError
 from tunnel.names import ShareName
 from tunnel.parking import HEADER, PARK_ALPN, Message, Paired, Type
@@ -37,6 +47,7 @@ from tunnel.relay_tls import (
 REGISTER_WITHIN = 15.0  # seconds from the dialling to `registered`
 PARK_WITHIN = 15.0  # seconds from the dialling to PARKED
 PARKED_SILENCE = parking.PING_EVERY + parking.PONG_WITHIN + 15  # seconds: the relay is gone
+EXTEND_WITHIN = 10.0  # seconds for the relay's answer to `extend`
 FIRST_RETRY = 0.1  # seconds; new streams are to work within 2 s of the network's return
 LAST_RETRY = 1.5  # seconds
 MAX_PARKING = 128  # connections being parked or parked: more than a relay asks for
@@ -66,7 +77,9 @@ class RelayLink:
 
     Entering raises VshareError when the relay cannot be reached, is not the one that its
     address names, or refuses. `on_visitor(sock, paired)` is called for each visitor, in the
-    loop's thread, and owns the socket from then on. `on_gateway_key(key)` is called when the
+    loop's thread, and owns the socket from then on. The share ends at `expires_at`, seconds since
+    the epoch (`expires_in` from now, without it), and its guests find it by `route`, 32 hex
+    digits: both are told again after each reconnection. `on_gateway_key(key)` is called when the
     relay came back with another gateway key than before: publish again. `ended` is done when
     the relay ended the share for good.
     """
@@ -79,11 +92,14 @@ class RelayLink:
         *,
         on_visitor: Callable[[socket.socket, Paired], None],
         http: bool = True,
+        expires_at: float | None = None,
         expires_in: float = 8 * 3600.0,
+        route: str = "",
         on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         self._relay, self._key, self._name, self._http = relay, key, name, http
-        self._expires_in = expires_in
+        self._expires_at = time.time() + expires_in if expires_at is None else expires_at
+        self._route = route
         self._on_visitor, self._on_gateway_key = on_visitor, on_gateway_key
         self._stack = contextlib.AsyncExitStack()
         self._context: ssl.SSLContext | None = None
@@ -91,6 +107,8 @@ class RelayLink:
         self._channel: ClientConnection | None = None
         self._published: Publish | None = None
         self._parking = 0
+        self._extending = asyncio.Lock()
+        self._extended: asyncio.Future[float | None] | None = None  # seconds; None: ask again
         self.registered: Registered
         self.gateway_key = b""
         self._new_gateway_key = False
@@ -113,6 +131,36 @@ class RelayLink:
         """Tell the gateway what the public URL opens; told again after each reconnection."""
         self._published = Publish(http_port, https_port, certificate_pem, ca_pem)
         await self._send_published()
+
+    async def extend(self, expires_at: float) -> float:
+        """Let the share end at `expires_at` (seconds since the epoch), sooner or later.
+
+        Returns what the relay grants, which may be less. While the relay is out of reach that is
+        not known: then `expires_at`, which the next registration asks for.
+        """
+        async with self._extending:
+            self._expires_at = expires_at
+            channel = self._channel
+            if channel is None:
+                return expires_at
+            self._extended = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(EXTEND_WITHIN):
+                    await channel.send(control.serialize(control.Extend(self._lasts())))
+                    granted = await self._extended
+            except (WebSocketException, TimeoutError):
+                return expires_at
+            finally:
+                self._extended = None
+            return expires_at if granted is None else min(expires_at, time.time() + granted)
+
+    def _lasts(self) -> float:
+        """Seconds that are left of the share's time."""
+        return max(0.0, self._expires_at - time.time())
+
+    def _answer_extend(self, granted: float | None) -> None:
+        if self._extended is not None and not self._extended.done():
+            self._extended.set_result(granted)
 
     async def _send_published(self) -> None:
         if self._channel is not None and self._published is not None:
@@ -158,6 +206,7 @@ class RelayLink:
                 log.info("the relay is not reachable, trying again: %s", error)
             finally:
                 self._channel = None
+                self._answer_extend(None)
                 self.connected.clear()
                 if channel is not None:
                     channel.transport.abort()
@@ -239,7 +288,9 @@ class RelayLink:
         name = self._name or ""
         signature = self._key.sign(control.signed_bytes(challenge.nonce, certificate, name))
         key = self._key.public_key().public_bytes_raw()
-        request = Register(key, signature, name, self._http, self._expires_in, control.VERSION)
+        request = Register(
+            key, signature, name, self._http, self._lasts(), control.VERSION, self._route
+        )
         await channel.send(control.serialize(request))
         answer = control.parse_from_relay(await channel.recv())
         if isinstance(answer, Rejected):
@@ -265,6 +316,8 @@ class RelayLink:
                         if self._parking < MAX_PARKING:
                             self._parking += 1
                             group.create_task(self._park(ticket), name="parking")
+                case Extended(expires_in=granted):
+                    self._answer_extend(granted)
                 case Ended() as ended:
                     self._end(ended)
                     return

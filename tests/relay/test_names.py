@@ -1,3 +1,5 @@
+import contextlib
+import sqlite3
 from pathlib import Path
 
 from relay.names import HELD_AFTER, NameBook
@@ -45,3 +47,71 @@ def test_drawn_names_are_free_and_old_ones_forgotten() -> None:
         assert names.draw(b"two", 0.0, DAY, lambda n: 0) is None
         names.forget_old(30 * DAY)
         assert names.draw(b"two", 30 * DAY, 31 * DAY, lambda n: 0) == first
+
+
+ROUTE, OTHER = "0123456789abcdef" * 2, "f" * 32
+
+
+def test_a_route_is_known_while_its_lease_lasts(tmp_path: Path) -> None:
+    path = tmp_path / "names.sqlite"
+    with NameBook(path) as names:
+        assert names.claim(NAME, b"one", 0.0, DAY, route=ROUTE)
+    with NameBook(path) as names:
+        assert names.is_route_leased(ROUTE, DAY - 1)
+        assert not names.is_route_leased(ROUTE, DAY)
+        assert not names.is_route_leased(OTHER, 0.0)
+        assert not names.is_route_leased("", 0.0)
+        names.claim(NAME, b"one", 0.0, DAY, route=OTHER)  # started again: another route
+        assert not names.is_route_leased(ROUTE, 0.0)
+        assert names.is_route_leased(OTHER, 0.0)
+        names.end_lease(NAME, 10.0)
+        assert not names.is_route_leased(OTHER, 10.0)
+
+
+def test_a_route_is_its_keys_alone() -> None:
+    with NameBook(None) as names:
+        names.claim(NAME, b"one", 0.0, DAY, route=ROUTE)
+        names.claim(ShareName("no-route"), b"one", 0.0, DAY)
+        assert names.is_anothers_route(ROUTE, b"two")
+        assert not names.is_anothers_route(ROUTE, b"one")
+        assert not names.is_anothers_route(OTHER, b"two")
+        assert not names.is_anothers_route("", b"two")
+
+
+def test_an_extended_lease() -> None:
+    with NameBook(None) as names:
+        names.claim(NAME, b"one", 0.0, DAY, route=ROUTE)
+        names.extend(NAME, b"two", 9 * DAY)
+        assert not names.is_leased(NAME, 2 * DAY)
+        names.extend(NAME, b"one", 3 * DAY)
+        assert names.is_leased(NAME, 2 * DAY)
+        assert names.is_route_leased(ROUTE, 2 * DAY)
+        names.extend(NAME, b"one", DAY)
+        assert not names.is_leased(NAME, 2 * DAY)
+
+
+def test_whether_a_share_has_a_url() -> None:
+    with NameBook(None) as names:
+        names.claim(NAME, b"one", 0.0, DAY, http=False)
+        assert not names.has_http(NAME)
+        names.claim(NAME, b"one", 0.0, DAY, http=True)
+        assert names.has_http(NAME)
+        assert not names.has_http(ShareName("another"))
+
+
+def test_a_file_of_an_earlier_version_is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "names.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "CREATE TABLE names (name TEXT PRIMARY KEY, key_hash BLOB NOT NULL,"
+            " lease_until REAL NOT NULL) WITHOUT ROWID"
+        )
+        database.execute("INSERT INTO names VALUES (?, ?, ?)", (NAME, b"one", DAY))
+        database.commit()
+    for _ in range(2):
+        with NameBook(path) as names:
+            assert names.is_leased(NAME, 0.0)
+            assert names.has_http(NAME)  # as they all had then
+            assert not names.claim(NAME, b"two", 0.0, DAY, route=ROUTE)
+            assert names.claim(NAME, b"one", 0.0, DAY, route=ROUTE)
+            assert names.is_route_leased(ROUTE, 0.0)

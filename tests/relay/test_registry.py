@@ -19,8 +19,12 @@ def registry() -> Iterator[LocalRegistry]:
         yield LocalRegistry(names)
 
 
-def share_of(registry: LocalRegistry, name: str = "the-name") -> Share:
-    return Share(ShareName(name), b"key", True, time.time() + 60, registry.give_tickets)
+ROUTE = "0123456789abcdef" * 2
+
+
+def share_of(registry: LocalRegistry, name: str = "the-name", route: str = "") -> Share:
+    ends_at = time.time() + 60
+    return Share(ShareName(name), b"key", True, ends_at, registry.give_tickets, route)
 
 
 def tickets_of(share: Share) -> list[bytes]:
@@ -115,3 +119,85 @@ def test_away(registry: LocalRegistry) -> None:
         assert registry.is_away(name)
 
     run(main)
+
+
+def test_routes(registry: LocalRegistry) -> None:
+    def main() -> None:
+        earlier, other = share_of(registry, route=ROUTE), share_of(registry, "other")
+        registry.add(earlier)
+        registry.add(other)
+        assert registry.get_by_route(ROUTE) is earlier
+        assert registry.get_by_route("") is None
+        later = share_of(registry, route="f" * 32)
+        registry.add(later)  # the same share, started again
+        assert registry.get_by_route(ROUTE) is None
+        assert registry.get_by_route("f" * 32) is later
+        registry.remove(earlier)  # late
+        assert registry.get_by_route("f" * 32) is later
+        registry.remove(later)
+        assert registry.get_by_route("f" * 32) is None
+
+    run(main)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_at_its_expiry_a_share_is_forgotten_though_its_machine_is_gone() -> None:
+    """Neither connected nor away: nobody has to come and say that it is over."""
+
+    def main() -> None:
+        name = ShareName("the-name")
+        ends_at = clock.now + 60
+        assert names.claim(name, b"key", clock.now, ends_at, route=ROUTE)
+        gone = share_of(registry, route=ROUTE)
+        gone.ends_at = ends_at
+        registry.add(gone)
+        registry.remove(gone)  # its host lost its network, or its power
+        clock.now = ends_at - 1
+        assert registry.is_away(name)
+        assert registry.is_site_away(name)
+        assert registry.is_route_away(ROUTE)
+        clock.now = ends_at
+        assert not registry.is_away(name)
+        assert not registry.is_site_away(name)
+        assert not registry.is_route_away(ROUTE)
+
+    clock = Clock()
+    with NameBook(None) as names:
+        registry = LocalRegistry(names, clock=clock)
+        run(main)
+
+
+def test_at_its_expiry_a_connected_share_is_ended() -> None:
+    def main() -> None:
+        share = share_of(registry, route=ROUTE)
+        names.claim(share.name, b"key", clock.now, share.ends_at, route=ROUTE)
+        registry.add(share)
+        clock.now = share.ends_at - 1
+        registry.expire()
+        assert not share.over.is_set()
+        registry.extend(share, share.ends_at + 3600)
+        clock.now += 3600
+        registry.expire()
+        assert registry.get(share.name) is registry.get_by_route(ROUTE) is share
+        assert names.is_route_leased(ROUTE, clock.now)
+        clock.now += 1
+        assert registry.get(share.name) is None  # at once; the session ends a moment later
+        assert registry.get_by_route(ROUTE) is None
+        assert not share.over.is_set()
+        registry.expire()
+        assert share.over.is_set()
+        ended = share.outgoing.get_nowait()
+        assert isinstance(ended, Ended)
+        assert ended.code == "expired"
+
+    clock = Clock()
+    with NameBook(None) as names:
+        registry = LocalRegistry(names, clock=clock)
+        run(main)

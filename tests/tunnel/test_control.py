@@ -13,10 +13,13 @@ FROM_RELAY = [
     Registered("frosty-weasel-0857", "localhost", "http://a/", "https://a/", 60.0),
     control.Rejected("name-taken", "it is somebody else's"),
     Tickets([b"t" * 32]),
+    control.Extended(3600.0),
     Ended("expired", "the time is over"),
 ]
 FROM_SHARE = [
     Register(b"k" * 32, b"s" * 64, "", True, 28_800.0, 1),
+    Register(b"k" * 32, b"s" * 64, "a-name", True, 60.0, 1, "0123456789abcdef" * 2),
+    control.Extend(3600.0),
     Publish(80, None, "certificate", "ca"),
     control.End(),
 ]
@@ -60,6 +63,9 @@ def test_unknown_members_are_ignored() -> None:
         '{"type":"tickets","tickets":[' + ",".join(['"AA=="'] * 65) + "]}",
         '{"type":"publish","http_port":0,"https_port":null,"certificate":"","ca":""}',
         '{"type":"publish","http_port":65536,"https_port":null,"certificate":"","ca":""}',
+        '{"type":"extend"}',
+        '{"type":"extend","expires_in":-1}',
+        '{"type":"extend","expires_in":1e12}',
         '{"type":"ended","code":"x","text":"' + "y" * 1025 + '"}',
         "[" * 60_000,
         " " * (control.MAX_MESSAGE + 1),
@@ -70,6 +76,13 @@ def test_wrong_messages(text: str | bytes) -> None:
     for parse in (control.parse_from_relay, control.parse_from_share):
         with pytest.raises(RemoteProtocolError):
             parse(text)
+
+
+@pytest.mark.parametrize("route", ["0" * 31, "0" * 33, "A" * 32, "0" * 32 + "\n", "a name"])
+def test_a_route_is_32_hex_digits_or_nothing(route: str) -> None:
+    text = control.serialize(Register(b"k", b"s", "", True, 60.0, 1, route))
+    with pytest.raises(RemoteProtocolError):
+        control.parse_from_share(text)
 
 
 @given(

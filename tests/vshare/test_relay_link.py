@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TypeAlias
@@ -11,6 +12,7 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from relay.config import RelayConfig
+from relay.registry import Share
 from relay.server import Relay
 from tests.tunnel.test_clienthello import real_hello
 from tunnel.address import RelayAddress
@@ -20,6 +22,7 @@ from tunnel.parking import Paired
 from tunnel.relay_tls import RelayError
 from vshare.relay_link import RejectedError, RelayLink
 
+ROUTE = "0123456789abcdef" * 2
 Visitors: TypeAlias = asyncio.Queue[tuple[socket.socket, Paired]]
 
 
@@ -29,6 +32,7 @@ def make_link(
     *,
     name: ShareName | None = None,
     expires_in: float = 60.0,
+    route: str = "",
     on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
 ) -> RelayLink:
     return RelayLink(
@@ -37,6 +41,7 @@ def make_link(
         name,
         on_visitor=lambda sock, paired: visitors.put_nowait((sock, paired)),
         expires_in=expires_in,
+        route=route,
         on_gateway_key=on_gateway_key,
     )
 
@@ -140,6 +145,83 @@ def test_the_relay_ends_the_share_when_its_time_is_over(monkeypatch: pytest.Monk
         ):
             assert (await link.ended).code == "expired"
             assert isinstance(link.ended.result(), Ended)
+
+    run(main)
+
+
+def test_a_lease_that_is_extended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.control.MAX_LEASE", 7200.0)
+
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        async with (
+            Relay(RelayConfig()) as relay,
+            make_link(relay.address, visitors, expires_in=60.0) as link,
+        ):
+            share = relay.registry.get(ShareName(link.registered.name))
+            assert share is not None
+            now = time.time()
+            assert share.ends_at == pytest.approx(now + 60, abs=5)
+            assert await link.extend(now + 3600) == pytest.approx(now + 3600, abs=0.1)
+            assert share.ends_at == pytest.approx(now + 3600, abs=5)
+            assert await link.extend(now + 9999) == pytest.approx(now + 7200, abs=5)
+            assert share.ends_at == pytest.approx(now + 7200, abs=5)
+
+    run(main)
+
+
+def test_a_reconnection_does_not_extend_the_lease_and_tells_what_was_asked_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async def registered(relay: Relay) -> Share:
+        async with asyncio.timeout(5):
+            while (share := relay.registry.get_by_route(ROUTE)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        return share
+
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        ends_at = time.time() + 600
+        async with Relay(RelayConfig(state_dir=tmp_path)) as relay:
+            port = relay.port
+            link = RelayLink(
+                relay.address,
+                Ed25519PrivateKey.generate(),
+                ShareName("comes-back"),
+                on_visitor=lambda sock, paired: visitors.put_nowait((sock, paired)),
+                expires_at=ends_at,
+                route=ROUTE,
+            )
+            await link.__aenter__()
+            assert (await registered(relay)).ends_at == pytest.approx(ends_at, abs=2)
+        try:
+            link._expires_at -= 300  # as if 300 seconds had passed
+            async with Relay(RelayConfig(port=port, state_dir=tmp_path)) as relay:
+                share = await registered(relay)
+                assert share.ends_at == pytest.approx(ends_at - 300, abs=2)
+            while link._channel is not None:  # noqa: ASYNC110 - the link tells nobody
+                await asyncio.sleep(0.01)
+            assert await link.extend(ends_at + 60) == ends_at + 60
+            async with Relay(RelayConfig(port=port, state_dir=tmp_path)) as relay:
+                share = await registered(relay)
+                assert share.ends_at == pytest.approx(ends_at + 60, abs=2)
+        finally:
+            await link.__aexit__(None, None, None)
+
+    run(main)
+
+
+def test_a_route_that_another_share_has() -> None:
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        async with (
+            Relay(RelayConfig()) as relay,
+            make_link(relay.address, visitors, route=ROUTE),
+        ):
+            with pytest.raises(RejectedError, match="somebody else") as caught:
+                async with make_link(relay.address, visitors, route=ROUTE):
+                    pass
+            assert caught.value.code == "route-taken"
 
     run(main)
 
