@@ -19,7 +19,6 @@ from connect_vm.addresses import around, parse_static_ip
 from connect_vm.agent_link import AgentLink
 from connect_vm.join_share import join_share
 from connect_vm.own_names import OwnNames
-from connect_vm.prompt import ask_hidden
 from connect_vm.socks_server import SocksServer
 from tunnel.address import ConnectLine, RelayAddress, parse_connect_line, parse_relay
 from tunnel.alerts import AccessLostError, ShareNotFoundError
@@ -27,6 +26,7 @@ from tunnel.client import Client
 from tunnel.console import Console, Interrupt
 from tunnel.errors import UsageError, VshareError
 from tunnel.names import JoinCode, ShareName, parse_code
+from tunnel.prompt import ask_hidden
 from tunnel.relay_tls import dial_relay
 
 BOOT_TIMEOUT = 90.0  # seconds; pure emulation on a busy host took 30
@@ -122,7 +122,7 @@ async def _code(options: Options, line: ConnectLine) -> JoinCode:
                 "put the three words into a file and name it with --code-file FILE",
             ) from error
         return parse_code(text)
-    return parse_code(await ask_hidden(f"Code of {line.name}: "))
+    return parse_code(await ask_hidden(f"Code of {line.name}: ", "use --code-file FILE"))
 
 
 def _guest_name() -> str:

@@ -124,7 +124,7 @@ def test_wrong_code(vconnect: Command, share: dict[str, str], tmp_path: Path) ->
     path = tmp_path / "code"
     path.write_text("zoo zoo zoo")
     outcome = vconnect(share["connect"], "--code-file", str(path))
-    outcome.check_error(1, "the code is not the one of this share")
+    outcome.check_error(1, "the code is not right")
 
 
 def test_wrong_name(vconnect: Command, share: dict[str, str], code_file: str) -> None:
@@ -244,7 +244,7 @@ def test_nothing_is_typed() -> None:
     terminal = Terminal(f"{NAME}@127.0.0.1:1")
     terminal.wait_for("Code of")
     terminal.type("\x04")
-    terminal.wait_for("no code was given")
+    terminal.wait_for("nothing was typed")
     assert terminal.end() == 2
 
 
