@@ -67,8 +67,7 @@ class Client:
         self._dial = dial
         self._context = client_context(identity, ALPN)
         self._name = name
-        route = route or getattr(identity, "route", "")
-        self._server_name = f"{route or name}.{SNI_SUFFIX}"
+        self._server_name = f"{route or identity.route or name}.{SNI_SUFFIX}"
         self._on_state = on_state
         self._on_notice = on_notice
         self._told: dict[int, None] = {}  # ids of notices, the oldest first
