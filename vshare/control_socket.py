@@ -146,12 +146,13 @@ class ControlSocket:
                 _ACCEPT_RETRY, lambda: loop.add_reader(self._listener, self._accept)
             )
             return
-        task = self._group.create_task(self._connection(sock), name="control connection")
+        connection = self._connection(sock, full=len(self._connections) >= MAX_CONNECTIONS)
+        task = self._group.create_task(connection, name="control connection")
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
         task.add_done_callback(lambda _: sock.close())  # whether or not it came to its transport
 
-    async def _connection(self, sock: socket.socket) -> None:
+    async def _connection(self, sock: socket.socket, *, full: bool) -> None:
         try:
             uid = peer_uid(sock)
             reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_REQUEST)
@@ -162,7 +163,7 @@ class ControlSocket:
         try:
             if uid not in (os.getuid(), ROOT):
                 _log.warning("user %d wanted to control the share", uid)
-            elif len(self._connections) > MAX_CONNECTIONS:
+            elif full:
                 failure = Failure(
                     f"{MAX_CONNECTIONS} terminals talk to the share already", "end one of them"
                 )
