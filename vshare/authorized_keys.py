@@ -29,6 +29,19 @@ def public_line(line: str) -> str:
     return match[2]
 
 
+def script(action: str, line: str, seconds: str = "", *, utc: bool = False) -> bytes:
+    """What `sh -s` is given to "insert" a line for so many seconds (""), or to "remove" it.
+
+    Raises ValueError for a line that is none: it would be a program.
+    """
+    header = (
+        f"action={action}\nkey='{public_line(line)}'\nline='{line}'\n"
+        f"seconds='{seconds}'\nutc={'Z' if utc else ''}\n"
+    )
+    helper = resources.files("vshare.helpers").joinpath("authorized_keys.sh").read_text()
+    return (header + helper).encode()
+
+
 class AuthorizedKeys:
     """The KeyPlace of the user that `link` logs in as. `link` is the caller's."""
 
@@ -64,12 +77,7 @@ class AuthorizedKeys:
 
     async def _run(self, action: str, line: str, seconds: str = "", *, utc: bool = False) -> str:
         """What the helper says after "ok". Raises VshareError."""
-        header = (
-            f"action={action}\nkey='{public_line(line)}'\nline='{line}'\n"
-            f"seconds='{seconds}'\nutc={'Z' if utc else ''}\n"
-        )
-        script = resources.files("vshare.helpers").joinpath("authorized_keys.sh").read_text()
-        output = await self._link.run("sh -s", stdin=(header + script).encode())
+        output = await self._link.run("sh -s", stdin=script(action, line, seconds, utc=utc))
         text = output.decode("utf-8", "replace")
         answers = _ANSWER.findall(text)
         if answers and answers[-1][0] == "ok":

@@ -16,23 +16,32 @@ fail() {
 }
 
 cd -- "${HOME:-}" || fail "no home directory"
-file=.ssh/authorized_keys
 shown='~/.ssh/authorized_keys'
+file=.ssh/authorized_keys
 made=
-if [ "$action" = insert ]; then
-    if [ ! -d .ssh ]; then
-        mkdir .ssh || fail "cannot make ~/.ssh"
-        made=" (made ~/.ssh)"
+was=
+new=
+lock=.ssh/vshare.lock
+trap 'rm -f "$was" "$new"; rmdir "$lock" 2>/dev/null' EXIT
+trap 'exit 1' HUP INT TERM
+# One share at a time. What is below takes milliseconds: a lock that stays was left by the dead.
+for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    if [ "$action" = remove ]; then
+        [ -e "$file" ] || { echo "vshare-keys: ok absent"; exit 0; }
+    elif [ ! -d .ssh ]; then
+        if mkdir .ssh; then made=" (made ~/.ssh)"; elif [ ! -d .ssh ]; then fail "cannot make ~/.ssh"; fi
     fi
-    if [ ! -e "$file" ]; then
-        # Not through a link that leads nowhere: where to, is not ours to say.
-        [ ! -h "$file" ] || fail "$shown is a link to nothing"
-        : >"$file" || fail "cannot make $shown"
-        made=${made:-" (made this file)"}
-        if command -v restorecon >/dev/null; then restorecon .ssh "$file" >/dev/null; fi
-    fi
-else
-    [ -e "$file" ] || { echo "vshare-keys: ok absent"; exit 0; }
+    ! mkdir "$lock" 2>/dev/null || break
+    [ ! -d .ssh ] || [ -w .ssh ] || fail "cannot write into ~/.ssh"
+    sleep 0.2 2>/dev/null || sleep 1
+done
+
+if [ "$action" = insert ] && [ ! -e "$file" ]; then
+    # Not through a link that leads nowhere: where to, is not ours to say.
+    [ ! -h "$file" ] || fail "$shown is a link to nothing"
+    : >"$file" || fail "cannot make $shown"
+    made=${made:-" (made this file)"}
+    if command -v restorecon >/dev/null; then restorecon .ssh "$file" >/dev/null; fi
 fi
 if [ -h "$file" ] || [ -h .ssh ]; then
     file=$(readlink -f "$file") || fail "cannot follow the link $shown"
@@ -53,10 +62,6 @@ if [ "$action" = insert ] && [ -n "$seconds" ]; then
     esac
 fi
 
-was=
-new=
-trap 'rm -f "$was" "$new"' EXIT
-trap 'exit 1' HUP INT TERM
 was=$(mktemp "$file.XXXXXX") && new=$(mktemp "$file.XXXXXX") || fail "cannot write beside $shown"
 # Another program may write the file at the same time: then it is done over.
 for attempt in 1 2 3 4 5; do
@@ -80,7 +85,11 @@ for attempt in 1 2 3 4 5; do
     cmp -s "$file" "$was" || continue
     if [ "$action" = remove ] && [ -n "$made" ] && [ ! -s "$new" ]; then
         rm -f "$file" || fail "cannot remove $shown"
-        case $made in *ssh*) rm -f "$was" "$new"; rmdir .ssh ;; esac
+        case $made in *ssh*)
+            rm -f "$was" "$new"
+            rmdir "$lock" .ssh 2>/dev/null # another share may have come meanwhile
+            ;;
+        esac
     elif [ "$(ls -ln "$new" | awk '{print $3, $4}')" = "$(ls -ln "$file" | awk '{print $3, $4}')" ]; then
         mv -f "$new" "$file" || fail "cannot replace $shown"
     else # a file of somebody else's that we may write: it stays theirs
@@ -89,7 +98,7 @@ for attempt in 1 2 3 4 5; do
     if [ "$action" = remove ]; then
         echo "vshare-keys: ok removed"
     else
-        grep -qaF -- "$key" "$file" || fail "the line did not stay in $shown"
+        grep -qaF -- "$key" "$file" || continue
         echo "vshare-keys: ok inserted $option"
     fi
     exit 0
