@@ -25,7 +25,7 @@ _SENTENCES = {  # those that need no more than their fields
     "code-rotated": "a new code was drawn; the one before it is void",
     "invite-revoked": "the invite {invite} was revoked",
     "ssh-key": "{guest} was handed the SSH key",
-    "ssh-password-wrong": "{guest} gave a wrong SSH password ({left} tries left)",
+    "ssh-password-wrong": "{guest} gave a wrong SSH password; tries left: {left}",
     "ssh-key-removed": "the SSH key was taken off the machine",
     "unfenced": "port {port} was let out of the fence",
     "notice": "{text}",
@@ -103,9 +103,9 @@ def _invite_made(fields: _Fields, moment: Moment) -> str:
 def _gap(fields: _Fields) -> str:
     parts = []
     if fields.get("missed"):
-        parts.append(f"{fields['missed']} events could not be written")
+        parts.append(f"events that could not be written: {fields['missed']}")
     if fields.get("omitted"):
-        parts.append(f"{fields['omitted']} streams and refusals were left out: the file is full")
+        parts.append(f"streams and refusals left out, for the file is full: {fields['omitted']}")
     return "gap: " + "; ".join(parts or ["nothing is known of what is missing"])
 
 

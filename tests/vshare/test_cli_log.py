@@ -215,7 +215,7 @@ def test_a_sentence_for_any_fields(event: str, value: Value) -> None:
             "the invite otter was made for ann, good for once, ports 80 until then",
         ),
         ("extended", {"expires_at": 5.5}, "the share was extended until then"),
-        ("gap", {"missed": 2, "omitted": 0}, "gap: 2 events could not be written"),
+        ("gap", {"missed": 2, "omitted": 0}, "gap: events that could not be written: 2"),
         ("new-one", {"a": 1, "b": "x"}, "new-one a=1 b=x"),
         ("kicked", {}, "? was removed"),
     ],
