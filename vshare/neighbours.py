@@ -173,16 +173,16 @@ def _check_network(network: Network) -> None:
             f"name the networks that are meant; a /{minimum} is the largest",
         )
     first, last = network.network_address, network.broadcast_address
+    never = why_never(first)
+    if never and never == why_never(last):
+        hint = "share this host itself with --target 127.0.0.1" if first.is_loopback else ""
+        raise UsageError(f"{network} cannot be exposed: {first} {never}", hint)
     if isinstance(network, IPv6Network) and any(map(network.subnet_of, _CARRIERS)):
         inside = unwrap(first)
         raise UsageError(
             f"{network} carries IPv4 addresses",
             f"expose the IPv4 network, of {inside}" if isinstance(inside, IPv4Address) else "",
         )
-    never = why_never(first)
-    if never and never == why_never(last):
-        hint = "share this host itself with --target 127.0.0.1" if first.is_loopback else ""
-        raise UsageError(f"{network} cannot be exposed: {first} {never}", hint)
     if first != last and first.is_link_local and last.is_link_local:
         raise UsageError(
             f"{network} is link-local, where clouds keep what only a machine itself is to reach",
