@@ -180,7 +180,8 @@ class Policy:
     ) -> list[str]:
         """The rights as HELLO lists them."""
         if role is Role.GATEWAY:
-            return [f"tcp/{port}" for port in sorted(self.http_ports - self.fenced.keys())]
+            public = self.http_ports - self.ssh_ports - self.fenced.keys()
+            return [f"tcp/{port}" for port in sorted(public)]
         networks = [f"net/{network}" for network in self.exposed]
         shut = set(self.fenced)
         if not (self.ssh_shared and has_ssh_key):
