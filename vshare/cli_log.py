@@ -92,7 +92,7 @@ def verify_log(log_of: str | None, head: str, as_json: bool) -> None:
             print(json.dumps({"event": "verified", "path": str(path), **found}))
         return
     with _printing():
-        print(f"{path}: {_lines(verdict.lines)} in order")
+        print(printable(f"{path}: {_lines(verdict.lines)} in order"))
         print(f"head: {verdict.head}")
         if head:
             print(f"the head that was asked for is there; {_lines(verdict.following)} after it")

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from vshare.audit import AuditLog, log_files, open_log, read_lines, share_of
+from vshare.audit import CHUNK, AuditLog, log_files, open_log, read_lines, share_of, tail_lines
 from vshare.audit_chain import MAX_LINE, START, Entry, Verdict, entries, verify
 from vshare.news import News, Newsroom
 
@@ -194,6 +198,28 @@ def test_streams_are_bounded_and_the_rest_is_not(tmp_path: Path) -> None:
     check(log.path, log.head)
 
 
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["joined", "stream"]), st.none() | st.integers(0, 300)),
+        max_size=15,
+    )
+)
+def test_every_event_is_written_or_counted(events: list[tuple[str, int | None]]) -> None:
+    """Whatever the disk does, and however full the file is."""
+    with TemporaryDirectory() as directory:
+        with open_log("web", lambda _: None, directory=Path(directory), max_bytes=900) as log:
+            for kind, room in events:
+                size = log.path.stat().st_size
+                with file_size_limit(size + room) if room is not None else nullcontext():
+                    log.news(News(kind, "", {"guest": "bob"}))
+        check(log.path, log.head)
+        found = read(log.path)
+    gaps = [entry.fields for entry in found if entry.event == "gap"]
+    counted = sum(int(str(gap[key])) for gap in gaps for key in ("missed", "omitted"))
+    assert len(found) - len(gaps) + counted == len(events)
+
+
 _WRITER = """
 import sys
 from pathlib import Path
@@ -228,3 +254,21 @@ def test_a_long_line_takes_little_memory_and_one_place(tmp_path: Path) -> None:
     with path.open("rb") as file:
         lengths = [len(line) for line in read_lines(file)]
     assert lengths == [MAX_LINE + 1, 2, MAX_LINE]
+
+
+@pytest.mark.parametrize("long", [MAX_LINE + 1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK])
+def test_a_log_that_is_followed(tmp_path: Path, long: int) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"a\nb\r\n" + b"x" * long + b"\nc\n\nc\n" + b"torn")
+    with path.open("rb") as file:
+        lines = tail_lines(file)
+        found = list(itertools.takewhile(bool, lines))
+        assert found[:2] == [b"a\n", b"b\r\n"]
+        assert MAX_LINE < len(found[2]) <= long + 1
+        assert found[3:] == [b"c\n", b"\n", b"c\n"]
+        assert next(lines) == b""
+        with path.open("r+b") as writer:
+            writer.truncate(path.stat().st_size - 4)
+            writer.seek(0, os.SEEK_END)
+            writer.write(b"whole\nnext")
+        assert list(itertools.takewhile(bool, lines)) == [b"whole\n"]
