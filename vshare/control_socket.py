@@ -183,7 +183,8 @@ class ControlSocket:
                 return
             answer = serialize_result(await self._handle(request))
         except VshareError as error:
-            answer = serialize_failure(Failure(error.text, error.hint, error.exit_code))
+            hint = error.hint or "see `vshare --help`; both sides have to be of one version"
+            answer = serialize_failure(Failure(error.text, hint, error.exit_code))
         await _send(writer, answer)
 
     async def _handle(self, request: Request) -> object:
