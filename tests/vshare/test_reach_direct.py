@@ -9,6 +9,7 @@ import pytest
 from tests.vshare.peers import WAIT, Datagrams, echo, free_port, link, tcp_server, udp_echo
 from tunnel.codes import Code
 from tunnel.errors import RefusedError
+from vshare.neighbours import Address
 from vshare.reach_direct import DirectReach
 
 
@@ -56,6 +57,64 @@ def test_the_sharers_own_loopback_is_never_dialled(host: str) -> None:
             assert caught.value.code is Code.NOT_ALLOWED
             with pytest.raises(RefusedError):
                 await reach.open_udp(host, udp_port, Datagrams())
+
+    asyncio.run(main())
+
+
+def test_a_target_that_is_this_host_is_so_from_the_start() -> None:
+    async def main() -> None:
+        async with tcp_server(echo) as port:
+            async with DirectReach("localhost") as reach:
+                assert reach.is_this_host
+                (await reach.open_tcp("", port)).reset(Code.CLOSED)
+            assert DirectReach("127.0.0.1").is_this_host
+            assert not DirectReach("192.0.2.254").is_this_host
+            # As if it had led elsewhere when the share started:
+            late = DirectReach("localhost")
+            for opening in (
+                late.open_tcp("", port),
+                late.open_udp("", port, Datagrams()),
+            ):
+                with pytest.raises(RefusedError, match="sharer's own host") as caught:
+                    await opening
+                assert caught.value.code is Code.NOT_ALLOWED
+
+    asyncio.run(main())
+
+
+def test_an_address_that_became_this_hosts_while_it_was_dialled() -> None:
+    """Both ends of the connection have one address then, whatever was known before."""
+
+    async def main() -> None:
+        async with tcp_server(echo) as port, udp_echo() as udp_port:
+            reach = DirectReach("localhost", is_own=lambda address: False)
+            with pytest.raises(RefusedError, match="sharer's own host"):
+                await reach.open_tcp("", port)
+            with pytest.raises(RefusedError, match="sharer's own host"):
+                await reach.open_udp("", udp_port, Datagrams())
+
+    asyncio.run(main())
+
+
+def test_a_kernel_that_does_not_tell_closes() -> None:
+    def fails(address: Address) -> bool:
+        raise OSError(95, "Operation not supported")
+
+    async def main() -> None:
+        async with tcp_server(echo) as port, DirectReach("127.0.0.1", is_own=fails) as reach:
+            with pytest.raises(RefusedError) as caught:
+                await reach.open_tcp("", port)
+            assert caught.value.code is Code.NOT_ALLOWED
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid", "127.1", "2130706433"])
+def test_other_hosts_are_refused_where_nothing_is_exposed(host: str) -> None:
+    async def main() -> None:
+        with pytest.raises(RefusedError, match="only the shared machine") as caught:
+            await DirectReach("127.0.0.1").open_tcp(host, 80)
+        assert caught.value.code is Code.NOT_ALLOWED
 
     asyncio.run(main())
 

@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import asyncssh
 import pytest
@@ -25,7 +26,10 @@ from tests.vshare.peers import (
 )
 from tunnel.codes import Code
 from tunnel.errors import RefusedError, VshareError
-from vshare.machine import SshAccess
+from vshare.exposed import Exposed
+from vshare.machine import Machine, Source, SshAccess
+from vshare.neighbours import parse_cidr
+from vshare.reach_machine import MachineReach
 from vshare.reach_ssh import SshReach
 from vshare.ssh_end import code_for_open_error
 from vshare.ssh_link import SshLink
@@ -421,6 +425,64 @@ def test_another_ssh_server() -> None:
                 assert caught.value.code is Code.CONNECTION_REFUSED
 
     asyncio.run(main())
+
+
+class _Inside(_Server):
+    """A machine behind its provider's NAT: SSH comes from 10.0.2.2, which is the sharer's host."""
+
+    dialled: ClassVar[list[tuple[str, int]]] = []
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> bool:
+        self.dialled.append((dest_host, dest_port))
+        return False
+
+
+def _tell_connection(process: asyncssh.SSHServerProcess[str]) -> None:
+    process.stdout.write("10.0.2.2 40000 10.0.2.15 22\n")
+    process.exit(0)
+
+
+def test_neighbours_as_the_machine_reaches_them() -> None:
+    """It is given an address, never a name; the sharer's host behind its NAT is none of them."""
+    networks = (parse_cidr("10.0.2.0/24"), parse_cidr("fd00:1::/64"))
+    answers = iter([["10.0.2.9"], ["10.0.2.2"], ["127.0.0.1"]])
+    exposed = Exposed(networks, lambda name: next(answers), lambda address: False)
+
+    async def main() -> None:
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        server = await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_factory=_Inside,
+            process_factory=_tell_connection,
+            server_host_keys=[key],
+        )
+        access = SshAccess("127.0.0.1", server.get_port(), "somebody")
+        async with server, MachineReach(_machine(access), exposed) as reach:
+            assert not reach.is_this_host
+            for host in ("10.0.2.7", "::ffff:10.0.2.8", "fd00:1::7", "db"):
+                with pytest.raises(RefusedError, match="in the machine"):
+                    await reach.open_tcp(host, 80)
+            for host in ("10.0.2.2", "::ffff:10.0.2.2", "db", "db", "10.0.3.7"):
+                with pytest.raises(RefusedError) as caught:
+                    await reach.open_tcp(host, 81)
+                assert caught.value.code is Code.NOT_ALLOWED
+            with pytest.raises(RefusedError, match="sharer's own host"):
+                await reach.open_udp("10.0.2.2", 81, Datagrams())
+        assert [host for host, _ in _Inside.dialled] == [
+            "10.0.2.7",
+            "10.0.2.8",
+            "fd00:1::7",
+            "10.0.2.9",
+        ]
+
+    asyncio.run(main())
+
+
+def _machine(access: SshAccess) -> Machine:
+    return Machine("web", "test", "running", None, Source.TARGET, access)
 
 
 @pytest.mark.parametrize(
