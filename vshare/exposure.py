@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from tunnel.console import printable
 from vshare.listening import Listener, Listening, Protocol
@@ -28,6 +29,10 @@ MAX_NOTE = 200  # characters; some of a note may be a server's words
 MAX_LINES = 40  # of the report on the screen
 MAX_DANGERS_SHOWN = 8  # they stand above everything else; the rest is counted
 MAX_NOTES_SHOWN = 6
+MAX_ADDRESSES_SHOWN = 3  # of one program at one port
+_EVERY = "every address"
+_UNCONFIRMED = "fenced off until you confirm"
+_KEY = "Vagrant's publicly known SSH key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +172,7 @@ def _notes(
     wanted: Collection[_Candidate], asked: dict[_Candidate, Verdict], key: KeyTrial
 ) -> Iterator[str]:
     if key.opens is None:
-        yield f"whether Vagrant's publicly known key opens it could not be tried: {key.why}"
+        yield f"{_KEY} could not be tried: {key.why}"
     for each in wanted:
         if not each.known:
             continue
@@ -226,7 +231,7 @@ def _says(
 
 def describe(report: Report, policy: Policy) -> Iterator[str]:
     """The report in words, at most MAX_LINES: the dangers, what listens, what is not known."""
-    head = [*_describe_dangers(report, policy), _describe_key(report, policy)]
+    head = [*_describe_dangers(report, policy), *_describe_key(report, policy)]
     notes = [f"Note: {note}" for note in report.notes[:MAX_NOTES_SHOWN]]
     if len(report.notes) > MAX_NOTES_SHOWN:
         notes.append(f"Note: and {len(report.notes) - MAX_NOTES_SHOWN} more")
@@ -237,23 +242,41 @@ def describe(report: Report, policy: Policy) -> Iterator[str]:
     yield from notes
 
 
+def fences(report: Report, policy: Policy) -> dict[int, str]:
+    """The dangerous ports that guests would reach under `policy`, for its `fenced`."""
+    return {
+        each.port: each.title for each in report.dangers if danger_state(each, policy) == "open"
+    }
+
+
+def danger_state(danger: Danger, policy: Policy) -> Literal["open", "fenced", "closed"]:
+    """Whether guests reach it; "closed": for another reason than that it is dangerous."""
+    # What listens on the loopback only was asked where guests could reach that.
+    if policy.is_open(danger.protocol, danger.port, loopback_only=False):
+        return "open"
+    return "fenced" if danger.port in policy.fenced else "closed"
+
+
 def _describe_dangers(report: Report, policy: Policy) -> Iterator[str]:
     for danger in report.dangers[:MAX_DANGERS_SHOWN]:
-        fenced = danger.port in policy.fenced
-        state = ", fenced off until you confirm" if fenced else ""
-        yield f"DANGER: port {danger.port} is {danger.title}{state}"
+        what = f"port {danger.port} is {danger.title}"
+        state = danger_state(danger, policy)
+        if state == "closed":
+            yield f"Closed: {what}, which guests do not reach"
+            continue
+        yield f"DANGER: {what}, {'open to guests' if state == 'open' else _UNCONFIRMED}"
         yield f"  {danger.why}; {danger.advice}"
     if len(report.dangers) > MAX_DANGERS_SHOWN:
-        yield f"DANGER: and {len(report.dangers) - MAX_DANGERS_SHOWN} more ports like these"
+        yield f"and {len(report.dangers) - MAX_DANGERS_SHOWN} more ports like these"
 
 
-def _describe_key(report: Report, policy: Policy) -> str:
-    if report.vagrant_key is None:
-        return "Vagrant's publicly known SSH key: not tried"
-    if not report.vagrant_key:
-        return "Vagrant's publicly known SSH key does not open it"
-    closed = "guests reach SSH with --ssh's key only" if policy.ssh_shared else "SSH is not shared"
-    return f"Vagrant's publicly known SSH key opens it; {closed}"
+def _describe_key(report: Report, policy: Policy) -> Iterator[str]:
+    """Nothing where it could not be tried: a note says so."""
+    if report.vagrant_key:
+        closed = "guests need the key of --ssh" if policy.ssh_shared else "SSH is not shared"
+        yield f"{_KEY} opens it; {closed}"
+    elif report.vagrant_key is False:
+        yield f"{_KEY} does not open it"
 
 
 def _table(found: Collection[Row], limit: int) -> Iterator[str]:
@@ -263,7 +286,7 @@ def _table(found: Collection[Row], limit: int) -> Iterator[str]:
         (
             f"{row.port}/{row.protocol}",
             printable(row.process) or "?",
-            ", ".join(_shown_address(each) for each in row.addresses),
+            _shown_addresses(row.addresses),
             row.says,
         )
         for row in shown
@@ -277,5 +300,39 @@ def _table(found: Collection[Row], limit: int) -> Iterator[str]:
         yield f"and {len(left)} more, {sum(row.is_open for row in left)} of them open to guests"
 
 
-def _shown_address(address: str) -> str:
-    return "every address" if address in ("0.0.0.0", "::") else address
+def _shown_addresses(addresses: tuple[str, ...]) -> str:
+    each = [_EVERY if address in ("0.0.0.0", "::") else address for address in addresses]
+    different = list(dict.fromkeys(each))
+    more = len(different) - MAX_ADDRESSES_SHOWN
+    return ", ".join(different[:MAX_ADDRESSES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def to_json(report: Report, policy: Policy) -> dict[str, object]:
+    """The whole report for scripts."""
+    return {
+        "listening": [
+            {
+                "protocol": row.protocol,
+                "port": row.port,
+                "process": row.process,
+                "addresses": list(row.addresses),
+                "open": row.is_open,
+                "text": row.says,
+            }
+            for row in rows(report, policy)
+        ],
+        "unknown": report.listening.unknown,
+        "dangers": [
+            {
+                "protocol": each.protocol,
+                "port": each.port,
+                "title": each.title,
+                "why": each.why,
+                "advice": each.advice,
+                "state": danger_state(each, policy),
+            }
+            for each in report.dangers
+        ],
+        "vagrant_key": report.vagrant_key,
+        "notes": list(report.notes),
+    }

@@ -10,6 +10,7 @@ anything is signed), so the private one is not here, and nobody logs in.
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 
 import asyncssh
@@ -53,7 +54,9 @@ async def try_vagrant_key(machine: Machine) -> KeyTrial:
         return KeyTrial(any(key.accepted for key in keys))
     except TimeoutError:
         why = f"no answer in {TRY_TIMEOUT_SECONDS:.0f} s"
-    except (asyncssh.Error, OSError, ValueError) as error:
+    except OSError as error:
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+    except (asyncssh.Error, ValueError) as error:
         why = str(error)
     else:
         connection.abort()  # let in without any key: the public one would do as well
