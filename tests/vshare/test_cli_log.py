@@ -246,11 +246,17 @@ run_command(log, "vshare log", "vshare")
 """
 
 
+def buffered() -> dict[str, str]:
+    """An environment in which Python buffers what goes to a pipe, as it does by itself."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+
+
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The command as a process; what it prints is buffered as Python does it for a pipe."""
+    """The command as a process."""
     with subprocess.Popen(
         [sys.executable, "-c", _MAIN, *arguments],
+        env=buffered(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -306,3 +312,22 @@ def test_a_reader_that_has_enough(arguments: tuple[str, ...]) -> None:
         assert process.stderr is not None
         assert process.stderr.read() == ""
         assert process.wait(15) == 0
+
+
+@pytest.mark.usefixtures("vshare_log")
+@pytest.mark.parametrize("command", ["show", "verify", "list"])
+def test_a_reader_that_is_gone(command: str) -> None:
+    """Little is printed: all of it is still buffered when the pipe turns out to be broken."""
+    write()
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-c", _MAIN, command],
+        env=buffered(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=15,
+        check=False,
+    )
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (0, b"")
