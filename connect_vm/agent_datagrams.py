@@ -128,6 +128,8 @@ class DatagramLink(asyncio.Protocol):
     def _on_frame(self, kind: int, number: int, payload: bytes) -> None:
         if kind == wire.FLOW_OPEN:
             header = wire.decode_header(payload)
+            if number in self._flows or number in self._opening:
+                raise wire.WireError(f"flow {number} is open already")
             if len(self._flows) + len(self._opening) >= MAX_FLOWS:
                 self.send(wire.FLOW_CLOSE, number)
             else:

@@ -12,6 +12,7 @@ DEFAULT_PORT = 443
 MIN_FINGERPRINT = 32  # hex digits: 128 bits
 MAX_FINGERPRINT = 64  # SHA-256
 MAX_HOST = 253  # RFC 1035 2.3.4, as text
+_PORT = re.compile(r"[0-9]{1,5}")
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\[\]:/@#\s]+))(?::(\d{1,5}))?")
 
 
@@ -31,7 +32,7 @@ class RelayAddress:
 
 def parse_port(text: str) -> int:
     """A port, 1 to 65535. Raises UsageError."""
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= 65_535:
+    if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65_535:
         raise UsageError(f"not a port: {text!r}", "ports are numbers from 1 to 65535")
     return int(text)
 

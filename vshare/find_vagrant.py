@@ -34,6 +34,7 @@ VAGRANT_TIMEOUT_SECONDS = 60.0
 _WITHOUT_PORT_LIST = frozenset({"libvirt"})
 _RUNNING = "running"
 _ERROR_EXIT = re.compile(r"^\d+,[^,]*,error-exit,[^,]+,(.*)$", re.MULTILINE)
+_PORT = re.compile(r"[0-9]{1,5}")
 _PORT_LINE = re.compile(r"\d+,[^,]*,forwarded_port,(\d{1,5}),(\d{1,5})")
 _PROXY_NONE = ("", "none")
 
@@ -117,7 +118,7 @@ def parse_ssh_config(text: str) -> SshAccess:
         return values.get(key, [""])[0]
 
     port = first("port") or str(SSH_PORT)
-    if not first("hostname") or not port.isascii() or not port.isdigit():
+    if not first("hostname") or not _is_port(port):
         raise VshareError(
             "`vagrant ssh-config` does not say how to log in to the machine",
             "see whether `vagrant ssh` works",
@@ -137,7 +138,16 @@ def parse_ssh_config(text: str) -> SshAccess:
 def parse_ports(text: str) -> tuple[ForwardedPort, ...]:
     """The forwarded ports in the output of `vagrant port --machine-readable`."""
     found = (_PORT_LINE.fullmatch(line.strip()) for line in text.splitlines())
-    return tuple(ForwardedPort(int(each[1]), int(each[2])) for each in found if each)
+    pairs = (each.groups() for each in found if each)
+    return tuple(
+        ForwardedPort(int(guest), int(host))
+        for guest, host in pairs
+        if _is_port(guest) and _is_port(host)
+    )
+
+
+def _is_port(text: str) -> bool:
+    return bool(_PORT.fullmatch(text)) and 1 <= int(text) <= 65_535
 
 
 def error_text(output: str) -> str:

@@ -48,7 +48,9 @@ def test_not_relays(text: str) -> None:
         parse_relay(text)
 
 
-@pytest.mark.parametrize("text", ["", "0", "65536", "-1", "1.5", "\u0661", " 80", "9" * 50])
+@pytest.mark.parametrize(
+    "text", ["", "0", "65536", "-1", "1.5", "\u0661", " 80", "9" * 50, "0100000", "01" + "9" * 5000]
+)
 def test_not_ports(text: str) -> None:
     with pytest.raises(UsageError, match="not a port"):
         parse_port(text)

@@ -114,7 +114,16 @@ def test_ssh_config_that_checks_and_goes_elsewhere() -> None:
     assert ssh.proxy_command == "ssh 'host' -W %h:%p"
 
 
-@pytest.mark.parametrize("text", ["", "Host x\n  HostName\n", "HostName x\nPort twenty"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Host x\n  HostName\n",
+        "HostName x\nPort twenty",
+        "HostName x\nPort 65536",
+        "HostName x\nPort 2" + "0" * 5000,
+    ],
+)
 def test_ssh_config_that_says_nothing(text: str) -> None:
     with pytest.raises(VshareError, match="ssh-config"):
         parse_ssh_config(text)
@@ -123,6 +132,7 @@ def test_ssh_config_that_says_nothing(text: str) -> None:
 def test_ports() -> None:
     assert parse_ports(VIRTUALBOX_PORTS) == (ForwardedPort(22, 2222), ForwardedPort(80, 8080))
     assert parse_ports("") == ()
+    assert parse_ports("1,default,forwarded_port,22,65536\n1,default,forwarded_port,0,22") == ()
 
 
 def test_errors_are_one_line() -> None:

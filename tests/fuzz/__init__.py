@@ -1,0 +1,1 @@
+"""Fuzzing of whatever reads a stranger's bytes; see docs/fuzzing.md."""

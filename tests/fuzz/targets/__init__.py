@@ -1,0 +1,1 @@
+"""Every parser that is fuzzed, by the module of its tests' subject."""

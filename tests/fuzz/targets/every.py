@@ -1,0 +1,19 @@
+"""All targets."""
+
+from __future__ import annotations
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import (
+    agent,
+    certificates,
+    frames,
+    hello,
+    http,
+    machine,
+    messages,
+    names,
+    socks,
+)
+
+_MODULES = (hello, http, frames, messages, certificates, names, socks, agent, machine)
+EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}

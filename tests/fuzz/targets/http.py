@@ -1,0 +1,332 @@
+"""HTTP at the gateway: requests of visitors, answers of shared machines."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable
+from typing import cast
+
+import h11
+
+from relay.exchange import Conversation
+from relay.http_rules import (
+    HttpError,
+    Origin,
+    check_request,
+    forwarded_target,
+    has_body,
+    is_upgrade,
+    request_headers,
+    response_headers,
+)
+from relay.routes import MAX_HEAD, Answerer, Route, Site, Sites, maybe_route
+from relay.source_buckets import SourceBuckets
+from relay.streams import UpstreamStream, VisitorStream
+from relay.upstreams import Door, Upstreams
+from tests.fuzz.target import BrokenInvariantError, Target, choose, cuts_of, require
+from tests.fuzz.targets import loop
+from tests.fuzz.targets.hello import SITES
+from tunnel.clienthello import Incomplete
+from tunnel.ends import Bytes
+from tunnel.errors import LostError, RemoteProtocolError
+
+HOST = "frosty-weasel-0857.relay.example"
+BETWEEN = b"\0|\0"  # the visitor's bytes, then the machine's
+PLAIN = Origin("203.0.113.7", False, None)
+TLS = Origin("2001:db8::7", True, HOST)
+MAX_SENT = 1 << 20
+_FORWARDED = re.compile(rb'for=(?:[0-9.]+|"\[[0-9a-f:]+\]");host="[^"\\,;]*";proto=https?')
+_STATUS = re.compile(rb"HTTP/1\.1 [1-5]\d\d ")
+
+REQUESTS = (
+    b"GET / HTTP/1.1\r\nHost: frosty-weasel-0857.relay.example\r\n\r\n",
+    b"GET /a?b=c HTTP/1.1\r\nHost: frosty-weasel-0857--api.relay.example:80\r\nCookie: a=b\r\n"
+    b"X-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nConnection: x-secret, close\r\n"
+    b"X-Secret: 1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: frosty-weasel-0857.relay.example\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST / HTTP/1.1\r\nHost: frosty-weasel-0857.relay.example\r\n"
+    b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"GET http://frosty-weasel-0857.relay.example?q HTTP/1.1\r\n"
+    b"Host: frosty-weasel-0857.relay.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    b"HEAD / HTTP/1.0\r\nHost: frosty-weasel-0857.relay.example\r\n\r\n",
+    b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n",
+)
+ANSWERS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nKeep-Alive: timeout=5\r\n\r\n"
+    b"2\r\nok\r\n0\r\nX-Trailer: 1\r\n\r\n",
+    b"HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\nno",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nbytes",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+)
+WORDS = (
+    b"Host: ", b"Host: " + HOST.encode() + b"\r\n", b"Content-Length: 5\r\n", b"\r\n", b"\r\n\r\n",
+    b"Transfer-Encoding: chunked\r\n", b"Connection: ", b"Upgrade: ", b"close", b"keep-alive",
+    b"HTTP/1.1", b"HTTP/1.0", b"http://", b"https://", b"frosty-weasel-0857", b".relay.example",
+    b"--", b'"', b";", b",", b"\\", b"\xa0", b"0\r\n\r\n", b"5\r\nhello\r\n", b"GET ", b"POST ",
+    b"HEAD ", b"Expect: 100-continue\r\n", b"host, content-length", b" ", b"\t", b"\r", b"\0",
+    b";for=1", b"gzip, chunked", b"HTTP/1.1 100 Continue\r\n\r\n", BETWEEN,
+)  # fmt: skip
+
+
+def odd_request(chance: random.Random) -> bytes:
+    """A request with fields that two programs may read in two ways."""
+    label = chance.choice((b"", b"--api", b"--", b'--"', b'--";for=1', b"--a,b", b"--a b", b"--\\"))
+    host = chance.choice((b"frosty-weasel-0857", b"\xa0frosty-weasel-0857", b"FROSTY-weasel-0857"))
+    host += label + chance.choice((b".relay.example", b".relay.example.", b".RELAY.example:80"))
+    target = chance.choice(
+        (b"/", b"*", b"?q", b"http://" + host + b"/a", b"http://" + host, b"//a")
+    )
+    lines = [
+        chance.choice((b"GET ", b"POST ", b"HEAD ", b"OPTIONS ", b"get ")) + target
+        + chance.choice((b" HTTP/1.1", b" HTTP/1.1", b" HTTP/1.0", b" HTTP/1.2", b""))
+    ]  # fmt: skip
+    fields = [
+        b"Host: " + host, b"Host: " + host, b"host:" + host, b"Content-Length: 5",
+        b"Content-Length: 5, 5", b"Content-Length: +5", b"Content-Length: 05",
+        b"Transfer-Encoding: chunked", b"Transfer-Encoding:\tchunked", b"Transfer-Encoding: x",
+        b"Transfer-Encoding: chunked, chunked", b"Connection: host", b"Connection: content-length",
+        b"Connection: upgrade, transfer-encoding", b"Upgrade: h2c", b"X-Forwarded-For: 1",
+        b"X-FORWARDED-Host: b", b"Forwarded : for=b", b" folded", b"X_Forwarded_For: 1", b"A\r: b",
+        b"Expect: 100-continue", b"Trailer: Host", b"TE: trailers",
+    ]  # fmt: skip
+    lines += [b"Host: " + host] if chance.random() < 0.8 else []
+    lines += [chance.choice(fields) for _ in range(chance.randrange(4))]
+    end = chance.choice((b"\r\n", b"\r\n", b"\r\n", b"\n"))
+    body = chance.choice((b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n", REQUESTS[0], b"0\r\n\r\n" * 2))
+    return end.join((*lines, b"", body))
+
+
+def run_request(data: bytes) -> None:
+    """A request that passes is forwarded as one request, with our fields and none like them."""
+    which, data = choose(data)
+    origin = TLS if which & 1 else PLAIN
+    events = [_requests([data]), *(_requests(pieces) for pieces in cuts_of(data))]
+    require(all(each == events[0] for each in events), "h11 does not mind how it is cut")
+    if not isinstance(events[0], h11.Request):
+        return
+    request = events[0]
+    try:
+        site = check_request(request, origin, SITES)
+    except HttpError:
+        return
+    require(site.name, "a site has a name", site)
+    headers = request_headers(request, origin)
+    forwarded = h11.Request(
+        method=request.method, target=forwarded_target(request.target), headers=headers
+    )
+    sent = h11.Connection(h11.CLIENT).send(forwarded) or b""
+    reader = h11.Connection(h11.SERVER, 4 * MAX_HEAD)
+    reader.receive_data(sent)
+    found = reader.next_event()
+    if not isinstance(found, h11.Request):
+        raise BrokenInvariantError("what is forwarded is a request", sent)
+    require(found.method == request.method, "the method stays", sent)
+    require(not found.target.lower().startswith((b"http://", b"https://")), "origin form", sent)
+    require(has_body(found) == has_body(request), "a body stays a body", sent)
+    for name in (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"):
+        values = [value for key, value in found.headers if key == name]
+        require(len(values) == 1, "each of our fields is there once", (name, values))
+        if name == b"forwarded":
+            require(_FORWARDED.fullmatch(values[0]), "Forwarded says what we say", values)
+    require(is_upgrade(found) == is_upgrade(request), "an upgrade stays one", sent)
+    if not which & 1:
+        _check_route(data, request, site)
+
+
+def _check_route(data: bytes, request: h11.Request, site: Site) -> None:
+    """The gateway got it because the router thinks so, from the same bytes."""
+    try:
+        route = maybe_route(data, SITES)
+    except RemoteProtocolError:
+        return
+    if isinstance(route, Route) and not route.tls:
+        require(route.answerer is Answerer.GATEWAY, "the router agrees", (request, site))
+    else:
+        require(isinstance(route, Incomplete), "the router agrees", (request, site))
+
+
+def _requests(pieces: Iterable[bytes]) -> object:
+    http = h11.Connection(h11.SERVER, MAX_HEAD)
+    try:
+        for piece in pieces:
+            if piece:
+                http.receive_data(piece)
+            event = http.next_event()
+            if event is not h11.NEED_DATA:
+                return event
+    except h11.RemoteProtocolError:
+        # What is too long is noticed sooner or later; what follows a bad line is not read.
+        return "error"
+    return "incomplete"
+
+
+def run_answer(data: bytes) -> None:
+    """An answer that passes can be written to the visitor."""
+    http = h11.Connection(h11.CLIENT)
+    http.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    http.send(h11.EndOfMessage())
+    http.receive_data(data)
+    visitor = h11.Connection(h11.SERVER)
+    visitor.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    visitor.next_event(), visitor.next_event()  # a request and its end
+    for _ in range(len(data) + 2):
+        event = http.next_event()
+        if isinstance(event, h11.InformationalResponse | h11.Response):
+            kind = type(event)
+            visitor.send(
+                kind(
+                    status_code=event.status_code,
+                    reason=event.reason,
+                    headers=response_headers(event),
+                )
+            )
+        elif isinstance(event, h11.Data):
+            visitor.send(h11.Data(event.data))
+        elif isinstance(event, h11.EndOfMessage):
+            visitor.send(event)
+            return
+        else:
+            return
+
+
+class _Visitor(VisitorStream):
+    """A visitor who says `pieces`, then nothing more, and takes everything."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__()
+        self._pieces = iter(pieces)
+        self.sent = bytearray()
+        self.aborted = False
+
+    async def receive_some(self) -> bytes:
+        return next((piece for piece in self._pieces if piece), b"")
+
+    async def send_all(self, data: Bytes) -> None:
+        require(not self.aborted, "nothing is sent after an abort")
+        self.sent += data
+        require(len(self.sent) <= MAX_SENT, "an answer is as long as what came")
+
+    def send_eof(self) -> None:
+        """Nobody minds."""
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class _Stream:
+    """The machine's side: says `data`, whatever it is asked."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.received = 0
+        self.aborted = False
+        self.sent = bytearray()
+
+    @property
+    def is_quiet(self) -> bool:
+        return bool(self._data)
+
+    async def receive_some(self) -> bytes:
+        if self.aborted:
+            raise LostError("the connection ended")
+        size = 1 + len(self._data) // 2
+        data, self._data = self._data[:size], self._data[size:]
+        self.received += len(data)
+        return data
+
+    async def send_all(self, data: Bytes) -> None:
+        if self.aborted:
+            raise LostError("the connection ended")
+        self.sent += data
+
+    def send_eof(self) -> None:
+        """Nobody minds."""
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class _Upstreams:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.opened: list[_Stream] = []
+
+    def door_of(self, site: Site, *, tls: bool) -> Door:
+        return Door(site, 80, tls)
+
+    async def open(self, door: Door) -> UpstreamStream:
+        self.opened.append(_Stream(self._data))
+        return cast(UpstreamStream, self.opened[-1])
+
+
+async def _converse(visitor: _Visitor, upstreams: _Upstreams, sites: Sites) -> None:
+    misses = SourceBuckets(8, 60.0)
+    conversation = Conversation(visitor, PLAIN, cast(Upstreams, upstreams), sites, misses)
+    try:
+        await conversation.run()
+    except LostError:
+        pass  # the conversation's own way to end
+    finally:
+        conversation.close()
+
+
+def run_conversation(data: bytes) -> None:
+    """A whole conversation ends; all that the visitor gets is HTTP; all that is sent on is."""
+    said, _, answer = data.partition(BETWEEN)
+    for pieces in ([said], next(iter(cuts_of(said)))):
+        visitor, upstreams = _Visitor(pieces), _Upstreams(answer)
+        loop.run(_converse(visitor, upstreams, SITES))
+        if visitor.sent:
+            require(_STATUS.match(visitor.sent), "the visitor gets HTTP", bytes(visitor.sent[:99]))
+        for stream in upstreams.opened:
+            require(stream.aborted, "no stream to the share is left open")
+            _check_forwarded(bytes(stream.sent))
+
+
+def _check_forwarded(sent: bytes) -> None:
+    """Whoever listens there reads nothing but requests that bear our mark: no smuggling."""
+    reader = h11.Connection(h11.SERVER, 4 * MAX_HEAD)
+    reader.receive_data(sent)
+    for _ in range(len(sent) + 2):
+        event = reader.next_event()
+        if isinstance(event, h11.Request):
+            marks = [value for name, value in event.headers if name == b"x-forwarded-for"]
+            require(marks == [PLAIN.address.encode()], "every request is one of ours", sent)
+            if is_upgrade(event):
+                return
+        elif event is h11.PAUSED:
+            if reader.their_state is not h11.DONE:
+                return
+            reader.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
+            reader.send(h11.EndOfMessage())
+            if reader.our_state is not h11.DONE:
+                return
+            reader.start_next_cycle()
+        elif event is h11.NEED_DATA or isinstance(event, h11.ConnectionClosed):
+            return
+
+
+def _pairs() -> tuple[bytes, ...]:
+    every = [request + BETWEEN + answer for request in REQUESTS for answer in ANSWERS]
+    return (*every, b"".join(REQUESTS[:4]) + BETWEEN + ANSWERS[0])
+
+
+_RULES = ("relay.http_rules", "relay.routes")
+TARGETS = (
+    Target(
+        "http-request", run_request, (), tuple(b"\0" + each for each in REQUESTS), _RULES, WORDS,
+        lambda chance: chance.randbytes(1) + odd_request(chance),
+    ),
+    Target(
+        "http-answer", run_answer, (h11.RemoteProtocolError, h11.LocalProtocolError), ANSWERS,
+        _RULES, WORDS,
+    ),
+    Target(
+        "http-conversation", run_conversation, (), _pairs(), (*_RULES, "relay.exchange"), WORDS,
+        lambda chance: odd_request(chance) + BETWEEN + chance.choice(ANSWERS),
+        share=0.25, slow="a whole conversation, about 1 ms",
+    ),
+)  # fmt: skip
