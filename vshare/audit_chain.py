@@ -27,6 +27,7 @@ SHORT_TEXT = 30  # characters of each, where all of them together are too much f
 MAX_FIELDS = 32  # of an event; the longest has 8
 MIN_HEAD, MAX_HEAD = 32, 64  # hex digits of a head, as with a relay's fingerprint
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: dumps() makes one each time
 _RESERVED = frozenset({"n", "time", "event", "prev"})
 _Object: TypeAlias = dict[str, bool | int | float | str | None]
 
@@ -81,7 +82,7 @@ def _serialize(entry: Entry, limit: int) -> bytes:
     }
     start = {"n": entry.n, "time": entry.time, "event": _clean(entry.event, SHORT_TEXT)}
     whole = start | fields | {"prev": entry.prev}
-    return json.dumps(whole, separators=(",", ":")).encode() + b"\n"
+    return _ENCODER.encode(whole).encode() + b"\n"
 
 
 def _clean(value: Value, limit: int) -> Value:
