@@ -116,22 +116,24 @@ class DirectReach:
         if host:
             return await self._neighbour(host, port, kind)
         candidates = []
+        failure: Exception = RefusedError(
+            Code.NOT_ALLOWED,
+            f"{self.address!r} leads to the sharer's own host now, or to where no machine is",
+        )
         for family, sock_address in await self._look_up(self.address, port, kind):
-            if self._is_machine(_address_of(sock_address)):
-                candidates.append(_Candidate(family, sock_address, self.is_this_host))
+            try:
+                if self._is_machine(_address_of(sock_address)):
+                    candidates.append(_Candidate(family, sock_address, self.is_this_host))
+            except OSError as error:  # of a family that this host has not; no more descriptors
+                failure = error
         if not candidates:
-            raise RefusedError(
-                Code.NOT_ALLOWED,
-                f"{self.address!r} leads to the sharer's own host now, or to where no machine is",
-            )
+            raise failure
         return candidates[:MAX_ADDRESSES]
 
     def _is_machine(self, address: Address) -> bool:
-        try:
-            if self._is_own(address):
-                return self.is_this_host
-        except OSError:
-            return False  # of a family that this host has not, and could not dial
+        """Raises OSError if that cannot be told."""
+        if self._is_own(address):
+            return self.is_this_host
         special = why_never(address) or why_by_name_only(address)
         return not special or address in self._at_start
 
@@ -175,7 +177,7 @@ async def _connect_first(
             _tune(sock, kind)
             await asyncio.get_running_loop().sock_connect(sock, each.sock_address)
             if not each.may_be_own:
-                _check_reached(sock)
+                _check_reached(sock, each)
         except OSError as error:
             sock.close()
             failure = error
@@ -187,12 +189,12 @@ async def _connect_first(
     raise failure
 
 
-def _check_reached(sock: socket.socket) -> None:
+def _check_reached(sock: socket.socket, candidate: _Candidate) -> None:
     """Raise RefusedError if this very host was reached: then both ends have one address.
 
     The address may have become this host's after it was looked at.
     """
-    if sock.getsockname()[0] == sock.getpeername()[0]:
+    if _address_of(sock.getsockname()) == _address_of(candidate.sock_address):
         raise RefusedError(Code.NOT_ALLOWED, "what answered is the sharer's own host")
 
 

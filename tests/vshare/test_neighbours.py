@@ -113,6 +113,7 @@ def test_what_is_exposed_by_name_only(text: str) -> None:
         ("10.0.0.1", "10.0.0.0/31", True),
         ("10.0.0.0", "10.0.0.0/32", True),
         ("fd00:1::", "fd00:1::/64", True),  # IPv6 has no broadcast
+        ("fd00::", "fd00::/16", True),
         ("fd00:1::ffff:ffff:ffff:ffff", "fd00:1::/64", True),
         ("fd00:2::1", "fd00:1::/64", False),
         ("10.0.0.1", "::/0", False),
