@@ -1,7 +1,8 @@
 """The key that a share's name belongs to at its relay (docs/protocol.md 4).
 
 A name that was chosen is wanted again tomorrow, and the relay gives it to no other key: so its
-key is kept, in a file that the user alone can read. It proves the name, and opens nothing.
+key is kept: in the user's keyring, or else in a file that the user alone can read
+(vshare/keystore.py). It proves the name, and opens nothing.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tunnel.errors import VshareError
 from tunnel.names import ShareName
+from vshare.keystore import KeyStore
 
 KEY_SIZE = 32  # bytes of an Ed25519 private key (RFC 8032 5.1.5)
 
 
 @contextlib.contextmanager
 def name_key(name: ShareName | None, directory: Path | None = None) -> Iterator[Ed25519PrivateKey]:
-    """The key for `name`, kept in `directory`; a fresh one for a name that the relay draws.
+    """The key for `name`, kept in the keyring or in `directory`; a fresh one for a name that the
+    relay draws.
 
     Locked while it is used: a second share of the name would evict the first from the relay.
-    Raises VshareError.
+    May take as long as KeyStore does. Raises VshareError.
     """
     if name is None:
         yield Ed25519PrivateKey.generate()
@@ -43,7 +46,7 @@ def name_key(name: ShareName | None, directory: Path | None = None) -> Iterator[
         ) from error
     try:
         _lock(file, name)
-        yield _read_or_make(file)
+        yield _get_or_make(KeyStore(file), name)
     finally:
         os.close(file)
 
@@ -58,11 +61,9 @@ def _lock(file: int, name: ShareName) -> None:
         ) from None
 
 
-def _read_or_make(file: int) -> Ed25519PrivateKey:
-    kept = os.pread(file, KEY_SIZE + 1, 0)
-    if len(kept) == KEY_SIZE:
-        return Ed25519PrivateKey.from_private_bytes(kept)
-    key = Ed25519PrivateKey.generate()
-    os.ftruncate(file, 0)
-    os.pwrite(file, key.private_bytes_raw(), 0)
-    return key
+def _get_or_make(store: KeyStore, name: ShareName) -> Ed25519PrivateKey:
+    kept = store.get(name)
+    if kept is None or len(kept) != KEY_SIZE:
+        kept = Ed25519PrivateKey.generate().private_bytes_raw()
+    store.put(name, kept)
+    return Ed25519PrivateKey.from_private_bytes(kept)

@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import keyring.core
 import pytest
+from keyring.backend import KeyringBackend
+from keyring.backends import null
 
 from tunnel.errors import VshareError
 from tunnel.names import ShareName
 from vshare.name_key import name_key
 
 NAME = ShareName("my-share")
+
+
+@pytest.fixture(autouse=True)
+def _no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who run the tests may have one; tests/vshare/test_keystore.py has its own."""
+    make: Callable[[], KeyringBackend] = null.Keyring  # it has no types
+    monkeypatch.setattr(keyring.core, "_keyring_backend", make())
 
 
 def raw(name: ShareName | None, directory: Path) -> bytes:
