@@ -12,11 +12,13 @@ from connect_vm.session import Options, connect
 from connect_vm.vm import DRIVERS
 from tunnel.address import parse_port
 from tunnel.command import run_command
-from tunnel.console import Console, run
+from tunnel.console import Console, Interrupt, run
+from tunnel.errors import UsageError
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name", metavar="NAME[@RELAY]")
+@click.argument("arguments", metavar="[-- SSH ARGUMENTS]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--relay", metavar="HOST:PORT#PIN", help="the relay [or $VSHARE_RELAY]")
 @click.option("--code-file", type=click.Path(path_type=Path), help="read the code from a file")
 @click.option("--as", "guest", metavar="NAME", help="what the sharer sees you as")
@@ -24,12 +26,19 @@ from tunnel.console import Console, run
 @click.option("--static-ip", metavar="IP", help="ask for this IP (172.16.0.0/12)")
 @click.option("--socks-port", metavar="PORT", default="0", help="the SOCKS port [any free one]")
 @click.option("--socks-host", metavar="IP", default="127.0.0.1", help="listen there: beware")
+@click.option("--ssh", is_flag=True, help="log in to the machine: no VM, no SOCKS")
+@click.option(
+    "--ssh-password-file", type=click.Path(path_type=Path), help="read the SSH password from a file"
+)
 @click.option("--driver", type=click.Choice(DRIVERS), default="libvirt", help="what runs the VM")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object per line on stdout")
 @click.option("-v", "--verbose", is_flag=True, help="say what happens inside")
 @click.version_option(package_name="vshare", prog_name="vconnect")
+@click.pass_context
 def cli(
+    context: click.Context,
     name: str,
+    arguments: tuple[str, ...],
     relay: str | None,
     code_file: Path | None,
     guest: str | None,
@@ -37,6 +46,8 @@ def cli(
     static_ip: str | None,
     socks_port: str,
     socks_host: str,
+    ssh: bool,
+    ssh_password_file: Path | None,
     driver: str,
     as_json: bool,
     verbose: bool,
@@ -45,7 +56,11 @@ def cli(
 
     NAME is what the sharer's `vshare up` printed; you are asked for the code. The machine
     gets an IP of its own here, and a SOCKS5 address that knows it by that IP and by name.
+
+    With --ssh you log in to it instead, if the sharer shares that too; arguments after `--` are
+    for `ssh`, a command for instance.
     """
+    _check(context, arguments, ssh=ssh, password_file=ssh_password_file)
     options = Options(
         line=name,
         relay=relay,
@@ -56,9 +71,42 @@ def cli(
         socks_port=0 if socks_port == "0" else parse_port(socks_port),
         driver=driver,
         guest=guest,
+        ssh_password_file=ssh_password_file,
+        ssh_arguments=arguments,
     )
     console = Console("connect", as_json=as_json, verbose=verbose)
-    sys.exit(run(console, lambda interrupt: connect(options, console, interrupt)))
+    if not ssh:
+        sys.exit(run(console, lambda interrupt: connect(options, console, interrupt)))
+    ended = 0
+
+    async def log_in(interrupt: Interrupt) -> None:
+        from connect_vm.ssh_session import connect_ssh  # asyncssh takes others a while to load
+
+        nonlocal ended
+        ended = await connect_ssh(options, console, interrupt)
+
+    sys.exit(run(console, log_in) or ended)
+
+
+# What --ssh starts neither of, and what its output would be mixed with.
+_NOT_WITH_SSH = ("static_ip", "disable_static_ip", "socks_port", "socks_host", "driver", "as_json")
+
+
+def _check(
+    context: click.Context, arguments: tuple[str, ...], *, ssh: bool, password_file: Path | None
+) -> None:
+    """Raises UsageError for options that contradict each other."""
+    if not ssh:
+        if arguments:
+            text = f"unexpected extra argument {arguments[0]!r}"
+            raise UsageError(text, "arguments after the name are for --ssh")
+        if password_file is not None:
+            raise UsageError("--ssh-password-file is for --ssh", "add --ssh")
+        return
+    for name in _NOT_WITH_SSH:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = "--json" if name == "as_json" else "--" + name.replace("_", "-")
+            raise UsageError(f"--ssh and {option} contradict each other", "leave one out")
 
 
 def main() -> NoReturn:

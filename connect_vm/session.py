@@ -18,13 +18,15 @@ from connect_vm import vm
 from connect_vm.addresses import around, parse_static_ip
 from connect_vm.agent_link import AgentLink
 from connect_vm.join_share import join_share
+from connect_vm.notices import Notices
 from connect_vm.own_names import OwnNames
 from connect_vm.socks_server import SocksServer
 from tunnel.address import ConnectLine, RelayAddress, parse_connect_line, parse_relay
 from tunnel.alerts import AccessLostError, ShareNotFoundError
-from tunnel.client import Client
+from tunnel.client import Client, Dial
 from tunnel.console import Console, Interrupt
 from tunnel.errors import UsageError, VshareError
+from tunnel.identity import Identity
 from tunnel.names import JoinCode, ShareName, parse_code
 from tunnel.prompt import ask_hidden
 from tunnel.relay_tls import dial_relay
@@ -50,13 +52,17 @@ class Options:
     socks_port: int = 0
     driver: str = "libvirt"
     guest: str | None = None
+    ssh_password_file: Path | None = None
+    ssh_arguments: tuple[str, ...] = ()
 
 
-class _ShareInfo(msgspec.Struct):
+class ShareInfo(msgspec.Struct):
     """What the share says about itself (docs/protocol.md 8.3); unknown members are ignored."""
 
     machine: str = ""
     shared: str = ""
+    ssh: str | None = None  # "password" or "open" when there is a key to be had
+    ssh_once: bool = False
 
 
 class _Listener(msgspec.Struct):
@@ -72,7 +78,7 @@ class _SharedPorts(msgspec.Struct):
 async def connect(options: Options, console: Console, interrupt: Interrupt) -> None:
     """Connect until Ctrl-C or until the share has gone. Raises VshareError."""
     line = parse_connect_line(options.line)
-    relay = _relay(options, line)
+    _relay(options, line)  # before a code is asked for
     if options.ip is not None:
         if not options.static_ip:
             raise UsageError(
@@ -80,19 +86,33 @@ async def connect(options: Options, console: Console, interrupt: Interrupt) -> N
             )
         around(parse_static_ip(options.ip))  # before a code is asked for and an attempt is spent
     console.step(f"Connecting to: {line.name}")
+    dial, identity = await join(options, line, console)
+    notices = Notices(console)
+    watch = Watch(line.name, console, notices)
+    async with Client(dial, identity, line.name, watch.changed, on_notice=notices) as client:
+        await client.ready()
+        info = await _describe(client, line, console)
+        names = OwnNames(line.name, info.machine)
+        async with SocksServer(client, options.socks_host, options.socks_port, names) as socks:
+            await _stay(options, client, socks, console, interrupt, notices)
+
+
+async def join(options: Options, line: ConnectLine, console: Console) -> tuple[Dial, Identity]:
+    """Ask for the code and join: the way to the share, and who we are there. Raises VshareError."""
+    relay = _relay(options, line)
     code = await _code(options, line)
 
     async def dial() -> socket.socket:
         return await dial_relay(relay)
 
-    identity = await join_share(dial, line.name, code, options.guest or _guest_name())
-    watch = _Watch(line.name, console)
-    async with Client(dial, identity, line.name, watch.changed) as client:
-        await client.ready()
-        info = await _describe(client, console)
-        names = OwnNames(line.name, info.machine)
-        async with SocksServer(client, options.socks_host, options.socks_port, names) as socks:
-            await _stay(options, client, socks, console, interrupt)
+    def waiting(text: str) -> None:
+        console.step("Waiting for the sharer to let you in...")
+        console.event(event="waiting", text=text)
+        if text:
+            console.detail(text)
+
+    guest = options.guest or _guest_name()
+    return dial, await join_share(dial, line.name, code, guest, waiting)
 
 
 def _relay(options: Options, line: ConnectLine) -> RelayAddress:
@@ -133,9 +153,14 @@ def _guest_name() -> str:
         return "guest"
 
 
-async def _describe(client: Client, console: Console) -> _ShareInfo:
+async def share_info(client: Client) -> ShareInfo:
+    """What the share says about itself. Raises VshareError."""
+    return _decode(await client.call("share-info"), ShareInfo)
+
+
+async def _describe(client: Client, line: ConnectLine, console: Console) -> ShareInfo:
     """Tell what is shared, in the share's words."""
-    info = _decode(await client.call("share-info"), _ShareInfo)
+    info = await share_info(client)
     ports = _decode(await client.call("shared-ports"), _SharedPorts)
     console.detail(f"Machine: {info.machine}; you can open {info.shared}")
     shown = [
@@ -144,6 +169,9 @@ async def _describe(client: Client, console: Console) -> _ShareInfo:
     ]
     if shown:
         console.detail("Listening there: " + ", ".join(shown))
+    if info.ssh is not None:
+        name = f"{line.name}@{line.relay}" if line.relay else line.name
+        console.detail(f"SSH is shared: vconnect --ssh {name}")
     return info
 
 
@@ -154,12 +182,13 @@ def _decode(data: bytes, kind: type[T]) -> T:
         raise VshareError(f"the share's answer was not understood: {error}") from error
 
 
-class _Watch:
+class Watch:
     """Tells the user when the way to the share is lost and when it is back."""
 
-    def __init__(self, name: ShareName, console: Console) -> None:
+    def __init__(self, name: ShareName, console: Console, notices: Notices) -> None:
         self._name = name
         self._console = console
+        self._notices = notices
         self._was_up = False
 
     def changed(self, error: VshareError | None) -> None:
@@ -170,14 +199,19 @@ class _Watch:
                 self._console.event(event="back")
             self._was_up = True
             return
-        if not self._was_up:
+        if not self._was_up or self._notices.over.is_set():
             return
         self._console.warn(f"the connection to '{self._name}' is lost, trying again: {error.text}")
         self._console.event(event="lost", text=error.text)
 
 
 async def _stay(
-    options: Options, client: Client, socks: SocksServer, console: Console, interrupt: Interrupt
+    options: Options,
+    client: Client,
+    socks: SocksServer,
+    console: Console,
+    interrupt: Interrupt,
+    notices: Notices,
 ) -> None:
     host, port = socks.address
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -197,7 +231,7 @@ async def _stay(
         console.step("Use the machine's IP, or a program that knows SOCKS5 proxies.")
         console.step("Press Ctrl-C to stop connection.")
         interrupt.serving = True
-        await _until_the_end(client, interrupt)
+        await _until_the_end(client, interrupt, notices)
         console.step("Disconnecting...")
     console.event(event="ended", reason="interrupted")
 
@@ -226,9 +260,10 @@ def _console_log(console: Console) -> Path | None:
     return path
 
 
-async def _until_the_end(client: Client, interrupt: Interrupt) -> None:
-    """Until Ctrl-C. Raises VshareError when the share has gone for good: a relay that was started
-    again does not know its shares at first, so its word is waited out for a while."""
+async def _until_the_end(client: Client, interrupt: Interrupt, notices: Notices) -> None:
+    """Until Ctrl-C. Raises VshareError when the share has gone for good, in its own words if it
+    said so: a relay that was started again does not know its shares at first, so its word is
+    waited out for a while."""
     gone_since: float | None = None
     loop = asyncio.get_running_loop()
     while True:
@@ -236,6 +271,8 @@ async def _until_the_end(client: Client, interrupt: Interrupt) -> None:
             async with asyncio.timeout(LOOK_EVERY):
                 await interrupt.stopped.wait()
                 return
+        if notices.error is not None:
+            raise notices.error
         error = client.state
         if isinstance(error, AccessLostError):
             raise _gone(error)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from connect_vm import session
+from connect_vm.notices import Notices
 from connect_vm.session import Options, connect
 from relay.config import RelayConfig
 from relay.server import Relay
@@ -175,16 +176,16 @@ def test_a_relay_without_the_share_is_waited_out(monkeypatch: pytest.MonkeyPatch
 
     async def main() -> None:
         async with share_pair() as pair:
-            client, interrupt = pair.client(), Interrupt()
+            client, interrupt, quiet = pair.client(), Interrupt(), Notices(Screen())
             client.state = ShareNotFoundError("no such share")
             async with asyncio.TaskGroup() as group:
-                task = group.create_task(session._until_the_end(client, interrupt))
+                task = group.create_task(session._until_the_end(client, interrupt, quiet))
                 done, _ = await asyncio.wait([task], timeout=0.2)
                 assert not done
                 interrupt.stopped.set()
             client.state = AccessLostError("not any more")
             with pytest.raises(VshareError, match="not any more"):
-                await session._until_the_end(client, Interrupt())
+                await session._until_the_end(client, Interrupt(), quiet)
 
     run(main)
 
@@ -221,4 +222,4 @@ def test_the_code_comes_after_the_rest_was_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"machine": 1}', b"\xff", b"[" * 10_000])
 def test_what_the_share_says_about_itself_is_checked(content: bytes) -> None:
     with pytest.raises(VshareError, match="not understood"):
-        session._decode(content, session._ShareInfo)
+        session._decode(content, session.ShareInfo)
