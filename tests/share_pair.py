@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 from tests.tls_pair import tcp_pair
@@ -17,13 +17,18 @@ from tunnel.ends import bridge
 from tunnel.identity import Authority, Identity, Role, fingerprint, make_key
 from tunnel.names import JoinCode, ShareName
 from tunnel.socket_end import SocketEnd
-from vshare.guests import Guest
-from vshare.policy import Policy
+from vshare.guests import Guests
+from vshare.news import News, Newsroom
+from vshare.policy import EVERYTHING, Policy, Rights
 from vshare.reach_direct import DirectReach
-from vshare.server import Events, ShareServer
+from vshare.reception import Reception
+from vshare.server import ShareServer
+from vshare.ssh_sharing import SshSharing
+from vshare.streams import Streams
 
 NAME = ShareName("frosty-weasel-0857")
 CODE = JoinCode("abandon-ability-able")
+ROUTE = "5e" * 16
 
 
 @dataclass
@@ -31,41 +36,72 @@ class Pair:
     """A running share; `port` is where its visitors connect."""
 
     server: ShareServer
+    reception: Reception
+    streams: Streams
     authority: Authority
+    share_identity: Identity
     port: int
-    joined: list[Guest] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    news: list[News]
+
+    @property
+    def guests(self) -> Guests:
+        return self.server.guests
+
+    @property
+    def joined(self) -> list[str]:
+        """The names of those who joined."""
+        return [str(each.fields["guest"]) for each in self.news if each.kind == "joined"]
+
+    @property
+    def failed(self) -> list[str]:
+        """Why joins failed that count as a guess."""
+        return [str(each.fields["reason"]) for each in self.news if each.kind == "join-failed"]
+
+    def told(self, kind: str) -> list[News]:
+        """The news of one kind."""
+        return [each for each in self.news if each.kind == kind]
 
     async def dial(self) -> socket.socket:
         return await dial("127.0.0.1", self.port, 5)
 
-    def identity(self, role: Role = Role.GUEST, *, listed: bool = True) -> Identity:
+    def identity(
+        self, role: Role = Role.GUEST, *, listed: bool = True, rights: Rights = EVERYTHING
+    ) -> Identity:
         """A client's identity, as joining would have made it."""
         key = make_key()
         certificate = self.authority.issue(role, role.value, key.public_key())
         if listed:
-            self.server.guests.add(role, role.value, fingerprint(certificate), "test")
+            name = self.guests.free_name(role.value)
+            self.guests.add(role, name, fingerprint(certificate), "test", rights=rights)
         return Identity(key, certificate, self.authority.certificate)
 
-    def client(self, role: Role = Role.GUEST) -> Client:
-        return Client(self.dial, self.identity(role), NAME)
+    def client(self, role: Role = Role.GUEST, *, rights: Rights = EVERYTHING) -> Client:
+        return Client(self.dial, self.identity(role, rights=rights), NAME)
 
 
 @contextlib.asynccontextmanager
-async def share_pair(policy: Policy | None = None) -> AsyncIterator[Pair]:
+async def share_pair(
+    policy: Policy | None = None, *, approve: bool = False, ssh: SshSharing | None = None
+) -> AsyncIterator[Pair]:
     """A share of this very machine's loopback, which tests may open."""
     loop = asyncio.get_running_loop()
     authority = Authority(NAME, datetime.datetime.now(datetime.UTC))
-    joined: list[Guest] = []
-    failed: list[str] = []
-    events = Events(joined.append, lambda why, where: failed.append(why))
+    identity = authority.issue_share()
+    news: list[News] = []
+    newsroom = Newsroom()
+    newsroom.subscribe(news.append)
+    guests = Guests()
+    reception = Reception(authority, guests, newsroom, route=ROUTE, approve=approve)
+    reception.code = CODE
     rules = policy or Policy(names=frozenset({NAME}))
-    calls = {"ping": lambda guest: {"pong": True}}
+    calls = {"ping": lambda guest, policy: {"pong": True}}
+    reach = DirectReach("127.0.0.1")
+    streams = Streams(rules, reach, calls, newsroom, ssh)
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     listener.setblocking(False)
-    reach = DirectReach("127.0.0.1")
-    async with ShareServer(NAME, authority, CODE, rules, reach, calls, events) as server:
-        pair = Pair(server, authority, listener.getsockname()[1], joined, failed)
+    port = listener.getsockname()[1]
+    async with reach, ShareServer(NAME, identity, guests, reception, streams, newsroom) as server:
+        pair = Pair(server, reception, streams, authority, identity, port, news)
 
         async def accept() -> None:
             while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import datetime
 import os
 import secrets
@@ -95,7 +96,7 @@ async def relay(serve: Serve) -> AsyncIterator[Relay]:
 def gateway_identity(pair: Pair) -> Identity:
     """What `publish` hands to the relay: a real certificate of the share's own CA."""
     key = make_key()
-    certificate, ca = pair.server.issue_gateway(key.public_key())
+    certificate, ca = pair.reception.issue_gateway(key.public_key())
     return Identity(key, certificate, ca)
 
 
@@ -504,7 +505,7 @@ def test_the_recording_would_show_it() -> None:
     async def main() -> None:
         payload = secrets.token_bytes(64)
         async with share_pair() as pair, tcp_service() as port:
-            plain = Pair(pair.server, pair.authority, port)
+            plain = dataclasses.replace(pair, port=port)
             recorder = Recorder(plain)
             async with relay(recorder.serve) as attacker:
                 loop = asyncio.get_running_loop()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -12,22 +13,13 @@ from tunnel.address import parse_port
 from tunnel.command import run_command
 from tunnel.console import Console, run
 from tunnel.errors import UsageError
-from vshare.share import EXPIRES_IN, Options, share_up
-
-MIN_EXPIRES, MAX_EXPIRES = 10.0, 365 * 86_400.0  # seconds
-_DURATION = re.compile(r"(\d{1,6})([smhd]?)")
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def _seconds(value: str | float) -> float:
-    """`90m`, `8h`, `30s`, `2d`, or seconds, as seconds. Raises UsageError."""
-    if isinstance(value, float):
-        return value
-    match = _DURATION.fullmatch(value)
-    seconds = float(int(match[1]) * _UNITS[match[2]]) if match else 0.0
-    if not MIN_EXPIRES <= seconds <= MAX_EXPIRES:
-        raise UsageError(f"not a time to expire in: {value!r}", "write 90m, 8h or 2d; at least 10s")
-    return seconds
+from vshare import cli_running
+from vshare.cli_log import log
+from vshare.durations import parse_duration
+from vshare.neighbours import parse_cidr
+from vshare.notify import parse_notify
+from vshare.options import EXPIRES_IN, Options, SshOptions
+from vshare.share import share_up
 
 
 class _DefaultUp(click.Group):
@@ -58,6 +50,12 @@ def cli() -> None:
 @click.option("--disable-http", is_flag=True, help="no public URL: guests with the code only")
 @click.option("--http", "http_port", type=parse_port, metavar="PORT", help="the HTTP port to share")
 @click.option("--https", "https_port", type=parse_port, metavar="PORT", help="the HTTPS port")
+@click.option("--ssh", is_flag=True, help="share SSH too, with a key made for it")
+@click.option("--ssh-no-password", is_flag=True, help="guests need no password for the key")
+@click.option("--ssh-password-file", type=click.Path(path_type=Path), help="read it from a file")
+@click.option("--ssh-once", is_flag=True, help="one guest can log in, one time")
+@click.option("--ssh-port", type=parse_port, metavar="PORT", help="the port of the machine's sshd")
+@click.option("--ssh-user", metavar="USER", help="who guests log in as [whom we log in as]")
 @click.option(
     "--port",
     "ports",
@@ -74,7 +72,29 @@ def cli() -> None:
     help="a port on its loopback (repeat)",
 )
 @click.option(
-    "--expires", "expires_in", type=_seconds, metavar="TIME", default=EXPIRES_IN, help="90m, 8h, 2d"
+    "--expose",
+    type=parse_cidr,
+    multiple=True,
+    metavar="CIDR",
+    help="neighbours of the machine that guests reach too (repeat)",
+)
+@click.option(
+    "--unfence",
+    type=parse_port,
+    multiple=True,
+    metavar="PORT",
+    help="share it although it is dangerous (repeat)",
+)
+@click.option("--yes", is_flag=True, help="ask nothing: what is dangerous stays closed")
+@click.option("--approve", is_flag=True, help="ask about each newcomer")
+@click.option("--notify", type=parse_notify, metavar="URL", help="tell a webhook who joins [@FILE]")
+@click.option(
+    "--expires",
+    "expires_in",
+    type=parse_duration,
+    metavar="TIME",
+    default=EXPIRES_IN,
+    help="90m, 8h, 2d",
 )
 @click.option("--json", "as_json", is_flag=True, help="one JSON object per line on stdout")
 @click.option("-v", "--verbose", is_flag=True, help="say what happens inside")
@@ -88,8 +108,19 @@ def up(
     disable_http: bool,
     http_port: int | None,
     https_port: int | None,
+    ssh: bool,
+    ssh_no_password: bool,
+    ssh_password_file: Path | None,
+    ssh_once: bool,
+    ssh_port: int | None,
+    ssh_user: str | None,
     ports: tuple[int, ...],
     loopback: tuple[int, ...],
+    expose: tuple[IPv4Network | IPv6Network, ...],
+    unfence: tuple[int, ...],
+    yes: bool,
+    approve: bool,
+    notify: str | None,
     expires_in: float,
     as_json: bool,
     verbose: bool,
@@ -97,8 +128,11 @@ def up(
     """Share the machine of this directory's Vagrantfile, until Ctrl-C.
 
     MACHINE is needed where several run. The whole machine is shared, TCP and UDP, but for
-    SSH; --port restricts it.
+    SSH (--ssh shares it); --port restricts it.
     """
+    ssh_options = SshOptions(not ssh_no_password, ssh_password_file, ssh_once, ssh_port, ssh_user)
+    if not ssh and ssh_options != SshOptions():
+        raise UsageError("an option for SSH without --ssh", "add --ssh, or leave the option out")
     options = Options(
         machine=machine,
         domain=domain,
@@ -111,10 +145,20 @@ def up(
         https_port=https_port,
         ports=ports,
         loopback=loopback,
+        expose=expose,
+        unfence=unfence,
+        ssh=ssh_options if ssh else None,
+        approve=approve,
+        notify=notify,
         expires_in=expires_in,
+        ask=not (yes or as_json),
     )
     console = Console(machine or "vshare", as_json=as_json, verbose=verbose)
     sys.exit(run(console, lambda interrupt: share_up(options, console, interrupt)))
+
+
+for command in (*cli_running.COMMANDS, log):
+    cli.add_command(command)
 
 
 def main() -> NoReturn:

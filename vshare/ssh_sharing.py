@@ -75,7 +75,7 @@ class SshSharing:
         self._line = key.public
         self._key: SshKey | None = key
         self._password = password
-        self._encrypted = password is not None
+        self.has_password = password is not None
         self._place = place
         self._newsroom = newsroom
         self._expires_at = expires_at
@@ -160,7 +160,7 @@ class SshSharing:
         handover = self._handover(guest)
         async with asyncio.timeout(self._limits.handover):
             first = await messages.receive()
-            if not self._encrypted:
+            if not self.has_password:
                 self._give(guest, end, messages, handover, first)
                 return
             async with self._spake:
@@ -196,7 +196,7 @@ class SshSharing:
         """Send the key. In one step, without a wait: of ten who ask at once one is the first."""
         key = self._require_key()
         package = self._package(key)
-        message = handover.seal(package) if self._encrypted else handover.open(first, package)
+        message = handover.seal(package) if self.has_password else handover.open(first, package)
         if end.finished.done():
             return  # the guest has gone before anything left: the next one may have it
         if self.once:
@@ -216,7 +216,7 @@ class SshSharing:
 
     def _package(self, key: SshKey) -> KeyPackage:
         return KeyPackage(
-            self.user, self.port, list(self.host_keys), key.private, self._encrypted, self.once
+            self.user, self.port, list(self.host_keys), key.private, self.has_password, self.once
         )
 
     def _check_package(self, key: SshKey) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import secrets
 import ssl
 from collections.abc import AsyncIterator
 
@@ -10,10 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tunnel.address import RelayAddress
 from tunnel.identity import Authority, load_public_der
 from tunnel.names import JoinCode, ShareName
+from vshare.guests import Guests
+from vshare.news import Newsroom
 from vshare.policy import Policy
 from vshare.reach_direct import DirectReach
+from vshare.reception import Reception
 from vshare.relay_link import RelayLink
-from vshare.server import Events, ShareServer
+from vshare.server import ShareServer
+from vshare.streams import Streams
 
 CODE = JoinCode("zoo-zone-zero")
 
@@ -30,6 +35,7 @@ async def tiny_share(
 ) -> AsyncIterator[RelayLink]:
     """A share of this machine's loopback; the gateway may open `http_port` and `open_ports`."""
     server: list[ShareServer] = []
+    route = secrets.token_hex(16)
     link = RelayLink(
         relay,
         key or Ed25519PrivateKey.generate(),
@@ -37,17 +43,21 @@ async def tiny_share(
         on_visitor=lambda sock, paired: (
             server[0].visitor(sock, paired.address) if server else sock.close()
         ),
+        route=route,
     )
     async with link:
         given = ShareName(link.registered.name)
         authority = Authority(given, datetime.datetime.now(datetime.UTC))
         ports = open_ports | {port for port in (http_port, https_port) if port}
         policy = Policy(names=frozenset(), http_ports=frozenset(ports))
-        events = Events(joined=lambda guest: None, join_failed=lambda why, where: None)
-        reach = DirectReach("127.0.0.1")
-        async with ShareServer(given, authority, CODE, policy, reach, {}, events) as serving:
+        newsroom, guests = Newsroom(), Guests()
+        reception = Reception(authority, guests, newsroom, route=route)
+        reception.code = CODE
+        streams = Streams(policy, DirectReach("127.0.0.1"), {}, newsroom)
+        identity = authority.issue_share()
+        async with ShareServer(given, identity, guests, reception, streams, newsroom) as serving:
             server.append(serving)
-            issued = serving.issue_gateway(load_public_der(link.gateway_key))
+            issued = reception.issue_gateway(load_public_der(link.gateway_key))
             pem = [ssl.DER_cert_to_PEM_cert(der) for der in issued]
             await link.publish(http_port, https_port, *pem)
             yield link

@@ -3,61 +3,9 @@ from __future__ import annotations
 import pytest
 
 from tunnel.codes import Code
-from tunnel.errors import RefusedError
+from tunnel.errors import RefusedError, UsageError
 from tunnel.identity import Peer, Role
-from vshare.guests import BUCKET, LOCK_AFTER, MAX_GUESTS, REFILL_SECONDS, Attempts, Guests
-
-
-def take(attempts: Attempts, now: float) -> bool:
-    try:
-        attempts.take(now)
-    except RefusedError as error:
-        return error.code is not Code.BUSY
-    return True
-
-
-def test_a_bucket_of_attempts() -> None:
-    attempts = Attempts(100.0)
-    assert [take(attempts, 100.0) for _ in range(BUCKET + 2)] == [True] * BUCKET + [False] * 2
-    assert not take(attempts, 100.0 + REFILL_SECONDS - 0.1)
-    assert take(attempts, 100.0 + REFILL_SECONDS + 0.1)
-    assert not take(attempts, 100.0 + REFILL_SECONDS + 0.2)
-
-
-def test_asking_too_often_does_not_hold_back_the_refill() -> None:
-    attempts = Attempts(0.0)
-    for _ in range(BUCKET):
-        attempts.take(0.0)
-    taken = sum(take(attempts, tick / 10) for tick in range(int(REFILL_SECONDS * 10) * 5 + 1))
-    assert 4 <= taken <= 5
-
-
-def test_the_bucket_does_not_overflow() -> None:
-    attempts = Attempts(0.0)
-    taken = sum(take(attempts, 1e6) for _ in range(BUCKET * 3))
-    assert taken == BUCKET
-
-
-def test_success_is_free() -> None:
-    attempts = Attempts(0.0)
-    for _ in range(BUCKET * 5):
-        attempts.take(0.0)
-        attempts.failed()
-        attempts.succeeded()
-    assert attempts.failures == 0
-    assert sum(take(attempts, 0.0) for _ in range(BUCKET * 2)) == BUCKET
-
-
-def test_the_lock_holds_for_good() -> None:
-    attempts = Attempts(0.0)
-    now = 0.0
-    while attempts.failures < LOCK_AFTER:
-        now += REFILL_SECONDS * 1.01
-        attempts.take(now)
-        attempts.failed()
-    with pytest.raises(RefusedError, match="new share"):
-        attempts.take(now + 1e9)
-    assert now > 3600  # locking a share out takes a stranger more than an hour
+from vshare.guests import MAX_GUESTS, MAX_REMOVED, Guest, Guests
 
 
 def test_only_listed_certificates() -> None:
@@ -106,3 +54,42 @@ def test_two_guests_never_share_a_name() -> None:
         names.append(guests.free_name("bob"))
         guests.add(Role.GUEST, names[-1], str(number), "x")
     assert names == ["bob", "bob-2", "bob-3", "bob-4", "bob-5"]
+
+
+def test_who_was_removed_is_told_why() -> None:
+    guests = Guests()
+    ended: list[tuple[Guest, str]] = []
+    guests.on_removed = lambda guest, why: ended.append((guest, why))
+    bob = guests.add(Role.GUEST, "bob", "aa", "x")
+    guests.remove(bob, "enough")
+    guests.remove(bob, "again")
+    assert ended == [(bob, "enough")]
+    with pytest.raises(RefusedError, match="enough"):
+        guests.require(Peer(Role.GUEST, "bob", "aa"))
+
+
+def test_reasons_are_kept_for_so_many() -> None:
+    guests = Guests()
+    for number in range(MAX_REMOVED + 1):
+        guests.remove(guests.add(Role.GUEST, "bob", str(number), "x"), "enough")
+    with pytest.raises(RefusedError, match="not on the guest list"):
+        guests.require(Peer(Role.GUEST, "bob", "0"))
+    with pytest.raises(RefusedError, match="enough"):
+        guests.require(Peer(Role.GUEST, "bob", "1"))
+
+
+def test_a_guest_by_name() -> None:
+    guests = Guests()
+    bob = guests.add(Role.GUEST, "bob", "aa", "x")
+    guests.add(Role.GATEWAY, "gateway", "bb", "the relay")
+    assert guests.named("bob") is bob
+    for stranger in ("carol", "gateway"):
+        with pytest.raises(UsageError) as caught:
+            guests.named(stranger)
+        assert caught.value.hint == "guests: bob; see vshare guests"
+
+
+def test_names_that_are_promised_are_not_given() -> None:
+    guests = Guests()
+    guests.add(Role.GUEST, "bob", "aa", "x")
+    assert guests.free_name("bob", {"bob-2"}) == "bob-3"

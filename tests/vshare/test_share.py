@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,18 @@ from tunnel.address import RelayAddress
 from tunnel.console import Console, Interrupt
 from tunnel.control import Ended
 from tunnel.errors import RemoteProtocolError, VshareError
-from tunnel.identity import Role
-from tunnel.names import ShareName
-from vshare.listening import Listener, Listening
-from vshare.machine import LOOPBACK, Machine, Source, SshAccess
-from vshare.share import Found, Options, _own_name, make_policy, share_up
+from vshare.options import Options
+from vshare.share import _own_name, share_up
 
 WITHIN = 25.0  # seconds
-NAME = ShareName("frosty-weasel-0857")
+
+
+@pytest.fixture(autouse=True)
+def own_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Logs and sockets of these shares are not among the user's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    (tmp_path / "run").mkdir(mode=0o700)
 
 
 def run(work: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -89,14 +92,13 @@ def test_a_share_expires_by_itself() -> None:
         with pytest.raises(ExceptionGroup) as caught:
             await share_up(options, screen, Interrupt())
         assert caught.group_contains(VshareError, match="the share has expired")
-        assert screen.events[-1] == {"event": "ended", "reason": "expired"}
+        assert (screen.events[-1]["event"], screen.events[-1]["reason"]) == ("ended", "expired")
 
     run(main)
 
 
-def test_a_chosen_name_is_had_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_chosen_name_is_had_again() -> None:
     """The relay gives a name to its key alone, for days after the share has ended."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     async def main() -> None:
         async with Relay(RelayConfig()) as relay:
@@ -164,59 +166,3 @@ def test_the_relay_cannot_choose_another_name() -> None:
     assert _own_name("my-share", "My-Share") == "my-share"
     with pytest.raises(RemoteProtocolError, match="in place of"):
         _own_name("other-share", "my-share")
-
-
-def found(*listeners: Listener, unknown: str = "", address: str | None = "192.0.2.7") -> Found:
-    machine = Machine(
-        name="Web",
-        provider="x",
-        state="running",
-        address=address,
-        source=Source.VAGRANT,
-        ssh=SshAccess(address or "127.0.0.1", 2200),
-    )
-    return Found(machine, Listening(listeners, unknown), 80, None)
-
-
-def is_open(options: Options, what: Found, port: int, *, only_loopback: bool = False) -> bool:
-    policy = make_policy(options, what, NAME, only_loopback=only_loopback)
-    return policy.is_open("tcp", port, loopback_only=False)
-
-
-SSHD = Listener("tcp", 2022, "0.0.0.0", "sshd")
-REDIS = Listener("tcp", 6379, "127.0.0.1", "redis-server")
-WEB = Listener("tcp", 8080, "::", "nginx")
-
-
-def test_ssh_is_closed_wherever_it_was_found() -> None:
-    for port, expected in ((22, False), (2022, False), (2200, False), (8080, True)):
-        assert is_open(Options(), found(SSHD, WEB), port) is expected
-
-
-def test_a_forwarded_ssh_port_is_not_one_of_the_machine() -> None:
-    """VirtualBox: the port is this host's, and the machine's own 2200 is something else."""
-    assert is_open(Options(), found(WEB, address=None), 2200, only_loopback=True)
-
-
-def test_the_loopback_of_a_machine_that_is_reached_there() -> None:
-    what = found(REDIS, WEB, address=None)
-    assert not is_open(Options(), what, 6379, only_loopback=True)
-    assert is_open(Options(), what, 8080, only_loopback=True)
-    assert is_open(Options(loopback=(6379,)), what, 6379, only_loopback=True)
-    policy = make_policy(Options(loopback=(6379,)), what, NAME, only_loopback=True)
-    assert policy.decide(Role.GUEST, "tcp", "localhost", 6379).host == LOOPBACK
-
-
-def test_what_is_not_known_is_closed_where_everything_is_loopback() -> None:
-    what = found(unknown="no ss", address=None)
-    assert not is_open(Options(), what, 6379, only_loopback=True)
-    assert is_open(Options(), what, 80, only_loopback=True)  # found to speak HTTP
-    assert is_open(Options(ports=(6379,)), what, 6379, only_loopback=True)
-    assert is_open(Options(), found(unknown="no ss"), 6379)  # there loopbacks are out of reach
-
-
-def test_names_of_the_machine() -> None:
-    policy = make_policy(Options(), found(address="2001:DB8::7"), NAME, only_loopback=False)
-    for host in ("", NAME, "web", "WEB", "2001:db8::7"):
-        assert policy.decide(Role.GUEST, "tcp", host, 80).port == 80
-    json.dumps(policy.rights(Role.GUEST))

@@ -1,18 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import asyncssh
 import pytest
 
-from tests.loops import run
 from tests.vshare.peers import free_port, openssh, tcp_server
 from vshare.machine import Machine, Source, SshAccess
 from vshare.weaknesses import vagrant_key
@@ -37,35 +31,6 @@ def test_a_server_that_does_not_take_it(tmp_path: Path) -> None:
     """Although the key that opens it is at hand, for the machine's owner."""
     with openssh(tmp_path) as sshd:
         assert asyncio.run(try_vagrant_key(machine(sshd.access))) == KeyTrial(False)
-
-
-def test_nothing_of_the_users_own_is_offered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither a key in ~/.ssh, nor one that ~/.ssh/config names, nor the SSH agent's."""
-    home = tmp_path / ".ssh"
-    home.mkdir(mode=0o700)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with openssh(home) as sshd, ssh_agent(tmp_path / "agent", home / "user_key"):
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
-        shutil.copy(home / "user_key", home / "id_ed25519")
-        (home / "config").write_text(f"IdentityFile {home / 'user_key'}\n")
-        assert asyncio.run(try_vagrant_key(machine(sshd.access))) == KeyTrial(False)
-
-
-@contextmanager
-def ssh_agent(path: Path, key: Path) -> Iterator[None]:
-    """OpenSSH's agent at `path`, with one key."""
-    with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()  # it listens
-            subprocess.run(
-                ["ssh-add", "-q", key], check=True, env=os.environ | {"SSH_AUTH_SOCK": str(path)}
-            )
-            yield
-        finally:
-            process.terminate()
 
 
 def test_a_server_whose_host_key_is_not_known(tmp_path: Path) -> None:
@@ -97,22 +62,6 @@ def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "no answer" in trial.why
 
     asyncio.run(main())
-
-
-def test_a_server_that_lets_everybody_in() -> None:
-    class Open(asyncssh.SSHServer):
-        def begin_auth(self, username: str) -> bool:
-            return False
-
-    async def main() -> None:
-        key = asyncssh.generate_private_key("ssh-ed25519")
-        async with asyncssh.listen(
-            "127.0.0.1", 0, server_factory=Open, server_host_keys=[key]
-        ) as s:
-            here = machine(SshAccess("127.0.0.1", s.get_port(), "vagrant"))
-            assert await try_vagrant_key(here) == KeyTrial(True)
-
-    run(main)
 
 
 def test_it_is_the_key_that_vagrant_publishes() -> None:

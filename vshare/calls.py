@@ -1,0 +1,48 @@
+"""What guests may ask the share itself (docs/protocol.md 8.3, protocol `api`)."""
+
+from __future__ import annotations
+
+from tunnel.names import ShareName
+from vshare.guests import Guest
+from vshare.look import Found
+from vshare.policy import Policy
+from vshare.ssh_sharing import SshSharing
+from vshare.streams import Calls
+
+
+def share_calls(found: Found, name: ShareName, ssh: SshSharing | None) -> Calls:
+    """The calls; Vagrant Share had these."""
+
+    def share_info(guest: Guest, policy: Policy) -> object:
+        return {
+            "name": name,
+            "machine": found.machine.name,
+            "provider": found.machine.provider,
+            "guest": guest.name,
+            "shared": policy.describe(guest.rights),
+            "http_port": found.http_port,
+            "ssh": None if ssh is None else "password" if ssh.has_password else "open",
+            "ssh_once": ssh is not None and ssh.once,
+        }
+
+    def shared_ports(guest: Guest, policy: Policy) -> object:
+        return {
+            "rights": policy.rights(guest.role, guest.rights, has_ssh_key=guest.has_ssh_key),
+            "listening": [
+                {"protocol": each.protocol, "port": each.port, "process": each.process}
+                for each in found.listening.listeners
+                if policy.is_open(
+                    each.protocol,
+                    each.port,
+                    loopback_only=each.loopback_only,
+                    rights=guest.rights,
+                    has_ssh_key=guest.has_ssh_key,
+                )
+            ],
+        }
+
+    return {
+        "ping": lambda guest, policy: {"pong": True},
+        "share-info": share_info,
+        "shared-ports": shared_ports,
+    }

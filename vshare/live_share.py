@@ -1,0 +1,73 @@
+"""A share while it runs: its parts, and what is done to all of them together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from tunnel.address import RelayAddress
+from tunnel.names import ShareName
+from vshare.expiry import Expiry
+from vshare.news import Newsroom
+from vshare.reception import Reception
+from vshare.relay_link import RelayLink
+from vshare.server import ShareServer
+from vshare.ssh_sharing import SshSharing
+from vshare.streams import Streams
+
+MINUTE = 60.0  # seconds
+
+
+@dataclass(slots=True)
+class LiveShare:
+    """`machine` is what it is called; `stopped` is set when another terminal ends the share."""
+
+    name: ShareName
+    machine: str
+    relay: RelayAddress
+    link: RelayLink
+    newsroom: Newsroom
+    server: ShareServer
+    reception: Reception
+    streams: Streams
+    ssh: SshSharing | None
+    expiry: Expiry
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.expiry.warn = self._warn
+
+    @property
+    def url(self) -> str:
+        """The public URL, the encrypted one where there are both; empty where there is none."""
+        return self.link.registered.https_url or self.link.registered.url
+
+    @property
+    def connect(self) -> str:
+        """What `vconnect` is given."""
+        return f"{self.name}@{self.relay}"
+
+    async def extend(self, at: float) -> float:
+        """Let it end at `at` (seconds since the epoch), or earlier if the relay grants less."""
+        granted = await self.link.extend(at)
+        self.expiry.extend(granted)
+        if self.ssh is not None:
+            await self.ssh.extend(granted)
+        text = f"the share ends at {clock(granted)} now"
+        self.newsroom.tell("extended", text, expires_at=granted)
+        self.server.notify("extended", text, granted)
+        return granted
+
+    def _warn(self, left: float) -> None:
+        minutes = max(1, round(left / MINUTE))
+        unit = "minute" if minutes == 1 else "minutes"
+        text = f"the share ends in {minutes} {unit}, at {clock(time.time() + left)}"
+        self.newsroom.tell("expires", f"{text} (vshare extend)", seconds=round(left))
+        self.server.notify("expires", text, left)
+
+
+def clock(at: float) -> str:
+    """The time of day, the sharer's, of `at` (seconds since the epoch)."""
+    form = "%H:%M" if at - time.time() < 86_400 else "%Y-%m-%d %H:%M"
+    return time.strftime(form, time.localtime(at))

@@ -1,0 +1,66 @@
+"""What the command line of `vshare up` says, and what of it cannot be meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from tunnel.address import parse_relay
+from tunnel.errors import UsageError
+from tunnel.names import parse_name
+
+EXPIRES_IN = 8 * 3600.0  # seconds, as Vagrant Share had it
+
+
+@dataclass(frozen=True, slots=True)
+class SshOptions:
+    """`--ssh` and what goes with it. `port` and `user` are the machine's; None: as found."""
+
+    password: bool = True  # ask for one
+    password_file: Path | None = None
+    once: bool = False
+    port: int | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    machine: str | None = None
+    domain: str | None = None
+    target: str | None = None
+    relay: str | None = None
+    lan: bool = False
+    name: str | None = None
+    http: bool = True
+    http_port: int | None = None
+    https_port: int | None = None
+    ports: tuple[int, ...] = ()
+    loopback: tuple[int, ...] = ()
+    expose: tuple[IPv4Network | IPv6Network, ...] = ()
+    unfence: tuple[int, ...] = ()
+    ssh: SshOptions | None = None
+    approve: bool = False
+    notify: str | None = field(default=None, repr=False)  # such URLs are secrets
+    expires_in: float = EXPIRES_IN
+    ask: bool = True  # whether there is somebody to answer questions (not with --yes or --json)
+
+    def check(self) -> None:
+        """Raise UsageError for what cannot be meant."""
+        if sum(value is not None for value in (self.machine, self.domain, self.target)) > 1:
+            raise UsageError(
+                "more than one machine is named",
+                "give one of: the Vagrant machine's name, --domain NAME, --target ADDRESS",
+            )
+        if not self.http and (self.http_port or self.https_port):
+            raise UsageError(
+                "--disable-http and --http or --https contradict each other", "leave one out"
+            )
+        if self.lan and self.relay:
+            raise UsageError("--lan and --relay contradict each other", "leave one out")
+        if self.name is not None:
+            parse_name(self.name)
+        if self.relay is not None:
+            parse_relay(self.relay)

@@ -1,0 +1,72 @@
+"""What `vshare up` says once it runs, to people and to scripts."""
+
+from __future__ import annotations
+
+from tunnel.console import Console
+from vshare.live_share import LiveShare, clock
+from vshare.look import Found
+from vshare.news import News
+
+
+class Screen:
+    """The terminal that the share was started in."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def news(self, news: News) -> None:
+        """A Newsroom's listener."""
+        if news.text and news.warning:
+            self._console.warn(news.text)
+        elif news.text:
+            self._console.step(news.text)
+        if news.kind not in ("started", "ended"):  # told with more, below and by the caller
+            self._console.event(event=news.kind, text=news.text, **news.fields)
+
+    def started(self, share: LiveShare, found: Found, log: str) -> None:
+        """The share is up: what others need, and what they can do with it."""
+        self._console.step("Your share is running!")
+        if self._console.as_json:
+            self._for_scripts(share, found)
+        else:
+            self._for_people(share, log)
+
+    def _for_scripts(self, share: LiveShare, found: Found) -> None:
+        registered = share.link.registered
+        self._console.event(
+            event="started",
+            name=share.name,
+            code=share.reception.code,
+            url=registered.url or None,
+            https_url=registered.https_url or None,
+            connect=share.connect,
+            machine=share.machine,
+            http_port=found.http_port,
+            https_port=found.https_port,
+            expires_at=share.expiry.at,
+            ssh=share.ssh is not None,
+        )
+
+    def _for_people(self, share: LiveShare, log: str) -> None:
+        """In the manner of Vagrant Share's own words."""
+        console, registered = self._console, share.link.registered
+        console.result("Name:", share.name)
+        console.result("Code:", share.reception.code)
+        if registered.url:
+            console.result("URL:", registered.url)
+        if registered.https_url:
+            console.result("HTTPS URL:", registered.https_url)
+        console.result("Others connect with:", f"vconnect {share.connect}")
+        if share.ssh is not None:
+            console.result("and by SSH with:", f"vconnect --ssh {share.connect}")
+        console.step(f"Guests can open {share.streams.policy.describe()}. Tell them the code")
+        console.step(f"yourself: whoever knows name and code is in. {_public(registered.url)}")
+        if share.ssh is not None and share.ssh.has_password:
+            console.step("Who is to log in needs the SSH password as well: tell it apart.")
+        console.detail(f"It ends at {clock(share.expiry.at)}; vshare extend moves that.")
+        console.detail(f"What happens is written to {log}; vshare log shows it.")
+        console.step("Press Ctrl-C to end the share.")
+
+
+def _public(url: str) -> str:
+    return "Anybody who knows the URL can open it." if url else "There is no public URL."

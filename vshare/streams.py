@@ -1,0 +1,223 @@
+"""What guests open: each stream and flow, asked of the policy, carried, and accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from tunnel.codes import Code
+from tunnel.connection import Connection, StreamEnd
+from tunnel.datagrams import ServerLane
+from tunnel.ends import End, bridge
+from tunnel.errors import RefusedError, VshareError
+from tunnel.flows import Flow, FlowReceiver
+from tunnel.frames import Open
+from tunnel.identity import Role
+from vshare.guests import Guest
+from vshare.news import Newsroom
+from vshare.policy import MACHINE, Policy, Target
+from vshare.reach import Reach
+from vshare.ssh_guard import SshGuard
+from vshare.ssh_sharing import SshSharing
+
+log = logging.getLogger(__name__)
+
+# A call of protocol `api`, by name: gives what is sent as JSON.
+Calls = Mapping[str, Callable[[Guest, Policy], object]]
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """One that is open: its two ends."""
+
+    guest: Guest
+    end: StreamEnd
+    machine: End
+
+
+@dataclass(frozen=True, slots=True)
+class _Traffic:
+    """What one that has ended carried: bytes from the guest, and to it."""
+
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+    code: Code | None
+
+
+class Streams:
+    """Serves what guests open. `policy` may be replaced while the share runs."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        reach: Reach,
+        calls: Calls,
+        newsroom: Newsroom,
+        ssh: SshSharing | None = None,
+    ) -> None:
+        self.policy = policy
+        self._reach = reach
+        self._calls = calls
+        self._newsroom = newsroom
+        self._ssh = ssh
+        self._open: set[_Stream] = set()
+
+    def traffic(self, guest: Guest) -> tuple[int, int]:
+        """Bytes from the guest and to it, up to now."""
+        running = [stream for stream in self._open if stream.guest is guest]
+        return (
+            guest.bytes_in + sum(stream.machine.bytes_sent for stream in running),
+            guest.bytes_out + sum(stream.end.bytes_sent for stream in running),
+        )
+
+    async def serve(
+        self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
+    ) -> None:
+        """One stream, from OPEN to its end. Does not raise, unless cancelled."""
+        guest.streams += 1
+        try:
+            if message.protocol == "api":
+                self._answer_call(connection, guest, message, end)
+            elif message.protocol == "ssh-key":
+                await self._hand_over_key(connection, guest, end)
+            elif message.protocol == "tcp":
+                await self._serve_tcp(connection, guest, message, end)
+            else:
+                raise RefusedError(Code.UNSUPPORTED, f"protocol {message.protocol[:20]!r}")
+        except VshareError as error:
+            code = error.code if isinstance(error, RefusedError) else Code.HOST_UNREACHABLE
+            connection.refuse(end, code, error.text)
+            self._refused(guest, message.protocol, message.host, message.port, error)
+        except asyncio.CancelledError:
+            end.reset(Code.CLOSED)
+            raise
+        except Exception:
+            log.exception("a stream met a fault")  # which must not end the share for all
+            end.reset(Code.INTERNAL)
+        finally:
+            guest.streams -= 1
+
+    def _refused(
+        self, guest: Guest, protocol: str, host: str, port: int, error: VshareError
+    ) -> None:
+        log.info("%s: %s port %s is refused: %s", guest.name, protocol, port, error.text)
+        self._newsroom.tell(
+            "refused",
+            guest=guest.name,
+            protocol=protocol,
+            host=host,
+            port=port,
+            reason=error.text,
+        )
+
+    # -- TCP
+
+    async def _serve_tcp(
+        self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
+    ) -> None:
+        target = self._decide(guest, "tcp", message.host, message.port)
+        machine = await self._reach.open_tcp(target.host, target.port)
+        stream = _Stream(guest, end, machine)
+        began = asyncio.get_running_loop().time()
+        self._open.add(stream)
+        connection.accept(end)
+        ssh = self._ssh if target.is_ssh else None
+        try:
+            if ssh is not None:
+                ssh.ssh_opened(guest)
+                await bridge(end, machine)
+            else:
+                await bridge(SshGuard(end, machine), machine)
+        finally:
+            self._open.discard(stream)
+            guest.bytes_in += machine.bytes_sent
+            guest.bytes_out += end.bytes_sent
+            if ssh is not None:
+                ssh.ssh_closed(guest)
+            seconds = asyncio.get_running_loop().time() - began
+            traffic = _Traffic(machine.bytes_sent, end.bytes_sent, seconds, end.reason)
+            self._ended(guest, "tcp", message.host, message.port, traffic)
+
+    def _ended(self, guest: Guest, protocol: str, host: str, port: int, traffic: _Traffic) -> None:
+        self._newsroom.tell(
+            "stream",
+            guest=guest.name,
+            protocol=protocol,
+            host=host,
+            port=port,
+            bytes_in=traffic.bytes_in,
+            bytes_out=traffic.bytes_out,
+            seconds=round(traffic.seconds, 3),
+            code=traffic.code.name.lower() if traffic.code is not None else None,
+        )
+
+    def _decide(self, guest: Guest, protocol: str, host: str, port: int) -> Target:
+        return self.policy.decide(
+            guest.role,
+            protocol,
+            host,
+            port,
+            rights=guest.rights,
+            has_ssh_key=guest.has_ssh_key,
+        )
+
+    # -- calls and the key
+
+    def _answer_call(
+        self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
+    ) -> None:
+        call = self._calls.get(message.host)
+        if call is None or guest.role is not Role.GUEST:
+            raise RefusedError(Code.UNSUPPORTED, f"no call named {message.host[:40]!r}")
+        connection.accept(end)
+        end.send(msgspec.json.encode(call(guest, self.policy)))
+        end.send_eof()
+        end.discard()
+
+    async def _hand_over_key(self, connection: Connection, guest: Guest, end: StreamEnd) -> None:
+        if guest.role is not Role.GUEST:
+            raise RefusedError(Code.NOT_ALLOWED, "SSH is for guests")
+        if self._ssh is None:
+            raise RefusedError(
+                Code.NOT_ALLOWED,
+                "SSH is not shared; the sharer can share it with --ssh",
+            )
+        # The key opens nothing where this guest may not open the port.
+        self.policy.decide(
+            guest.role, "tcp", MACHINE, self._ssh.port, rights=guest.rights, has_ssh_key=True
+        )
+        connection.accept(end)
+        await self._ssh.serve(guest, end)
+
+    # -- datagrams
+
+    async def serve_lane(self, connection: Connection, guest: Guest, end: StreamEnd) -> None:
+        """The connection is a lane until it ends."""
+        if guest.role is not Role.GUEST:
+            connection.refuse(end, Code.NOT_ALLOWED, "datagrams are for guests")
+            return
+        connection.accept(end)
+
+        async def open_flow(host: str, port: int, receiver: FlowReceiver) -> Flow:
+            try:
+                target = self._decide(guest, "udp", host, port)
+                return await self._reach.open_udp(target.host, target.port, receiver)
+            except VshareError as error:
+                self._refused(guest, "udp", host, port, error)
+                if isinstance(error, RefusedError):
+                    raise
+                raise RefusedError(Code.HOST_UNREACHABLE, error.text) from error
+
+        def flow_ended(
+            host: str, port: int, bytes_in: int, bytes_out: int, seconds: float, code: Code | None
+        ) -> None:
+            guest.bytes_in += bytes_in
+            guest.bytes_out += bytes_out
+            self._ended(guest, "udp", host, port, _Traffic(bytes_in, bytes_out, seconds, code))
+
+        await ServerLane(connection).serve(open_flow, flow_ended)
