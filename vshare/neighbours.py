@@ -147,7 +147,7 @@ def parse_cidr(text: str) -> Network:
     """A network to expose: `10.0.0.0/24`, or one address. Raises UsageError."""
     place, mark, prefix = text.partition("/")
     try:
-        if "%" in text or (mark and not (prefix.isascii() and prefix.isdigit())):
+        if "%" in text or (mark and not prefix.isdigit()):
             raise ValueError
         network = ipaddress.ip_network(text, strict=False)
         address = ipaddress.ip_address(place)

@@ -180,8 +180,10 @@ def test_a_kernel_that_does_not_tell_closes() -> None:
 def test_a_look_up_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposed_module, "LOOKUP_TIMEOUT", 0.05)
     may_answer = threading.Event()
+    asked: list[str] = []
 
     def resolve(name: str) -> list[str]:
+        asked.append(name)
         if name == "slow":
             may_answer.wait(20)
         return ["10.0.0.7"]
@@ -194,6 +196,7 @@ def test_a_look_up_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -
                 group.create_task(is_late(exposed, "slow"))
         # Threads that still wait hold their places ...
         await is_late(exposed, "db")
+        assert asked == ["slow"] * MAX_LOOKUPS
         assert await exposed.pick("10.0.0.9") == "10.0.0.9"
         # ... until the resolver has answered.
         may_answer.set()
