@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import click
 
 from tunnel.console import Console, printable, run
-from vshare.exposure import Report, describe, examine, fences, to_json
-from vshare.listening import Listening, find_listeners
-from vshare.machine import SSH_PORT, Machine, Source
+from vshare.exposure import Report, describe, to_json
+from vshare.look import Found, find_machine, look_inside
+from vshare.options import Options
 from vshare.policy import Policy
 from vshare.reach_machine import MachineReach
-from vshare.share import SSH_PROGRAMS, Options, find_machine
+from vshare.rules import make_policy
 
 
 @click.command()
@@ -40,12 +39,10 @@ async def _inspect(options: Options, console: Console) -> None:
     machine = await find_machine(options, console)
     console.machine = machine.name
     async with MachineReach(machine) as reach:
-        with console.busy("asking the machine what listens on it"):
-            listening = await find_listeners(reach.link, as_root=machine.source is Source.VAGRANT)
-        with console.busy("asking what would let everybody in"):
-            report = await examine(machine, listening, reach)
-        policy = plain_policy(machine, listening, only_loopback=reach.reaches_loopback)
-    _tell(report, replace(policy, fenced=fences(report, policy)), console)
+        report = await look_inside(machine, reach, console)
+        found = Found(machine, report)
+        policy = make_policy(options, found, only_loopback=reach.reaches_loopback)
+    _tell(report, policy, console)
 
 
 def _tell(report: Report, policy: Policy, console: Console) -> None:
@@ -55,18 +52,3 @@ def _tell(report: Report, policy: Policy, console: Console) -> None:
     for line in describe(report, policy):
         print(printable(line))
     print(printable(f"Guests would reach {policy.describe()}."))
-
-
-def plain_policy(machine: Machine, listening: Listening, *, only_loopback: bool) -> Policy:
-    """What `vshare up` without options lets guests open; see share.make_policy."""
-    ssh = {each.port for each in listening.listeners if each.process in SSH_PROGRAMS} | {SSH_PORT}
-    if machine.ssh is not None and machine.ssh.host == machine.address:
-        ssh.add(machine.ssh.port)
-    hidden = {each.port for each in listening.listeners if each.loopback_only}
-    hidden -= {each.port for each in listening.listeners if not each.loopback_only}
-    return Policy(
-        names=frozenset(),
-        only_ports=frozenset() if only_loopback and listening.unknown else None,
-        hidden_ports=frozenset(hidden) if only_loopback else frozenset(),
-        ssh_ports=frozenset(ssh),
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tunnel.console import printable
@@ -224,7 +224,8 @@ def _says(
         return "loopback only"
     if protocol == "tcp" and port in policy.ssh_ports:
         return "SSH: open with the key" if policy.ssh_shared else "SSH: not shared"
-    if protocol == "tcp" and port in policy.fenced:
+    unfenced = replace(policy, fenced={})
+    if unfenced.is_open(protocol, port, loopback_only=False):
         return f"fenced off: {policy.fenced[port]}"
     return "not shared"
 
@@ -243,18 +244,19 @@ def describe(report: Report, policy: Policy) -> Iterator[str]:
 
 
 def fences(report: Report, policy: Policy) -> dict[int, str]:
-    """The dangerous ports that guests would reach under `policy`, for its `fenced`."""
+    """The dangerous ports that guests reach unless they are fenced off, for `Policy.fenced`."""
     return {
-        each.port: each.title for each in report.dangers if danger_state(each, policy) == "open"
+        each.port: each.title for each in report.dangers if danger_state(each, policy) != "closed"
     }
 
 
 def danger_state(danger: Danger, policy: Policy) -> Literal["open", "fenced", "closed"]:
     """Whether guests reach it; "closed": for another reason than that it is dangerous."""
     # What listens on the loopback only was asked where guests could reach that.
-    if policy.is_open(danger.protocol, danger.port, loopback_only=False):
-        return "open"
-    return "fenced" if danger.port in policy.fenced else "closed"
+    unfenced = replace(policy, fenced={})
+    if not unfenced.is_open(danger.protocol, danger.port, loopback_only=False):
+        return "closed"
+    return "fenced" if danger.protocol == "tcp" and danger.port in policy.fenced else "open"
 
 
 def _describe_dangers(report: Report, policy: Policy) -> Iterator[str]:

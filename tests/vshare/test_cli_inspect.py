@@ -11,9 +11,7 @@ from tests.commands import Command
 from tests.vshare.peers import openssh
 from tests.vshare.weaknesses.servers import redis_server
 from tunnel.command import run_command
-from vshare.cli_inspect import inspect, plain_policy
-from vshare.listening import Listener, Listening
-from vshare.machine import Machine, Source, SshAccess
+from vshare.cli_inspect import inspect
 
 TARGET = "127.0.0.1"
 
@@ -62,25 +60,3 @@ def test_without_ssh_the_usual_ports_are_asked(vshare_inspect: Command) -> None:
     outcome = vshare_inspect("--target", TARGET)
     assert outcome.code == 0
     assert "What listens on it is not known" in outcome.out
-
-
-def test_what_a_share_without_options_gives() -> None:
-    listening = Listening(
-        (
-            Listener("tcp", 2200, "0.0.0.0", "dropbear"),
-            Listener("tcp", 5432, "127.0.0.1", "postgres"),
-            Listener("tcp", 80, "127.0.0.1", "nginx"),
-            Listener("tcp", 80, "0.0.0.0", "nginx"),
-        )
-    )
-    machine = Machine(
-        "web", "test", "running", "192.0.2.1", Source.TARGET, SshAccess("192.0.2.1", 2222)
-    )
-    policy = plain_policy(machine, listening, only_loopback=False)
-    assert policy.ssh_ports == {22, 2200, 2222}
-    assert policy.only_ports is None
-    assert not policy.hidden_ports
-    assert plain_policy(machine, listening, only_loopback=True).hidden_ports == {5432}
-    unknown = Listening(unknown="no SSH")
-    assert plain_policy(machine, unknown, only_loopback=True).only_ports == frozenset()
-    assert plain_policy(machine, unknown, only_loopback=False).only_ports is None

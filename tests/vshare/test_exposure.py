@@ -207,8 +207,12 @@ def test_the_report_in_words() -> None:
 
 
 def test_what_is_closed_anyway_is_no_alarm() -> None:
-    first, *_ = describe(REPORT, replace(POLICY, only_ports=frozenset({80})))
-    assert first == "Closed: port 6379 is Redis without a password, which guests do not reach"
+    for fenced in ({}, {6379: "Redis without a password"}):
+        policy = replace(POLICY, only_ports=frozenset({80}), fenced=fenced)
+        first, *_ = describe(REPORT, policy)
+        assert first == "Closed: port 6379 is Redis without a password, which guests do not reach"
+        assert [row.says for row in rows(REPORT, policy) if row.port == 6379] == ["not shared"]
+        assert fences(REPORT, policy) == {}
     opened, *_ = describe(REPORT, POLICY)
     assert opened == "DANGER: port 6379 is Redis without a password, open to guests"
 
