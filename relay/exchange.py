@@ -19,11 +19,13 @@ from relay.http_rules import (
     response_headers,
 )
 from relay.pages import error_page
-from relay.routes import Sites
+from relay.routes import Site, Sites
+from relay.source_buckets import SourceBuckets
 from relay.streams import ByteStream, UpstreamStream, VisitorStream
 from relay.tls_stream import TlsStream
 from relay.upstreams import Door, Upstreams
 from tunnel.errors import LostError, VshareError
+from tunnel.source import source_of
 
 FIRST_REQUEST_WITHIN = 10.0  # seconds from the connection to a whole request head
 KEEP_ALIVE = 75.0  # seconds between requests; browsers give up at 60 to 300
@@ -61,10 +63,15 @@ class Conversation:
     """One visitor's connection. `close` must be called at its end."""
 
     def __init__(
-        self, visitor: VisitorStream, origin: Origin, upstreams: Upstreams, sites: Sites
+        self,
+        visitor: VisitorStream,
+        origin: Origin,
+        upstreams: Upstreams,
+        sites: Sites,
+        misses: SourceBuckets,
     ) -> None:
         self._visitor, self._origin = visitor, origin
-        self._upstreams, self._sites = upstreams, sites
+        self._upstreams, self._sites, self._misses = upstreams, sites, misses
         self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
         self._upstream: _Upstream | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -131,7 +138,7 @@ class Conversation:
         """Forward a request and its answer; True if the connection was turned over to another
         protocol, which has ended then. Raises HttpError while no answer was begun."""
         site = check_request(request, self._origin, self._sites)
-        door = self._upstreams.door_of(site, tls=self._origin.tls)
+        door = self._door_of(site)
         reused = await self._choose_upstream(door)
         try:
             return await self._exchange(request, end)
@@ -141,6 +148,23 @@ class Conversation:
                 await self._open_upstream(door)
                 return await self._try_again(request, end, door)
             raise self._broken_off(door, error) from error
+
+    def _door_of(self, site: Site) -> Door:
+        """The door that `site` means. Raises HttpError, also for what is there, to a source that
+        asked for too many names that are not: else names could be tried without end."""
+        source, now = source_of(self._origin.address), asyncio.get_running_loop().time()
+        if not self._misses.has(source, now):
+            raise HttpError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Too many names were asked for that nothing is shared under",
+                "Try again in a minute.",
+            )
+        try:
+            return self._upstreams.door_of(site, tls=self._origin.tls)
+        except HttpError as error:
+            if error.status is HTTPStatus.NOT_FOUND:
+                self._misses.take(source, now)
+            raise
 
     async def _try_again(self, request: h11.Request, end: h11.EndOfMessage, door: Door) -> bool:
         try:

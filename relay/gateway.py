@@ -18,11 +18,14 @@ from relay.front import Visitor
 from relay.http_rules import Origin
 from relay.registry import LocalRegistry
 from relay.routes import Sites
+from relay.source_buckets import SourceBuckets
 from relay.streams import VisitorStream
 from relay.upstreams import Upstreams
 from tunnel.errors import LostError
 
 HANDSHAKE_WITHIN = 5.0  # seconds
+MISSES = 60  # requests of one source for names that nothing is shared under, at once
+MISS_REFILL_SECONDS = 1.0  # for one more: a person who mistypes gets nowhere near it
 LINGER = 1.0  # seconds that a visitor may go on sending after the last answer
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class Gateway:
     ) -> None:
         self._upstreams = Upstreams(registry, key)
         self._sites, self._tls = sites, tls
+        self._misses = SourceBuckets(MISSES, MISS_REFILL_SECONDS)
 
     async def run(self) -> None:
         """Run until cancelled; then the connections to shares end."""
@@ -60,7 +64,7 @@ class Gateway:
         except (OSError, ssl.SSLError) as error:
             raise LostError(f"TLS with a visitor failed: {error}") from error
         origin = Origin(visitor.address, visitor.route.tls, visitor.route.server_name)
-        conversation = Conversation(stream, origin, self._upstreams, self._sites)
+        conversation = Conversation(stream, origin, self._upstreams, self._sites, self._misses)
         try:
             await conversation.run()
             await _linger(stream)

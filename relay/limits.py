@@ -14,6 +14,7 @@ PIPE_SHARE = 16  # one in so many descriptors may be a pipe (each has two)
 MIN_PIPES = 4
 MAX_UNDECIDED = 1024  # connections whose first bytes are awaited; each lives 5 s at most
 MAX_VISITORS = 1024  # of one share
+MAX_JOINS = 1024  # at all names together, of shares and of none; a stranger's takes 20 s at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Budget:
     undecided: int
     per_source: int
     per_share: int
+    joins: int = MAX_JOINS
 
 
 def budget_for(descriptors: int) -> Budget:
@@ -37,6 +39,7 @@ def budget_for(descriptors: int) -> Budget:
         undecided=min(MAX_UNDECIDED, max(8, connections // 2)),
         per_source=max(8, connections // 2),
         per_share=min(MAX_VISITORS, max(8, connections // 3)),
+        joins=min(MAX_JOINS, max(8, connections // 4)),
     )
 
 

@@ -20,6 +20,7 @@ MAX_TARGET = 64  # of a busy one
 TAKE_WITHIN = 5.0  # seconds that a visitor waits for a parked connection
 MAX_WAITING = 256  # visitors of one share that wait at a time
 CALM_AFTER = 60.0  # seconds without a shortage, after which the target is halved
+MAX_ROUND_TRIPS = 16  # the last ones measured; their spread matters as well
 _PING = parking.serialize(Message(Type.PING))
 _PONG = parking.serialize(Message(Type.PONG))
 
@@ -29,11 +30,20 @@ class NoParkedError(VshareError):
 
 
 class Parked:
-    """One parked connection; `on_gone(self)` is called once if it ends before it is taken."""
+    """One parked connection; `on_gone(self)` is called once if it ends before it is taken.
 
-    def __init__(self, sock: socket.socket, on_gone: Callable[[Parked], None]) -> None:
+    `on_round_trip(seconds)` is called for each PING that was answered.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_gone: Callable[[Parked], None],
+        on_round_trip: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._sock, self._on_gone = sock, on_gone
+        self._sock, self._on_gone, self._on_round_trip = sock, on_gone, on_round_trip
+        self._pinged_at = 0.0
         self._received = b""
         self._awaiting_pong = False
         self.released = asyncio.Event()  # taken, or gone
@@ -79,6 +89,7 @@ class Parked:
             self._gone()
             return
         self._awaiting_pong = True
+        self._pinged_at = self._loop.time()
         self._timer = self._loop.call_later(parking.PONG_WITHIN, self._gone)
 
     def _on_readable(self) -> None:
@@ -94,6 +105,7 @@ class Parked:
         elif self._received == _PONG:
             self._received = b""
             self._awaiting_pong = False
+            self._on_round_trip(self._loop.time() - self._pinged_at)
             self._timer.cancel()
             self._timer = self._loop.call_later(parking.PING_EVERY, self._ping)
 
@@ -117,6 +129,7 @@ class Lot:
         self._asked = 0
         self._target = START_TARGET
         self._closed = False
+        self.round_trips: deque[float] = deque(maxlen=MAX_ROUND_TRIPS)  # seconds
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -135,7 +148,7 @@ class Lot:
         The event is set when it was taken or has gone.
         """
         self._asked -= 1
-        parked = Parked(sock, self._on_gone)
+        parked = Parked(sock, self._on_gone, self.round_trips.append)
         if self._closed:
             parked.close()
             return parked.released

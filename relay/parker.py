@@ -36,8 +36,11 @@ class Parker:
                     text = b"the ticket is not valid any more"
                     await tls.send_all(serialize(Message(Type.NOT_PARKED, text)))
                     return
+                loop = asyncio.get_running_loop()
+                sent_at = loop.time()
                 await tls.send_all(serialize(Message(Type.PARKED)))
-                await tls.unwrap(first=True)
+                await tls.unwrap(first=True)  # our close_notify, then theirs: a round trip
+                share.lot.round_trips.append(loop.time() - sent_at)
                 parked = True
         except (ssl.SSLError, TimeoutError) as error:
             raise LostError(f"parking failed: {error}") from error

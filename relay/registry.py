@@ -107,6 +107,10 @@ class LocalRegistry:
         """Whether the share with that route is not connected, but may come back."""
         return route not in self._by_route and self._names.is_route_leased(route, self._clock())
 
+    def is_routeless_away(self, name: ShareName) -> bool:
+        """Whether `is_away`, of a share without a route. FALLBACK: to be removed with it."""
+        return self.is_away(name) and not self._names.has_route(name)
+
     def add(self, share: Share) -> bool:
         """Register `share`; the same key's earlier session is evicted. False: full."""
         earlier = self._shares.get(share.name)
@@ -168,6 +172,11 @@ class LocalRegistry:
     def shares(self) -> list[Share]:
         """All of them."""
         return list(self._shares.values())
+
+    def round_trips(self) -> dict[ShareName, list[float]]:
+        """The last round trips to each connected share, in seconds."""
+        trips = {name: list(share.lot.round_trips) for name, share in self._shares.items()}
+        return {name: each for name, each in trips.items() if each}
 
     async def keep_house(self) -> None:
         """Run until cancelled: expire names, shares, tickets, let quiet shares park fewer."""

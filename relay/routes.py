@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 from tunnel.clienthello import ClientHello, Incomplete, is_handshake, parse_client_hello
@@ -15,6 +16,7 @@ JOIN_ALPN = b"vshare-join/1"
 HTTP_ALPNS = (b"http/1.1", b"h2")
 MAX_HEAD = 16 * 1024  # bytes of the first request's head
 HTTP_STARTS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_ROUTE = re.compile(r"[0-9a-f]{32}")
 _END_OF_HEAD = (b"\r\n\r\n", b"\n\n", b"\n\r\n")
 
 
@@ -22,7 +24,7 @@ class Answerer(enum.Enum):
     """Who a connection is for."""
 
     SHARE = "share"  # blind, a guest with a certificate
-    JOIN = "join"  # blind, a guest with a code
+    JOIN = "join"  # blind, a guest with a code; a decoy where there is no such share
     PARK = "park"  # a share that parks
     GATEWAY = "gateway"
     APPLICATION = "application"
@@ -31,12 +33,14 @@ class Answerer(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`name` for SHARE and JOIN; `server_name` is the SNI; `tls` whether TLS is spoken."""
+    """`name` for JOIN, `share_route` for SHARE; `server_name` is the SNI; `tls` whether TLS is
+    spoken."""
 
     answerer: Answerer
     tls: bool
     name: ShareName | None = None
     server_name: str | None = None
+    share_route: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,15 @@ def maybe_route(data: bytes, sites: Sites) -> Route | Incomplete:
 def route_tls(hello: ClientHello, domain: str) -> Route:
     """The route for a TLS connection."""
     sni = hello.server_name
-    for alpn, answerer in ((GUEST_ALPN, Answerer.SHARE), (JOIN_ALPN, Answerer.JOIN)):
-        if alpn in hello.alpn:
-            name = _name_or_none((sni or "").partition(".")[0])
-            return Route(answerer if name else Answerer.NOBODY, True, name, sni)
+    label = (sni or "").partition(".")[0]
+    if GUEST_ALPN in hello.alpn:
+        if _ROUTE.fullmatch(label):
+            return Route(Answerer.SHARE, True, None, sni, label)
+        name = _name_or_none(label)  # of a share that has no route
+        return Route(Answerer.SHARE if name else Answerer.NOBODY, True, name, sni)
+    if JOIN_ALPN in hello.alpn:
+        name = _name_or_none(label)
+        return Route(Answerer.JOIN if name else Answerer.NOBODY, True, name, sni)
     if PARK_ALPN.encode() in hello.alpn:
         return Route(Answerer.PARK, True, None, sni)
     if hello.alpn and not any(alpn in HTTP_ALPNS for alpn in hello.alpn):

@@ -8,11 +8,13 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 
+from relay import join_line
 from relay.app import make_app
 from relay.asgi import AsgiServer
 from relay.certificate import ServerIdentity, kept, load_identity, make_key, parse_key
 from relay.config import RelayConfig
 from relay.control import Control, Urls
+from relay.decoy import Decoys
 from relay.front import (
     ACCESS_DENIED,
     BACKLOG,
@@ -23,19 +25,22 @@ from relay.front import (
     refuse,
 )
 from relay.gateway import Gateway
+from relay.join_limits import JoinLimits
 from relay.limits import Admission, budget_for
 from relay.lot import NoParkedError
 from relay.names import NameBook
 from relay.parker import Parker
-from relay.registry import MAX_SHARES, LocalRegistry
-from relay.routes import Answerer, Sites
+from relay.registry import MAX_SHARES, LocalRegistry, Share
+from relay.routes import Answerer, Route, Sites
 from tunnel import splice
 from tunnel.address import RelayAddress
 from tunnel.errors import VshareError
 from tunnel.identity import public_der
 from tunnel.lan_address import lan_address
+from tunnel.names import ShareName
 from tunnel.open_files import open_files_limit
 from tunnel.parking import PARK_ALPN, Paired
+from tunnel.source import source_of
 
 UNSPECIFIED = ("0.0.0.0", "::")  # listening there is listening on every address
 
@@ -147,9 +152,11 @@ class _Desk:
         self._own_tls = identity.context("http/1.1")
         self._parker = Parker(registry, identity.context(PARK_ALPN))
         self._admission = admission
+        self._joins = JoinLimits(admission.budget.joins)
+        self._decoys = Decoys(registry.round_trips)
         self.answers = {
             Answerer.SHARE: self._pair,
-            Answerer.JOIN: self._pair,
+            Answerer.JOIN: self._join,
             Answerer.PARK: self._park,
             Answerer.GATEWAY: gateway.serve,
             Answerer.APPLICATION: self._application,
@@ -157,10 +164,9 @@ class _Desk:
         }
 
     async def _pair(self, visitor: Visitor) -> None:
-        name = visitor.route.name
-        share = self._registry.get(name) if name else None
+        """A guest: whoever knows the route may know how the share is."""
+        share, away = self._find(visitor.route)
         if share is None:
-            away = name is not None and self._registry.is_away(name)
             refuse(visitor, INTERNAL_ERROR if away else UNRECOGNIZED_NAME)
             return
         if share.visitors >= self._admission.budget.per_share:
@@ -168,16 +174,57 @@ class _Desk:
             return
         share.visitors += 1
         try:
-            join = visitor.route.answerer is Answerer.JOIN
-            parked = await share.lot.take(Paired("visitor", visitor.address), join=join)
+            parked = await share.lot.take(Paired("visitor", visitor.address))
         except NoParkedError:
             refuse(visitor, INTERNAL_ERROR)
         else:
             with self._admission.another():
                 totals = await splice.splice_sockets(visitor.sock, parked)
-            log.debug("%s for %s: %s", visitor.address, name, totals)
+            log.debug("%s for %s: %s", visitor.address, share.name, totals)
         finally:
             share.visitors -= 1
+
+    def _find(self, route: Route) -> tuple[Share | None, bool]:
+        """The share that a guest dials, and whether it is away."""
+        if route.share_route:
+            share = self._registry.get_by_route(route.share_route)
+            return share, share is None and self._registry.is_route_away(route.share_route)
+        # FALLBACK by name, for shares that register no route: to be removed with `name` in routes.
+        name = route.name
+        share = self._registry.get(name) if name else None
+        if share is not None and share.route:
+            return None, False
+        return share, name is not None and self._registry.is_routeless_away(name)
+
+    async def _join(self, visitor: Visitor) -> None:
+        """Somebody with a code, or without: nothing here may depend on whether the name is
+        shared, but who answers in the end."""
+        name = visitor.route.name
+        loop = asyncio.get_running_loop()
+        source = source_of(visitor.address)
+        wait = self._joins.enter(name, source, loop.time()) if name else None
+        if name is None or wait is None:
+            refuse(visitor, ACCESS_DENIED)
+            return
+        try:
+            await asyncio.sleep(wait)
+            parked = await self._parked_for_join(name, visitor.address)
+            with self._admission.another():
+                if parked is not None:
+                    await join_line.connect(visitor.sock, parked)
+                else:
+                    await self._decoys.serve(visitor.sock, name, visitor.address)
+        finally:
+            self._joins.leave()
+
+    async def _parked_for_join(self, name: ShareName, address: str) -> socket.socket | None:
+        share = self._registry.get(name)
+        if share is None:
+            return None
+        try:
+            return await share.lot.take(Paired("visitor", address), join=True)
+        except NoParkedError:  # as good as away: it has been out of reach for seconds
+            return None
 
     async def _park(self, visitor: Visitor) -> None:
         await self._parker.park(visitor.sock)

@@ -112,11 +112,7 @@ class Upstreams:
             return Door(site, port, port == https and port != http)
         wanted = (https or http) if tls else (http or https)
         if wanted is None:
-            raise HttpError(
-                HTTPStatus.NOT_FOUND,
-                f"{site.name} is shared without a website",
-                "Its owner can share one with vshare --http PORT.",
-            )
+            raise _unknown(site)
         return Door(site, wanted, wanted != http)
 
     async def open(self, door: Door) -> UpstreamStream | TlsStream:
@@ -180,23 +176,28 @@ class Upstreams:
 
     def _sole_site(self) -> Site:
         share = self._registry.sole()
-        if share is None:
+        if share is None or not _is_public(share):
             raise HttpError(
                 HTTPStatus.NOT_FOUND, "Nothing is shared here now", "The share may have ended."
             )
         return Site(share.name)
 
     def _published(self, site: Site) -> tuple[Share, Publish]:
+        """The share and what it publishes. Raises HttpError: to strangers a share without a
+        website is as unknown as a name that nobody has."""
         share = self._registry.get(site.name)
-        if share is None:
-            raise _away(site) if self._registry.is_away(site.name) else _unknown(site)
-        if not share.http or share.published is None:
-            raise HttpError(
-                HTTPStatus.NOT_FOUND,
-                f"{site.name} is shared without a website",
-                "Its owner turned it off, or has just begun to share.",
-            )
+        if share is None and self._registry.is_site_away(site.name):
+            raise _away(site)
+        if share is None or share.published is None or not _is_public(share):
+            raise _unknown(site)
         return share, share.published
+
+
+def _is_public(share: Share) -> bool:
+    published = share.published
+    return (
+        share.http and published is not None and bool(published.http_port or published.https_port)
+    )
 
 
 def _unknown(site: Site) -> HttpError:

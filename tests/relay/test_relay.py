@@ -28,6 +28,7 @@ from tunnel.names import ShareName
 from tunnel.parking import Message, Paired, Type, serialize
 from vshare.relay_link import RejectedError, RelayLink
 
+ROUTE = "0123456789abcdef" * 2
 ALERT = b"\x15\x03\x03\x00\x02\x02"
 
 
@@ -59,13 +60,19 @@ class Collected:
         self.visitors: asyncio.Queue[tuple[socket.socket, Paired]] = asyncio.Queue()
 
     def link(
-        self, relay: RelayAddress, *, key: Ed25519PrivateKey | None = None, name: str | None = None
+        self,
+        relay: RelayAddress,
+        *,
+        key: Ed25519PrivateKey | None = None,
+        name: str | None = None,
+        route: str = "",
     ) -> RelayLink:
         return RelayLink(
             relay,
             key or Ed25519PrivateKey.generate(),
             ShareName(name) if name else None,
             on_visitor=lambda sock, paired: self.visitors.put_nowait((sock, paired)),
+            route=route,
         )
 
 
@@ -137,7 +144,7 @@ def test_byte_by_byte() -> None:
 def test_answers_in_the_visitors_own_protocol() -> None:
     async def main() -> None:
         async with Relay(RelayConfig()) as relay:
-            for alpn in ("vshare/1", "vshare-join/1", "unknown/1"):
+            for alpn in ("vshare/1", "unknown/1"):
                 with await connect(relay.port, real_hello("no-such-name.x", alpn)) as visitor:
                     assert await receive_all(visitor) == ALERT + bytes([112])
             head = b"GET / HTTP/1.1\r\nHost: no-such-name.localhost\r\nConnection: close\r\n\r\n"
@@ -302,6 +309,39 @@ def test_a_share_that_is_away_is_told_from_one_that_has_ended(tmp_path: Path) ->
             alert, page = await answers(relay.port)
             assert alert == ALERT + bytes([112])
             assert page.startswith(b"HTTP/1.1 404 ")
+
+    run(main)
+
+
+def test_guests_dial_by_route_and_nobody_by_name(tmp_path: Path) -> None:
+    async def alert(port: int, label: str) -> bytes:
+        with await connect(port, real_hello(f"{label}.x", "vshare/1")) as visitor:
+            return await receive_all(visitor)
+
+    async def main() -> None:
+        key, shares = Ed25519PrivateKey.generate(), Collected()
+        config = RelayConfig(state_dir=tmp_path)
+        async with Relay(config) as first:
+            port = first.port
+            link = shares.link(first.address, key=key, name="goes-away", route=ROUTE)
+            await link.__aenter__()
+            hello = real_hello(f"{ROUTE}.x", "vshare/1")
+            with await connect(port, hello):
+                sock, _ = await shares.visitors.get()
+                with sock:
+                    assert await asyncio.get_running_loop().sock_recv(sock, 9_999) == hello
+            assert await alert(port, "goes-away") == ALERT + bytes([112])
+        async with Relay(RelayConfig(state_dir=tmp_path, port=port)) as relay:
+            # away: those who were told the route learn it, and nobody else
+            assert await alert(port, ROUTE) == ALERT + bytes([80])
+            assert await alert(port, "goes-away") == ALERT + bytes([112])
+            assert await alert(port, "f" * 32) == ALERT + bytes([112])
+            async with asyncio.timeout(5):
+                await link.connected.wait()
+            await link.__aexit__(None, None, None)
+            while relay.registry.get(ShareName("goes-away")):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+            assert await alert(port, ROUTE) == ALERT + bytes([112])
 
     run(main)
 

@@ -34,6 +34,24 @@ def test_tls(
 
 
 @pytest.mark.parametrize(
+    ("label", "alpn", "answerer"),
+    [
+        ("0123456789abcdef" * 2, ["vshare/1"], Answerer.SHARE),
+        ("0123456789abcdef" * 2, ["vshare-join/1", "vshare/1"], Answerer.SHARE),
+    ],
+)
+def test_routes_of_shares(label: str, alpn: list[str], answerer: Answerer) -> None:
+    found = maybe_route(real_hello(f"{label}.x", *alpn), SITES)
+    assert found == Route(answerer, True, None, f"{label}.x", label)
+
+
+def test_a_route_is_none_to_those_who_join() -> None:
+    label = "0123456789abcdef" * 2  # which could be a name
+    found = maybe_route(real_hello(f"{label}.x", "vshare-join/1"), SITES)
+    assert found == Route(Answerer.JOIN, True, ShareName(label), f"{label}.x")
+
+
+@pytest.mark.parametrize(
     ("host", "answerer"),
     [
         (b"Host: abc.relay.example", Answerer.GATEWAY),
