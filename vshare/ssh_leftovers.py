@@ -51,7 +51,7 @@ class Owner(msgspec.Struct, frozen=True):
     @property
     def is_alive(self) -> bool:
         """Whether this very process still runs."""
-        return self == _owner(self.pid)
+        return self.pid > 0 and self == _owner(self.pid)
 
 
 class Note(msgspec.Struct, frozen=True):
