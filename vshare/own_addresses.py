@@ -40,21 +40,13 @@ def is_own(address: Address) -> bool:
     address = unwrap(address)
     if address.is_loopback or address.is_unspecified:
         return True  # whatever state `lo` is in
-    if isinstance(address, IPv6Address):
-        if address.scope_id is not None:
-            return _is_local(address, _interface(address.scope_id))
-        if address.is_link_local:
-            return any(_is_local(address, index) for index, _ in socket.if_nameindex())
-    return _is_local(address, 0)
+    zone = address.scope_id if isinstance(address, IPv6Address) else None
+    return _route_type(address, _interface(zone) if zone else 0) in (_LOCAL, _ANYCAST)
 
 
 def _interface(zone: str) -> int:
     """The index of an interface that is named by its index or its name (RFC 4007 11.2)."""
     return int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
-
-
-def _is_local(address: Address, interface: int) -> bool:
-    return _route_type(address, interface) in (_LOCAL, _ANYCAST)
 
 
 def _route_type(address: Address, interface: int) -> int:

@@ -20,7 +20,6 @@ from tunnel.flows import Flow, FlowReceiver
 from tunnel.socket_end import SocketEnd
 from vshare import own_addresses
 from vshare.exposed import Exposed, IsOwn
-from vshare.machine import is_loopback
 from vshare.neighbours import Address, parse_address, unwrap, why_by_name_only, why_never
 from vshare.reach import MAX_DATAGRAM, OPEN_TIMEOUT_SECONDS
 
@@ -138,7 +137,7 @@ class DirectReach:
         return not special or address in self._at_start
 
     async def _neighbour(self, host: str, port: int, kind: socket.SocketKind) -> list[_Candidate]:
-        if self._exposed is None or is_loopback(host):
+        if self._exposed is None:
             raise RefusedError(
                 Code.NOT_ALLOWED, f"only the shared machine itself can be reached, not {host!r}"
             )

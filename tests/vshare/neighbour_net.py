@@ -119,6 +119,10 @@ async def the_host_itself_is_shared() -> None:
             assert await reached(reach, "") == address
             name(HOST6)
             assert await reached(reach, "") == HOST6
+    for addresses in (f"{HOST} {MACHINE}", f"{MACHINE} {HOST}"):
+        name(addresses)
+        async with DirectReach("a.test") as one_of_two:
+            assert one_of_two.is_this_host
     async with DirectReach(HOST) as literal:
         assert literal.is_this_host
         assert await reached(literal, "") == HOST

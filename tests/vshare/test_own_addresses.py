@@ -87,6 +87,9 @@ except OSError:
     pass
 else:
     sys.exit("what the kernel does not tell was told")
+expect(others="fd09::")
+Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
+expect(own="fd09::")  # a router answers for its networks' anycast addresses
 ip("address del 10.9.0.1/24 dev veth-a")
 expect(others="10.9.0.1", own="fd09::1")
 """

@@ -10,7 +10,9 @@ from tests.vshare.peers import Datagrams, echo, link, openssh, tcp_server, udp_e
 from tunnel.codes import Code
 from tunnel.errors import RefusedError, VshareError
 from tunnel.socket_end import SocketEnd
+from vshare.exposed import Exposed
 from vshare.machine import Machine, Source, SshAccess
+from vshare.neighbours import parse_cidr
 from vshare.reach_machine import MachineReach
 from vshare.ssh_end import SshEnd
 
@@ -65,6 +67,32 @@ def test_the_loopback_without_ssh_is_refused() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(main())
+
+
+def test_the_sharers_own_host_as_the_machine() -> None:
+    """What a name leads to is looked at when the reach is entered."""
+
+    async def main() -> None:
+        async with tcp_server(echo) as port:
+            for address in ("localhost", "127.0.0.1"):
+                async with MachineReach(machine(address, None)) as reach:
+                    assert reach.is_this_host
+                    (await reach.open_tcp("", port)).reset(Code.CLOSED)
+        async with MachineReach(machine("192.0.2.254", None)) as reach:
+            assert not reach.is_this_host
+
+    asyncio.run(main())
+
+
+def test_neighbours_of_a_machine_with_an_address_are_dialled_from_here() -> None:
+    exposed = Exposed((parse_cidr("192.0.2.0/24"),), is_own=lambda address: True)
+
+    async def main() -> None:
+        async with MachineReach(machine("192.0.2.1", None), exposed) as reach:
+            with pytest.raises(RefusedError, match="sharer's own host"):
+                await reach.open_tcp("192.0.2.7", 80)
+
+    asyncio.run(main())
 
 
 def test_ssh_that_does_not_work_is_said_at_once_where_it_is_the_only_way() -> None:
