@@ -19,6 +19,9 @@ from tunnel.identity import fingerprint, memory_file
 LASTS = datetime.timedelta(days=3650)  # the pin is what is trusted, not the dates
 BACKDATED = datetime.timedelta(days=1)  # clocks are wrong
 
+# Only what encrypts and authenticates in one, with forward secrecy (RFC 9325 4.2).
+TLS_1_2_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
 
 def make_key() -> bytes:
     """A fresh P-256 private key, PEM."""
@@ -91,6 +94,10 @@ class ServerIdentity:
         """A server's TLS context that agrees to `protocols` (ALPN). Raises ssl.SSLError."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(TLS_1_2_SUITES)  # those of 1.3 are all fit
+        # OpenSSL's key for 1.2's tickets lasts as long as the process: no forward secrecy. What
+        # it resumes by session id instead, it keeps for 5 minutes, and 20,480 at most.
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         context.num_tickets = 0  # parked connections become plain TCP: nothing may follow
         context.set_alpn_protocols(list(protocols))
         with memory_file(self.chain) as chain, memory_file(self._key) as key:
