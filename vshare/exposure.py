@@ -23,7 +23,7 @@ from vshare.weaknesses.vagrant_key import KeyTrial, try_vagrant_key
 
 # People wait for it before each share; two rounds of asking fit, and a slow log-in.
 EXAMINE_SECONDS = 9.0
-MAX_PARALLEL = 8  # sockets, or SSH channels, at once (sshd's MaxSessions is 10)
+MAX_PARALLEL = 8  # sockets, or SSH channels, at once: one round for nearly every machine
 MAX_ASKED = 32  # ports; more databases on one machine are not asked, and a note says so
 MAX_NOTE = 200  # characters; some of a note may be a server's words
 MAX_LINES = 40  # of the report on the screen

@@ -103,7 +103,7 @@ def _value_size(document: bytes, kind: int, at: int, end: int) -> int:
     if kind in _STRINGS:
         return int(length) + 4
     if kind in _DOCUMENTS:
-        return int(length) if length >= 5 else -1
+        return int(length)
     if kind == _BINARY:
         return int(length) + 5
     if kind == _POINTER:

@@ -17,7 +17,7 @@ from vshare.weaknesses.dialogue import Conversation, Step
 PORT = 3306
 PROCESSES = frozenset({"mysqld", "mariadbd"})
 WEAKNESS = Weakness(
-    "MySQL: root without a password",
+    "MySQL without a root password",
     "a guest is its root: he can read and change everything in it",
     "give root a password (ALTER USER), or let it in from localhost only",
 )

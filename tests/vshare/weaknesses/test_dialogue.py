@@ -10,7 +10,7 @@ from tests.vshare.weaknesses.servers import Converse, hear, hear_to_the_end
 from tests.vshare.weaknesses.test_mongodb import EVERY_TYPE, reply
 from tests.vshare.weaknesses.test_mysql import GREETING, OK_AFTER_SWITCH, SWITCH
 from vshare.weaknesses import mongodb, mysql, postgresql, redis
-from vshare.weaknesses.danger import WEAK
+from vshare.weaknesses.danger import SOUND, WEAK
 from vshare.weaknesses.dialogue import MAX_ANSWER, Conversation, Dialogue, Step
 
 ALL = (redis.converse, postgresql.converse, mysql.converse, mongodb.converse)
@@ -71,6 +71,11 @@ def test_only_so_much_is_kept() -> None:
         dialogue.receive_data(b"x" * (MAX_ANSWER - 1))
     assert dialogue.verdict is not None
     assert "does not end" in dialogue.verdict.note
+
+
+def test_what_comes_in_one_piece_is_cut_there_as_well() -> None:
+    answer = b"-NOAUTH" + b"x" * MAX_ANSWER + b"\r\n"
+    assert hear(redis.converse, answer) == hear(redis.converse, answer, 1024) != SOUND
 
 
 def test_a_step_cannot_want_more_than_that() -> None:

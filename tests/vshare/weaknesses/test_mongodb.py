@@ -111,6 +111,7 @@ def test_every_shorter_document_is_refused() -> None:
         reply(b"\5\0\0\0\0"),  # an empty document
         reply(b"\4\0\0\0\0"),
         reply(b"\x0e\0\0\0\3x\0\0\0\0\0ok\0"),  # a document that takes no room
+        reply(b"\x0e\0\0\0\3x\0\xff\xff\xff\xffok\0"),  # and one that takes less
         struct.pack("<iiii", -5, 0, 1, 2013),
         struct.pack("<iiii", 2**31 - 1, 0, 1, 2013),
         b"It looks like you are trying to access MongoDB over HTTP",
