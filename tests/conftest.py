@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import gc
+import os
+import tempfile
 
 from hypothesis import settings
 
 # No deadline per example: a busy machine is no fault of the code.
 settings.register_profile("vshare", deadline=None)
 settings.load_profile("vshare")
+
+_DIRECTORIES = tempfile.TemporaryDirectory(prefix="vshare-")
+
+
+def pytest_configure() -> None:
+    """Shares that tests start leave their logs, keys and sockets elsewhere than the user's do."""
+    for name in ("STATE_HOME", "RUNTIME_DIR"):
+        folder = os.path.join(_DIRECTORIES.name, name.lower())
+        os.mkdir(folder, 0o700)
+        os.environ[f"XDG_{name}"] = folder
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing."""
+    _DIRECTORIES.cleanup()
 
 
 def pytest_collection_finish() -> None:

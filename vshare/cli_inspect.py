@@ -39,7 +39,7 @@ async def _inspect(options: Options, console: Console) -> None:
     machine = await find_machine(options, console)
     console.machine = machine.name
     async with MachineReach(machine) as reach:
-        report = await look_inside(machine, reach, console)
+        report = await look_inside(options, machine, reach, console)
         found = Found(machine, report)
         policy = make_policy(options, found, only_loopback=reach.reaches_loopback)
     _tell(report, policy, console)

@@ -42,13 +42,15 @@ async def find_machine(options: Options, console: Console) -> Machine:
         return await find_vagrant.find(options.machine)
 
 
-async def look_inside(machine: Machine, reach: MachineReach, console: Console) -> Report:
+async def look_inside(
+    options: Options, machine: Machine, reach: MachineReach, console: Console
+) -> Report:
     """What listens on it, and what of that is dangerous to share."""
     with console.busy("asking the machine what listens on it"):
         as_root = machine.source is Source.VAGRANT
         listening = await find_listeners(reach.link, as_root=as_root)
     with console.busy("looking for what is open without a password"):
-        return await exposure.examine(machine, listening, reach)
+        return await exposure.examine(machine, listening, reach, loopback=options.loopback)
 
 
 async def look(options: Options, machine: Machine, reach: MachineReach, console: Console) -> Found:
@@ -62,7 +64,7 @@ async def look(options: Options, machine: Machine, reach: MachineReach, console:
         console.detail("--port restricts it to the ports that you name")
     if machine.ssh is not None:
         console.detail(f"SSH: {machine.ssh}")
-    report = await look_inside(machine, reach, console)
+    report = await look_inside(options, machine, reach, console)
     if not options.http:
         return Found(machine, report)
     wanted = candidates(

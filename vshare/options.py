@@ -58,6 +58,11 @@ class Options:
             raise UsageError(
                 "--disable-http and --http or --https contradict each other", "leave one out"
             )
+        if self.ssh and self.ssh.password_file and not self.ssh.password:
+            raise UsageError(
+                "--ssh-no-password and --ssh-password-file contradict each other",
+                "leave one out",
+            )
         if self.lan and self.relay:
             raise UsageError("--lan and --relay contradict each other", "leave one out")
         if self.name is not None:

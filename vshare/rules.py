@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from vshare.exposure import fences
 from vshare.look import Found
 from vshare.machine import LOOPBACK, SSH_PORT
 from vshare.options import Options
@@ -33,7 +36,7 @@ def make_policy(options: Options, found: Found, *, only_loopback: bool) -> Polic
     hidden -= {options.http_port, options.https_port}  # named by the sharer
     # Where it is not known what was meant for the loopback alone, nothing is open unasked.
     unknown = only_loopback and bool(found.listening.unknown)
-    return Policy(
+    policy = Policy(
         names=frozenset(names | {LOOPBACK, "localhost"} if only_loopback else names),
         only_ports=frozenset(options.ports) if options.ports or unknown else None,
         loopback_ports=frozenset(options.loopback),
@@ -43,10 +46,9 @@ def make_policy(options: Options, found: Found, *, only_loopback: bool) -> Polic
             port for port in (found.http_port, found.https_port) if port is not None
         ),
         exposed=options.expose,
-        fenced={
-            each.port: each.title
-            for each in found.report.dangers
-            if each.port not in options.unfence
-        },
         ssh_shared=options.ssh is not None,
+    )
+    fenced = fences(found.report, policy)
+    return dataclasses.replace(
+        policy, fenced={port: fenced[port] for port in fenced if port not in options.unfence}
     )

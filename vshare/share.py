@@ -21,7 +21,7 @@ from tunnel.errors import RemoteProtocolError, UsageError, VshareError
 from tunnel.identity import Authority, fingerprint, load_public_der
 from tunnel.names import ShareName, parse_name
 from tunnel.parking import Paired
-from vshare import ssh_leftovers
+from vshare import ssh_leftovers, ssh_setup
 from vshare.approval_prompt import ask_for_approvals
 from vshare.audit import AuditLog, open_log
 from vshare.calls import share_calls
@@ -43,11 +43,9 @@ from vshare.policy import Policy
 from vshare.reach_machine import MachineReach
 from vshare.reception import Reception
 from vshare.relay_link import RelayLink
-from vshare.rules import SSH_PROGRAMS as SSH_PROGRAMS
 from vshare.rules import make_policy
 from vshare.screen import Screen
 from vshare.server import ShareServer
-from vshare.ssh_setup import share_ssh
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
 
@@ -72,6 +70,8 @@ class Sharing:
 async def share_up(options: Options, console: Console, interrupt: Interrupt) -> None:
     """Share until Ctrl-C, expiry or the relay's word. Raises VshareError, alone or in a group."""
     options.check()
+    if options.ssh is not None:
+        ssh_setup.check(options.ssh)
     await ssh_leftovers.clean_leftovers(console.detail)
     machine = await find_machine(options, console)
     console.machine = machine.name
@@ -143,7 +143,7 @@ async def _serve(sharing: Sharing) -> None:
         ssh = None
         if options.ssh is not None:
             ssh = await stack.enter_async_context(
-                share_ssh(
+                ssh_setup.share_ssh(
                     options.ssh,
                     found,
                     sharing.reach,

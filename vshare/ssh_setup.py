@@ -27,6 +27,12 @@ COMMENT_SIZE = 4  # random bytes that tell keys of different shares apart, for p
 WITHOUT_TERMINAL = "name a file with --ssh-password-file FILE, or share with --ssh-no-password"
 
 
+def check(options: SshOptions) -> None:
+    """Raise UsageError for a password file that cannot be used, before anything is begun."""
+    if options.password_file is not None:
+        check_password(_read(options.password_file))
+
+
 @contextlib.asynccontextmanager
 async def share_ssh(
     options: SshOptions,

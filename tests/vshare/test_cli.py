@@ -50,6 +50,21 @@ def vshare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         ("--relay x#12", "not a relay's fingerprint: '12'"),
         ("--target 127.0.0.1:80", "one of its ports"),
         ("--target ftp://x", "not a target: 'ftp://x'"),
+        ("--ssh-once", "an option for SSH without --ssh"),
+        ("--ssh-no-password", "an option for SSH without --ssh"),
+        ("--ssh-port 22", "an option for SSH without --ssh"),
+        ("--ssh-user root", "an option for SSH without --ssh"),
+        ("--ssh-password-file x", "an option for SSH without --ssh"),
+        ("--ssh --ssh-no-password --ssh-password-file x", "contradict each other"),
+        ("--ssh --ssh-port 0", "not a port: '0'"),
+        ("--expose 10.0.0.300", "10.0.0.300"),
+        ("--expose 10.0.0.1/24", "10.0.0.1/24"),
+        ("--expose 0.0.0.0/0", "0.0.0.0/0"),
+        ("--unfence redis", "not a port: 'redis'"),
+        ("--notify ftp://x", "webhook"),
+        ("kick", "missing argument"),
+        ("extend soon", "'soon'"),
+        ("invite --port 0", "not a port: '0'"),
         ("--bogus", "no such option"),
         ("up --bogus", "no such option"),
         ("--port", "requires an argument"),
@@ -58,6 +73,27 @@ def vshare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
 )
 def test_what_cannot_be_meant(vshare: Command, arguments: str, text: str) -> None:
     vshare(*arguments.split()).check_error(2, text)
+
+
+def test_a_password_that_is_too_short(vshare: Command, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("1234567\n")
+    outcome = vshare(*TARGET, "--ssh", "--ssh-password-file", str(file))
+    outcome.check_error(2, "8 characters")
+    assert "1234567" not in outcome.out + outcome.err
+
+
+def test_a_password_file_that_is_not_there(vshare: Command) -> None:
+    vshare(*TARGET, "--ssh", "--ssh-password-file", "/none").check_error(2, "/none")
+
+
+def test_no_way_to_put_a_key_into_the_machine(vshare: Command) -> None:
+    vshare(*TARGET, "--ssh", "--ssh-no-password").check_error(2, "no way to put a key")
+
+
+@pytest.mark.parametrize("command", ["status", "guests", "code", "invites", "stop", "extend"])
+def test_commands_without_a_share(vshare: Command, command: str) -> None:
+    vshare(command).check_error(1, "no share runs here")
 
 
 def test_usage_errors_are_events_too(vshare: Command) -> None:
@@ -165,7 +201,7 @@ def test_ctrl_c_while_it_asks_for_http() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = str(silent.getsockname()[1])
         with started("vshare.cli", "--target", "127.0.0.1", "--http", port) as process:
-            wait_for(process, "not known")
+            wait_for(process, "--port restricts it")
             check_interrupted(end(process, signal.SIGINT, within=5))
 
 
@@ -176,4 +212,5 @@ def test_sigterm_ends_it_as_ctrl_c_does() -> None:
         wait_for(process, "Your share is running")
         outcome = end(process, signal.SIGTERM)
     assert outcome.code == 0
-    assert json.loads(outcome.out.splitlines()[-1]) == {"event": "ended", "reason": "interrupted"}
+    last = json.loads(outcome.out.splitlines()[-1])
+    assert (last["event"], last["reason"]) == ("ended", "interrupted")
