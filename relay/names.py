@@ -131,11 +131,6 @@ class NameBook:
         )
         return found.fetchone() is not None
 
-    def has_route(self, name: ShareName) -> bool:
-        """Whether the share of that name has a route. FALLBACK: to be removed with it."""
-        found = self._db.execute("SELECT 1 FROM names WHERE name = ? AND route <> ''", (name,))
-        return found.fetchone() is not None
-
     def end_lease(self, name: ShareName, now: float) -> None:
         """The share has ended; its key keeps the right to the name for HELD_AFTER."""
         self._db.execute(

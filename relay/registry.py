@@ -107,10 +107,6 @@ class LocalRegistry:
         """Whether the share with that route is not connected, but may come back."""
         return route not in self._by_route and self._names.is_route_leased(route, self._clock())
 
-    def is_routeless_away(self, name: ShareName) -> bool:
-        """Whether `is_away`, of a share without a route. FALLBACK: to be removed with it."""
-        return self.is_away(name) and not self._names.has_route(name)
-
     def add(self, share: Share) -> bool:
         """Register `share`; the same key's earlier session is evicted. False: full."""
         earlier = self._shares.get(share.name)

@@ -92,8 +92,7 @@ def route_tls(hello: ClientHello, domain: str) -> Route:
     if GUEST_ALPN in hello.alpn:
         if _ROUTE.fullmatch(label):
             return Route(Answerer.SHARE, True, None, sni, label)
-        name = _name_or_none(label)  # of a share that has no route
-        return Route(Answerer.SHARE if name else Answerer.NOBODY, True, name, sni)
+        return Route(Answerer.NOBODY, True, None, sni)
     if JOIN_ALPN in hello.alpn:
         name = _name_or_none(label)
         return Route(Answerer.JOIN if name else Answerer.NOBODY, True, name, sni)

@@ -30,8 +30,8 @@ from relay.limits import Admission, budget_for
 from relay.lot import NoParkedError
 from relay.names import NameBook
 from relay.parker import Parker
-from relay.registry import MAX_SHARES, LocalRegistry, Share
-from relay.routes import Answerer, Route, Sites
+from relay.registry import MAX_SHARES, LocalRegistry
+from relay.routes import Answerer, Sites
 from tunnel import splice
 from tunnel.address import RelayAddress
 from tunnel.errors import VshareError
@@ -165,8 +165,10 @@ class _Desk:
 
     async def _pair(self, visitor: Visitor) -> None:
         """A guest: whoever knows the route may know how the share is."""
-        share, away = self._find(visitor.route)
+        route = visitor.route.share_route
+        share = self._registry.get_by_route(route)
         if share is None:
+            away = self._registry.is_route_away(route)
             refuse(visitor, INTERNAL_ERROR if away else UNRECOGNIZED_NAME)
             return
         if share.visitors >= self._admission.budget.per_share:
@@ -183,18 +185,6 @@ class _Desk:
             log.debug("%s for %s: %s", visitor.address, share.name, totals)
         finally:
             share.visitors -= 1
-
-    def _find(self, route: Route) -> tuple[Share | None, bool]:
-        """The share that a guest dials, and whether it is away."""
-        if route.share_route:
-            share = self._registry.get_by_route(route.share_route)
-            return share, share is None and self._registry.is_route_away(route.share_route)
-        # FALLBACK by name, for shares that register no route: to be removed with `name` in routes.
-        name = route.name
-        share = self._registry.get(name) if name else None
-        if share is not None and share.route:
-            return None, False
-        return share, name is not None and self._registry.is_routeless_away(name)
 
     async def _join(self, visitor: Visitor) -> None:
         """Somebody with a code, or without: nothing here may depend on whether the name is

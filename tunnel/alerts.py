@@ -9,7 +9,7 @@ from tunnel.errors import LostError, RefusedError, VshareError
 
 
 class ShareNotFoundError(VshareError):
-    """The relay knows no share of that name, now."""
+    """The relay knows no share with this guest's route, now."""
 
 
 class AccessLostError(VshareError):
@@ -39,8 +39,8 @@ def explain(error: Exception, name: str) -> VshareError:
     reason = (error.reason or str(error)) if isinstance(error, ssl.SSLError) else str(error)
     if "UNRECOGNIZED_NAME" in reason:
         return ShareNotFoundError(
-            f"the relay has no share named {name!r}",
-            "it has ended or expired, or the name is mistyped; ask the sharer",
+            f"the relay has no share named {name!r} any more",
+            "it has ended or expired; a new one has a new code: ask the sharer",
         )
     if "ACCESS_DENIED" in reason:
         return LostError(

@@ -99,7 +99,7 @@ class RelayLink:
     ) -> None:
         self._relay, self._key, self._name, self._http = relay, key, name, http
         self._expires_at = time.time() + expires_in if expires_at is None else expires_at
-        self._route = route
+        self.route = route
         self._on_visitor, self._on_gateway_key = on_visitor, on_gateway_key
         self._stack = contextlib.AsyncExitStack()
         self._context: ssl.SSLContext | None = None
@@ -289,7 +289,7 @@ class RelayLink:
         signature = self._key.sign(control.signed_bytes(challenge.nonce, certificate, name))
         key = self._key.public_key().public_bytes_raw()
         request = Register(
-            key, signature, name, self._http, self._lasts(), control.VERSION, self._route
+            key, signature, name, self._http, self._lasts(), control.VERSION, self.route
         )
         await channel.send(control.serialize(request))
         answer = control.parse_from_relay(await channel.recv())

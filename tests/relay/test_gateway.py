@@ -8,10 +8,13 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TypeAlias
 from unittest.mock import ANY
 
+import msgspec
 import pytest
 from websockets.asyncio.client import connect as web_socket
 from websockets.asyncio.server import ServerConnection
@@ -19,8 +22,10 @@ from websockets.asyncio.server import serve as serve_web_socket
 
 from relay.certificate import ServerIdentity, make_certificate, make_key
 from relay.config import RelayConfig
+from relay.names import NameBook
 from relay.server import Relay
 from tests.relay.tiny_share import tiny_share
+from tunnel.names import ShareName
 from vshare.relay_link import RejectedError, RelayLink
 
 Reader: TypeAlias = asyncio.StreamReader
@@ -350,6 +355,76 @@ def test_the_address_of_a_relay_with_one_share() -> None:
         server.close()
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+@pytest.mark.parametrize("how", ["http off", "not published", "no port", "expired"])
+def test_a_share_without_a_website_is_as_unknown_as_any_name(how: str) -> None:
+    async def test(world: World) -> None:
+        share = world.relay.registry.get(ShareName(world.link.registered.name))
+        assert share is not None
+        while share.published is None:  # noqa: ASYNC110 - it is under way and tells nobody
+            await asyncio.sleep(0.01)
+        match how:
+            case "http off":
+                share.http = False
+            case "not published":
+                share.published = None
+            case "no port":
+                share.published = msgspec.structs.replace(share.published, http_port=None)
+            case _:
+                share.ends_at = 0.0
+        unknown = "no-such-name"
+        answers = []
+        for name in (share.name, unknown):
+            async with world.browser() as browser:
+                for label in ("", "--8080", "--x"):
+                    for method in ("GET", "HEAD", "POST"):
+                        browser.send(f"{method} /", host=f"{name}{label}.localhost")
+                        head = await browser.head()
+                        size = int(re.search(rb"content-length: (\d+)", head, re.I)[1])  # type: ignore[index]  # our own page
+                        body = b"" if method == "HEAD" else await browser.reader.readexactly(size)
+                        said = re.sub(rb"content-length: \d+", b"", head, flags=re.I) + body
+                        assert b" 404 " in head
+                        answers.append(said.replace(name.encode(), b"NAME"))
+        assert answers[: len(answers) // 2] == answers[len(answers) // 2 :]
+
+    with_world(test)
+
+
+def test_an_away_share_without_a_website_is_unknown_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        with NameBook(tmp_path / "names.sqlite") as names:
+            until = time.time() + 60
+            names.claim(ShareName("has-a-site"), b"one", 0.0, until)
+            names.claim(ShareName("has-none"), b"one", 0.0, until, http=False)
+        async with Relay(RelayConfig(state_dir=tmp_path)) as relay:
+            for name, status in (("has-a-site", b" 503 "), ("has-none", b" 404 ")):
+                reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+                writer.write(f"GET / HTTP/1.1\r\nHost: {name}.localhost\r\n\r\n".encode())
+                assert status in await reader.readline()
+                writer.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_who_asks_for_many_names_that_are_none_is_told_to_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.source_buckets.is_loopback", lambda source: False)
+    monkeypatch.setattr("relay.gateway.MISSES", 3)
+    monkeypatch.setattr("relay.gateway.MISS_REFILL_SECONDS", 1e9)
+
+    async def test(world: World) -> None:
+        async with world.browser() as browser:
+            for _ in range(5):  # what is there is no miss
+                assert b" 200 " in (await browser.ask("GET /"))[0]
+            for number in range(3):
+                host = f"no-such-name-{number}.localhost"
+                assert b" 404 " in (await browser.ask("GET /", host=host))[0]
+            for host in ("no-such-name-9.localhost", world.host):  # from here on all the same
+                assert b" 429 " in (await browser.ask("GET /", host=host))[0]
+
+    with_world(test)
 
 
 def test_a_short_answer_is_not_taken_for_a_whole_one() -> None:

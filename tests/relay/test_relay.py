@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import socket
 import sqlite3
 import ssl
@@ -65,14 +66,14 @@ class Collected:
         *,
         key: Ed25519PrivateKey | None = None,
         name: str | None = None,
-        route: str = "",
+        route: str | None = None,
     ) -> RelayLink:
         return RelayLink(
             relay,
             key or Ed25519PrivateKey.generate(),
             ShareName(name) if name else None,
             on_visitor=lambda sock, paired: self.visitors.put_nowait((sock, paired)),
-            route=route,
+            route=route or secrets.token_hex(16),
         )
 
 
@@ -81,7 +82,7 @@ def test_a_visitor_is_paired_and_spliced_blind() -> None:
         loop = asyncio.get_running_loop()
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
-            hello = real_hello(f"{link.registered.name}.whatever.invalid", "vshare/1")
+            hello = real_hello(f"{link.route}.whatever.invalid", "vshare/1")
             with await connect(relay.port, hello + b"and more") as visitor:
                 sock, paired = await shares.visitors.get()
                 with sock:
@@ -102,7 +103,7 @@ def test_many_visitors_at_once_make_it_park_more() -> None:
         loop = asyncio.get_running_loop()
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
-            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            hello = real_hello(f"{link.route}.x", "vshare/1")
             visitors = [await connect(relay.port, hello) for _ in range(100)]
             for _ in visitors:
                 sock, _ = await shares.visitors.get()
@@ -119,10 +120,10 @@ def test_byte_by_byte() -> None:
         loop = asyncio.get_running_loop()
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
-            message = made_hello(sni(f"{link.registered.name}.x".encode()))
+            message = made_hello(sni(f"{link.route}.x".encode()))
             alpn = b"\0\x10\0\x0b\0\x09\x08vshare/1"
             size = int.from_bytes(message[1:4], "big") + len(alpn)
-            at = message.index(sni(f"{link.registered.name}.x".encode())) - 2
+            at = message.index(sni(f"{link.route}.x".encode())) - 2
             length = int.from_bytes(message[at : at + 2], "big") + len(alpn)
             message = (
                 b"\1" + size.to_bytes(3, "big") + message[4:at]
@@ -252,7 +253,7 @@ def test_strangers_who_try_codes_leave_some_parked_for_guests() -> None:
             visitors = [await connect(relay.port, hello) for _ in range(5)]
             for _ in range(3):
                 (await shares.visitors.get())[0].close()
-            guest = real_hello(f"{link.registered.name}.x", "vshare/1")
+            guest = real_hello(f"{link.route}.x", "vshare/1")
             with await connect(relay.port, guest):
                 sock, _ = await shares.visitors.get()
                 with sock:
@@ -273,7 +274,7 @@ def test_a_share_that_does_not_park_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
             share = relay.registry.get(ShareName(link.registered.name))
             assert share is not None
             share.lot.close()
-            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            hello = real_hello(f"{link.route}.x", "vshare/1")
             with await connect(relay.port, hello) as visitor:
                 assert await receive_all(visitor) == ALERT + bytes([80])
 
@@ -282,7 +283,7 @@ def test_a_share_that_does_not_park_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_share_that_is_away_is_told_from_one_that_has_ended(tmp_path: Path) -> None:
     async def answers(port: int) -> tuple[bytes, bytes]:
-        with await connect(port, real_hello("goes-away.x", "vshare/1")) as visitor:
+        with await connect(port, real_hello(f"{ROUTE}.x", "vshare/1")) as visitor:
             alert = await receive_all(visitor)
         head = b"GET / HTTP/1.1\r\nHost: goes-away.localhost\r\nConnection: close\r\n\r\n"
         with await connect(port, head) as visitor:
@@ -293,7 +294,7 @@ def test_a_share_that_is_away_is_told_from_one_that_has_ended(tmp_path: Path) ->
         config = RelayConfig(state_dir=tmp_path)
         async with Relay(config) as first:
             config = RelayConfig(state_dir=tmp_path, port=first.port)
-            link = shares.link(first.address, key=key, name="goes-away")
+            link = shares.link(first.address, key=key, name="goes-away", route=ROUTE)
             await link.__aenter__()
         # The relay is back before the share is, and knows of it.
         async with Relay(config) as relay:
@@ -369,7 +370,7 @@ def test_the_limit_per_share(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
-            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            hello = real_hello(f"{link.route}.x", "vshare/1")
             held = []
             for _ in range(2):
                 held.append(await connect(relay.port, hello))
@@ -414,7 +415,7 @@ def test_a_dead_parked_connection_is_replaced(monkeypatch: pytest.MonkeyPatch) -
             share.lot._parked[0]._gone()
             while len(share.lot) < 4:  # noqa: ASYNC110 - the lot tells nobody
                 await asyncio.sleep(0.01)
-            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            hello = real_hello(f"{link.route}.x", "vshare/1")
             for _ in range(5):
                 with await connect(relay.port, hello):
                     sock, _ = await shares.visitors.get()
@@ -452,11 +453,11 @@ def test_the_same_key_evicts_its_ghost() -> None:
         first, second = Collected(), Collected()
         async with (
             Relay(RelayConfig()) as relay,
-            first.link(relay.address, key=key, name="the-name") as ghost,
-            second.link(relay.address, key=key, name="the-name"),
+            first.link(relay.address, key=key, name="the-name", route=ROUTE) as ghost,
+            second.link(relay.address, key=key, name="the-name", route=ROUTE),
         ):
             assert (await ghost.ended).code == "evicted"
-            with await connect(relay.port, real_hello("the-name.x", "vshare/1")):
+            with await connect(relay.port, real_hello(f"{ROUTE}.x", "vshare/1")):
                 (await second.visitors.get())[0].close()
 
     run(main)
@@ -465,7 +466,7 @@ def test_the_same_key_evicts_its_ghost() -> None:
 def test_nothing_is_left_open() -> None:
     async def main() -> None:
         async with Relay(RelayConfig()) as relay, tiny_share(relay.address, None) as link:
-            hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+            hello = real_hello(f"{link.route}.x", "vshare/1")
             visitors = [await connect(relay.port, hello) for _ in range(10)]
             for visitor in visitors:
                 await asyncio.get_running_loop().sock_recv(visitor, 1)
@@ -509,7 +510,7 @@ def test_an_ordinary_user_with_few_files_still_serves() -> None:
                 idlers = [await connect(port) for _ in range(300)]  # more than it can hold
                 for sock in idlers:
                     sock.close()
-                hello = real_hello(f"{link.registered.name}.x", "vshare/1")
+                hello = real_hello(f"{link.route}.x", "vshare/1")
                 data = os.urandom(1 << 20)
                 for _ in range(20):
                     with await connect(port, hello) as visitor:

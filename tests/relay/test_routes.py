@@ -15,7 +15,7 @@ SITES = Sites(DOMAIN)
 @pytest.mark.parametrize(
     ("name", "alpn", "answerer", "share"),
     [
-        ("frosty-weasel-0857.anything", ["vshare/1"], Answerer.SHARE, "frosty-weasel-0857"),
+        ("frosty-weasel-0857.anything", ["vshare/1"], Answerer.NOBODY, None),
         ("frosty-weasel-0857", ["vshare-join/1"], Answerer.JOIN, "frosty-weasel-0857"),
         (None, ["vshare/1"], Answerer.NOBODY, None),
         ("relay.example", ["vshare-park/1"], Answerer.PARK, None),

@@ -1,6 +1,7 @@
 """The share's link, against a real relay."""
 
 import asyncio
+import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -41,15 +42,15 @@ def make_link(
         name,
         on_visitor=lambda sock, paired: visitors.put_nowait((sock, paired)),
         expires_in=expires_in,
-        route=route,
+        route=route or secrets.token_hex(16),
         on_gateway_key=on_gateway_key,
     )
 
 
-async def visit(port: int, name: str, visitors: Visitors) -> Paired:
+async def visit(port: int, link: RelayLink, visitors: Visitors) -> Paired:
     """Become a visitor of a share and check that both sides speak with each other."""
     loop = asyncio.get_running_loop()
-    hello = real_hello(f"{name}.x", "vshare/1")
+    hello = real_hello(f"{link.route}.x", "vshare/1")
     with socket.socket() as sock:
         sock.setblocking(False)
         await loop.sock_connect(sock, ("127.0.0.1", port))
@@ -79,7 +80,7 @@ def test_registers_and_delivers_visitors(uv: bool) -> None:
             assert registered.https_url == f"https://{registered.name}.localhost:{relay.port}/"
             assert link.gateway_key
             for _ in range(6):
-                paired = await visit(relay.port, registered.name, visitors)
+                paired = await visit(relay.port, link, visitors)
                 assert paired == Paired("visitor", "127.0.0.1")
 
     run(main, uv=uv)
@@ -92,14 +93,14 @@ def test_comes_back_after_the_relay_restarted(tmp_path: Path) -> None:
             port = relay.port
             link = make_link(relay.address, visitors, name=ShareName("comes-back"))
             await link.__aenter__()
-            await visit(port, "comes-back", visitors)
+            await visit(port, link, visitors)
             await link.publish(80, None, "certificate", "ca")
         try:
             async with Relay(RelayConfig(port=port, state_dir=tmp_path)) as relay:
                 async with asyncio.timeout(5):
                     while relay.registry.get(ShareName("comes-back")) is None:  # noqa: ASYNC110
                         await asyncio.sleep(0.02)
-                await visit(port, "comes-back", visitors)
+                await visit(port, link, visitors)
                 share = relay.registry.get(ShareName("comes-back"))
                 assert share is not None
                 assert share.published is not None
