@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import socket
@@ -297,7 +298,8 @@ def test_the_seventeenth_is_told_so() -> None:
 
 
 @both_loops
-def test_followers(factory: Factory) -> None:
+def test_followers(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "LAST_WORDS", 3_600)  # none is waited for in vain
     newsroom = Newsroom()
 
     async def main() -> None:
@@ -445,6 +447,24 @@ def test_many_start_at_once() -> None:
             await until(lambda: len(outcomes) == 8)
             over.set()
         assert sorted(outcomes) == ["a share of that name runs already"] * 7 + ["runs"]
+
+    run(main)
+
+
+def test_another_share_is_finding_its_place(monkeypatch: pytest.MonkeyPatch, runtime: Path) -> None:
+    monkeypatch.setattr(control_socket, "LOCKING_LASTS", 0.1)
+    folder = runtime / "vshare"
+    folder.mkdir(mode=0o700)
+
+    async def main() -> None:
+        held = os.open(folder, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(VshareError, match="another share keeps it locked"):
+            await control().__aenter__()
+        assert list(folder.iterdir()) == []
+        os.close(held)
+        async with control() as ours:
+            assert ours.path.is_socket()
 
     run(main)
 
