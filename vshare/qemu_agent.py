@@ -60,11 +60,10 @@ class QemuAgentKeys:
         if expiry.in_utc:
             at = datetime.fromtimestamp(max(expires_at, 0), UTC)
             option = f'expiry-time="{at:%Y%m%d%H%M%SZ}" '
-        blob = public_line(line)
 
         def change(libvirt: ModuleType, domain: find_libvirt.Domain) -> None:
             keys = cast(_Domain, domain)
-            earlier = _ours(keys, self._user, blob)
+            earlier = _ours(libvirt, keys, self._user, line)
             new = option + line
             append = libvirt.VIR_DOMAIN_AUTHORIZED_SSH_KEYS_SET_APPEND
             keys.authorizedSSHKeysSet(self._user, [new], append)
@@ -75,11 +74,10 @@ class QemuAgentKeys:
 
     async def remove(self, line: str) -> None:
         """See KeyPlace."""
-        blob = public_line(line)
 
         def change(libvirt: ModuleType, domain: find_libvirt.Domain) -> None:
             keys = cast(_Domain, domain)
-            _remove(libvirt, keys, self._user, _ours(keys, self._user, blob))
+            _remove(libvirt, keys, self._user, _ours(libvirt, keys, self._user, line))
 
         await self._call(change)
 
@@ -119,9 +117,15 @@ class QemuAgentKeys:
             ) from error
 
 
-def _ours(domain: _Domain, user: str, blob: str) -> list[str]:
-    """The user's lines that have our key."""
-    return [line for line in domain.authorizedSSHKeysGet(user) or [] if blob in line.split()]
+def _ours(libvirt: ModuleType, domain: _Domain, user: str, line: str) -> list[str]:
+    """The user's lines that have our key. The agent fails where there is no file yet: then what
+    was inserted is asked for, and the next call fails as well if that was not the reason."""
+    blob = public_line(line)
+    try:
+        lines = domain.authorizedSSHKeysGet(user) or []
+    except libvirt.libvirtError:
+        return [line]
+    return [each for each in lines if blob in each.split()]
 
 
 def _remove(libvirt: ModuleType, domain: _Domain, user: str, lines: list[str]) -> None:

@@ -1,5 +1,5 @@
-"""Without a domain whose agent answers: libvirt's own test driver has no keys, so what libvirt and
-the agent do is played here as `guest-ssh-*-authorized-keys` are documented."""
+"""libvirt's test driver has no keys, so libvirt and the agent are played here, as a real pair was
+seen to behave: libvirt 9.0, and qemu-guest-agent 7.2 in the demo machine."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class Domain:
 
     def authorizedSSHKeysGet(self, user: str, flags: int = 0) -> list[str]:
         self._check(user)
+        if not self.lines:
+            raise LibvirtError("failed to read '/home/bob/.ssh/authorized_keys'")
         return list(self.lines)
 
     def authorizedSSHKeysSet(self, user: str, keys: list[str], flags: int = 0) -> int:
@@ -82,6 +84,19 @@ def test_a_key_comes_and_goes_and_others_stay(domain: Domain) -> None:
     run(main)
 
 
+def test_a_user_without_a_file(domain: Domain) -> None:
+    async def main() -> None:
+        domain.lines = []
+        place = QemuAgentKeys("demo", "bob")
+        await place.remove(KEY.public)
+        await place.insert(KEY.public, time.time() + 600)
+        assert domain.lines == [KEY.public]
+        await place.remove(KEY.public)
+        assert domain.lines == []
+
+    run(main)
+
+
 def test_a_server_that_understands_it_is_told_the_time(domain: Domain) -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n")
@@ -113,6 +128,8 @@ def test_failures_say_what_the_domain_needs(domain: Domain) -> None:
         with pytest.raises(VshareError, match="guest agent is not connected") as failure:
             await QemuAgentKeys("demo", "bob").insert(KEY.public, time.time() + 600)
         assert "qemu-guest-agent" in failure.value.hint
+        with pytest.raises(VshareError, match="guest agent is not connected"):
+            await QemuAgentKeys("demo", "bob").remove(KEY.public)
         with pytest.raises(VshareError, match="is not known"):
             await QemuAgentKeys("demo", "bob").try_key(KEY, None)
 

@@ -169,7 +169,10 @@ def test_the_key_is_in_the_machine_for_as_long_as_the_share(
     run(main)
 
 
-def test_a_cancelled_share_still_takes_its_key_back(machine: SshMachine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_cancelled_share_still_takes_its_key_back(
+    machine: SshMachine, tmp_path: Path, *, twice: bool
+) -> None:
     async def share_for_ever(ready: asyncio.Event) -> None:
         async with shared(machine, tmp_path):
             ready.set()
@@ -181,6 +184,9 @@ def test_a_cancelled_share_still_takes_its_key_back(machine: SshMachine, tmp_pat
         await ready.wait()
         assert machine.keys
         task.cancel()
+        if twice:  # while the key is on its way out
+            await asyncio.sleep(0.001)
+            task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert machine.keys == ""
