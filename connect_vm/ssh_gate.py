@@ -108,7 +108,8 @@ class SshGate:
             tune(sock)
             stream = await self._opener.open("", self._remote_port)
         except RefusedError as error:
-            self.error = RefusedError(error.code, f"no SSH connection: {error.text}", error.hint)
+            hint = error.hint or "ask the sharer whether the machine's SSH server runs"
+            self.error = RefusedError(error.code, f"no SSH connection: {error.text}", hint)
         except VshareError as error:
             self.error = error
         except OSError as error:  # it is gone already, or there is no /proc

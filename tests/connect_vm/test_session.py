@@ -19,7 +19,7 @@ from tests.share_pair import share_pair, tcp_service
 from tunnel.alerts import AccessLostError, ShareNotFoundError
 from tunnel.console import Console, Interrupt
 from tunnel.errors import UsageError, VshareError
-from vshare.share import Options as ShareOptions
+from vshare.options import Options as ShareOptions
 from vshare.share import share_up
 
 

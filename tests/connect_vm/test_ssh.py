@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,16 +10,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from tests.commands import Outcome
 from tests.connect_vm.ssh_harness import PASSWORD, Sharing, sharing
 from tests.connect_vm.terminal import Terminal
 from tests.share_pair import CODE, NAME
-from tunnel.codes import Code
-from tunnel.errors import RefusedError
-from tunnel.frames import Notice
+from tunnel.identity import Role
 
 VCONNECT = [sys.executable, "-m", "connect_vm.cli"]
 
@@ -68,7 +66,8 @@ def test_a_command(share: Sharing, system: bool) -> None:
     assert [step for step in steps if step in outcome.err] == steps
     assert "Machine IP" not in outcome.out
     assert PASSWORD not in outcome.err
-    assert share.offer.handed_out == 1
+    (guest,) = share.pair.guests.of_role(Role.GUEST)
+    assert guest.has_ssh_key
     check_nothing_is_left(share)
 
 
@@ -102,35 +101,32 @@ def test_three_wrong_passwords(share: Sharing) -> None:
         screen.type("incorrect\n")
         screen.wait_for(f"the password is not right; {left}")
     assert screen.end() == 1
-    assert share.offer.handed_out == 0
+    (guest,) = share.pair.guests.of_role(Role.GUEST)
+    assert not guest.has_ssh_key
 
 
 def test_a_wrong_password_in_a_file_is_tried_once(share: Sharing) -> None:
     share.password_file.write_text("incorrect")
-    vconnect(share, *share.arguments, "--", "true").check_error(1, "the password is not right")
-    assert share.offer.wrong == 1
+    vconnect(share, *share.arguments, "--", "true").check_error(1, "not right; 2 tries left")
 
 
-def test_a_key_without_a_password(tmp_path: Path) -> None:
+def test_a_key_without_a_password_that_is_handed_out_once(tmp_path: Path) -> None:
     with sharing(tmp_path, None, once=True) as share:
-        files = ("--code-file", str(share.code_file))
-        outcome = vconnect(share, "--ssh", share.line, *files, "--", "echo", "hello")
+        arguments = ("--ssh", share.line, "--code-file", str(share.code_file))
+        outcome = vconnect(share, *arguments, "--", "echo", "hello")
         assert (outcome.code, outcome.out) == (0, "hello\n"), outcome.err
         assert "handed out once" in outcome.err
+        used_up = vconnect(share, *arguments, "--", "echo", "hello")
+        used_up.check_error(1, "handed out already")
+        assert "once" in used_up.err.splitlines()[-1]
 
 
 def test_not_shared(share: Sharing) -> None:
-    share.offer.info["ssh"] = None
+    share.info["ssh"] = None
     outcome = vconnect(share, *share.arguments)
     outcome.check_error(1, "SSH is not shared")
     assert "--ssh" in outcome.err.splitlines()[-1]
     assert "once" in outcome.err.splitlines()[-1]
-
-
-def test_used_up(share: Sharing) -> None:
-    text = "the one-time key has been handed out already"
-    share.offer.refusal = RefusedError(Code.NOT_ALLOWED, text)
-    vconnect(share, *share.arguments).check_error(1, text)
 
 
 @pytest.mark.parametrize("system", [True, False], ids=["openssh", "builtin"])
@@ -142,7 +138,7 @@ def test_another_machines_host_key(share: Sharing, system: bool) -> None:
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", share.folder / "other"], check=True
     )
     other = " ".join((share.folder / "other.pub").read_text().split()[:2])
-    share.offer.package = msgspec.structs.replace(share.offer.package, host_keys=[other])
+    share.ssh.host_keys = (other,)
     outcome = vconnect(share, *share.arguments, "--", "echo", "in", **environment)
     assert outcome.code == (255 if system else 1)
     assert outcome.out == ""
@@ -151,7 +147,7 @@ def test_another_machines_host_key(share: Sharing, system: bool) -> None:
 
 def test_the_users_configuration_is_left_out(share: Sharing) -> None:
     """Neither a broken one nor one that would run something."""
-    home = share.folder / "home"
+    home = share.folder / "guest"
     (home / ".ssh").mkdir(parents=True)
     (home / ".ssh" / "config").write_text("Host *\n  ProxyCommand touch /nowhere\n  Bogus yes\n")
     outcome = vconnect(share, *share.arguments, "--", "echo", "in", HOME=str(home))
@@ -170,12 +166,9 @@ def test_arguments_are_for_ssh(share: Sharing) -> None:
 
 
 def test_a_port_that_the_share_refuses(share: Sharing) -> None:
-    share.offer.package = msgspec.structs.replace(share.offer.package, port=1)
-    outcome = vconnect(share, *share.arguments, "--", "true")
-    outcome_text = outcome.err.strip().splitlines()[-1]
-    assert outcome.code == 1, outcome.err
-    assert "no SSH connection" in outcome.err
-    assert "Traceback" not in outcome_text
+    """`ssh` cannot know why there is no connection."""
+    share.ssh.port = 1
+    vconnect(share, *share.arguments, "--", "true").check_error(1, "no SSH connection: ")
 
 
 def running(share: Sharing) -> subprocess.Popen[str]:
@@ -194,7 +187,7 @@ def running(share: Sharing) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_ssh_and_removes_everything(share: Sharing, number: int) -> None:
     with running(share) as process:
         assert share.left_behind()
@@ -206,7 +199,7 @@ def test_a_signal_ends_ssh_and_removes_everything(share: Sharing, number: int) -
 
 
 def test_nothing_secret_is_on_disk_even_when_it_was_killed(share: Sharing) -> None:
-    secrets = [PASSWORD.encode(), share.private[100:140], b"PRIVATE KEY"]
+    secrets = [PASSWORD.encode(), share.key.private[100:140], b"PRIVATE KEY"]
     with running(share) as process:
         (agent,) = (path for path in share.left_behind() if path.is_socket())
         listed = subprocess.run(
@@ -229,8 +222,9 @@ def test_nothing_secret_is_on_disk_even_when_it_was_killed(share: Sharing) -> No
 
 def test_the_sharer_ends_it(share: Sharing) -> None:
     with running(share) as process:
-        share.tell(Notice(1, "expires", "", 600.0))
-        share.tell(Notice(2, "removed"))
+        (guest,) = share.pair.guests.of_role(Role.GUEST)
+        share.do(lambda: share.pair.server.notify("expires", value=600))
+        share.do(lambda: share.pair.guests.remove(guest))
         _, err = process.communicate(timeout=10)
     Outcome(process.returncode, "", err).check_error(1, "you were removed by the sharer")
     assert "The share ends in 10 minutes (" in err
@@ -239,7 +233,7 @@ def test_the_sharer_ends_it(share: Sharing) -> None:
 
 def test_no_answer(share: Sharing) -> None:
     """Ctrl-C while the share is silent."""
-    share.offer.silent = True
+    share.ssh._spake = asyncio.Semaphore(0)
     screen = terminal(share, *share.arguments)
     screen.wait_for("The key has a password")
     screen.type("\x03")
