@@ -58,7 +58,9 @@ def report(results: dict[str, Result], asked: int | None) -> int:
             path = corpus.keep(name, failure.data)
             if key in new:
                 status = 1
-                print(f"\n{name}: {key}\n  {path}\n  {failure.data[:200].hex()}\n{failure.text}\n")
+                after = f"after {failure.after[0]:,} inputs, {failure.after[1]:.1f} s"
+                print(f"\n{name}: {key}\n  {after}; {path}\n  {failure.data[:200].hex()}")
+                print(f"{failure.text}\n")
     print(f"{sum(each.inputs for each in results.values()):,} inputs")
     for name in sorted(results):
         if asked is not None and EVERY[name].share < 1:
@@ -91,7 +93,9 @@ def main() -> int:
                 results[result.target].add(result)
             else:
                 results[result.target] = result
-                print(f"{result.target}: {result.inputs:,} inputs", file=sys.stderr, flush=True)
+            done = results[result.target]
+            text = f"{done.target}: {done.inputs:,} inputs, {len(done.failures)} found"
+            print(text, file=sys.stderr, flush=True)
     status = report(results, None if arguments.seconds is not None else arguments.inputs)
     print(f"{time.monotonic() - began:.0f} s with {arguments.jobs} processes")
     return status

@@ -34,11 +34,13 @@ class TooSlowError(BaseException):
 
 @dataclass
 class Failure:
-    """What one input ran into. `signature` names it without values of the input."""
+    """What one input ran into. `signature` names it without values of the input; `after` says
+    how many inputs and seconds it took to find."""
 
     signature: str
     text: str
     data: bytes
+    after: tuple[int, float] = (0, 0.0)
 
 
 @dataclass
@@ -76,19 +78,24 @@ class Runner:
         self._mutator = Mutator(self._chance, target.words, target.max_len)
         self._lines = Lines(target.modules)
         self._kept: list[bytes] = []
+        self._began = 0.0
         self._started = 0.0  # process_time when the input under way began; 0: none is
         self.result = Result(target.name)
 
     def run(self, inputs: int | None, seconds: float | None) -> Result:
         """The corpus and the seeds, then others: `inputs` in all or for `seconds`."""
-        began = time.monotonic()
+        began = self._began = time.monotonic()
         with self._watch():
             for data in (*self._target.seeds, *corpus.load(self._target.name)):
+                if self._is_stuck:
+                    break
                 self._feed(data, traced=True)
                 self._kept.append(data)  # new lines or not: lines do not tell all inputs apart
             self._kept = self._kept or [b""]
-            while (inputs is None or self.result.inputs < inputs) and (
-                seconds is None or time.monotonic() - began < seconds
+            while (
+                not self._is_stuck
+                and (inputs is None or self.result.inputs < inputs)
+                and (seconds is None or time.monotonic() - began < seconds)
             ):
                 data = self._next_input()
                 traced = self.result.inputs < TRACED_FIRST or self._chance.random() < TRACED_SHARE
@@ -99,6 +106,11 @@ class Runner:
         self.result.seconds = time.monotonic() - began
         self.result.kept, self.result.lines = len(self._kept), len(self._lines.seen)
         return self.result
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether an input hung: most others would as well, for seconds each."""
+        return "too slow" in self.result.failures
 
     def check(self, data: bytes) -> Failure | None:
         """Run one input; what it broke, or None."""
@@ -143,9 +155,11 @@ class Runner:
             failure = self.check(data)
         if failure is None:
             return is_new
-        known = self.result.failures.get(failure.signature)
-        if known is None or len(data) < len(known.data):
-            self.result.failures[failure.signature] = failure
+        known = self.result.failures.setdefault(failure.signature, failure)
+        if known is failure:
+            failure.after = (self.result.inputs, time.monotonic() - self._began)
+        elif len(data) < len(known.data):
+            known.data, known.text = data, failure.text
         return False
 
     def _minimised(self, failure: Failure) -> bytes:
@@ -186,7 +200,7 @@ class Runner:
         """End an input that hangs; by CPU time, so that a busy machine does not count."""
 
         def look(_signal: int, _frame: FrameType | None) -> None:
-            if self._started and time.process_time() - self._started > 10 * MAX_SECONDS:
+            if self._started and time.process_time() - self._started > 4 * MAX_SECONDS:
                 raise TooSlowError
 
         before = signal.signal(signal.SIGPROF, look)

@@ -6,6 +6,7 @@ from tests.fuzz.target import Target
 from tests.fuzz.targets import (
     agent,
     certificates,
+    exchanges,
     frames,
     hello,
     http,
@@ -15,5 +16,7 @@ from tests.fuzz.targets import (
     socks,
 )
 
-_MODULES = (hello, http, frames, messages, certificates, names, socks, agent, machine)
+_MODULES = (
+    hello, http, frames, messages, certificates, names, socks, agent, machine, exchanges,
+)  # fmt: skip
 EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}
