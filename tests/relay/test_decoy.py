@@ -9,7 +9,7 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from relay import decoy, join_limits, join_line
 from relay.config import RelayConfig
 from relay.decoy import Decoys
 from relay.server import Relay
+from tests.loops import run
 from tests.relay.test_relay import Collected
 from tests.relay.tiny_share import CODE, tiny_share
 from tests.tunnel.test_clienthello import real_hello
@@ -42,10 +43,6 @@ FAR_ROUNDS = 5
 FAR = 0.03  # seconds, one way: much more than the noise
 NOISE = 1.7  # one median may be so many times the other: the machine has others to serve
 HANDSHAKE, MESSAGE_2, ANSWER, END = range(4)  # the steps of a stranger's join
-
-
-def run(main: Callable[[], Coroutine[None, None, None]], within: float = 30.0) -> None:
-    asyncio.run(asyncio.wait_for(main(), within))
 
 
 @pytest.fixture(autouse=True)

@@ -4,19 +4,16 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 
 import pytest
 
 from relay import join_line
+from tests.loops import Factory, both_loops, run
 from tests.tls_pair import tcp_pair
 from tunnel.splice import reset_socket
 
 Socket = socket.socket
-
-
-def run(main: Callable[[], Coroutine[None, None, None]]) -> None:
-    asyncio.run(asyncio.wait_for(main(), 10))
 
 
 @contextlib.asynccontextmanager
@@ -33,7 +30,8 @@ async def line(delay: float = 0.0) -> AsyncIterator[tuple[Socket, Socket, asynci
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05])
-def test_both_ways_and_half_closed(delay: float) -> None:
+@both_loops
+def test_both_ways_and_half_closed(delay: float, factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with line(delay) as (visitor, answerer, task):
@@ -47,10 +45,11 @@ def test_both_ways_and_half_closed(delay: float) -> None:
             assert await loop.sock_recv(visitor, 100) == b""
             await task
 
-    run(main)
+    run(main, factory)
 
 
-def test_what_follows_is_not_held_up_by_what_is_under_way() -> None:
+@both_loops
+def test_what_follows_is_not_held_up_by_what_is_under_way(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with line(0.2) as (visitor, answerer, _):
@@ -65,11 +64,12 @@ def test_what_follows_is_not_held_up_by_what_is_under_way() -> None:
             assert received == bytes(range(5))
             assert loop.time() - began < 0.6  # five delays would be a second
 
-    run(main)
+    run(main, factory)
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_reset_crosses(which: int) -> None:
+@both_loops
+def test_a_reset_crosses(which: int, factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with line() as (*ends, task):
@@ -78,10 +78,13 @@ def test_a_reset_crosses(which: int) -> None:
                 await loop.sock_recv(ends[1 - which], 100)
             await task
 
-    run(main)
+    run(main, factory)
 
 
-def test_a_visitor_who_stays_after_the_end_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+@both_loops
+def test_a_visitor_who_stays_after_the_end_is_closed(
+    monkeypatch: pytest.MonkeyPatch, factory: Factory
+) -> None:
     monkeypatch.setattr(join_line, "LINGER", 0.1)
 
     async def main() -> None:
@@ -93,10 +96,11 @@ def test_a_visitor_who_stays_after_the_end_is_closed(monkeypatch: pytest.MonkeyP
             assert await loop.sock_recv(visitor, 100) == b"no"
             assert await loop.sock_recv(visitor, 100) == b""
 
-    run(main)
+    run(main, factory)
 
 
-def test_nobody_sends_without_end() -> None:
+@both_loops
+def test_nobody_sends_without_end(factory: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         async with line() as (visitor, answerer, task):
@@ -111,14 +115,15 @@ def test_nobody_sends_without_end() -> None:
             while await asyncio.get_running_loop().sock_recv(sock, 65_536):
                 pass
 
-    run(main)
+    run(main, factory)
 
 
-def test_it_does_not_last_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+@both_loops
+def test_it_does_not_last_for_ever(monkeypatch: pytest.MonkeyPatch, factory: Factory) -> None:
     monkeypatch.setattr(join_line, "LASTS", 0.1)
 
     async def main() -> None:
         async with line() as (_, __, task):
             await task
 
-    run(main)
+    run(main, factory)
