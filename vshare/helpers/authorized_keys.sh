@@ -25,11 +25,15 @@ lock=.ssh/vshare.lock
 trap 'rm -f "$was" "$new"; rmdir "$lock" 2>/dev/null' EXIT
 trap 'exit 1' HUP INT TERM
 # One share at a time. What is below takes milliseconds: a lock that stays was left by the dead.
-for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+for attempt in 1 2 3 4 5 6 7 8 9 10; do
     if [ "$action" = remove ]; then
         [ -e "$file" ] || { echo "vshare-keys: ok absent"; exit 0; }
     elif [ ! -d .ssh ]; then
-        if mkdir .ssh; then made=" (made ~/.ssh)"; elif [ ! -d .ssh ]; then fail "cannot make ~/.ssh"; fi
+        if mkdir .ssh; then
+            made=" (made ~/.ssh)"
+        else
+            [ -d .ssh ] || fail "cannot make ~/.ssh" # another share may have made it
+        fi
     fi
     ! mkdir "$lock" 2>/dev/null || break
     [ ! -d .ssh ] || [ -w .ssh ] || fail "cannot write into ~/.ssh"
