@@ -16,7 +16,9 @@ _DIRECTORIES = tempfile.TemporaryDirectory(prefix="vshare-")
 
 
 def pytest_configure() -> None:
-    """Shares that tests start leave their logs, keys and sockets elsewhere than the user's do."""
+    """Shares that tests start leave their logs, keys and sockets elsewhere than the user's do,
+    and nothing in the user's keyring."""
+    os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
     for name in ("STATE_HOME", "RUNTIME_DIR"):
         folder = os.path.join(_DIRECTORIES.name, name.lower())
         os.mkdir(folder, 0o700)
