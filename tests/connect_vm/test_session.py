@@ -134,7 +134,7 @@ def test_the_share_ends_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             async def outlive(options: Options) -> None:
                 with pytest.raises(ExceptionGroup) as caught:
                     await connect(options, screen, Interrupt())
-                assert caught.group_contains(VshareError, match="has been lost")
+                assert caught.group_contains(VshareError, match="the share has ended")
 
             async with (
                 asyncio.TaskGroup() as group,
@@ -142,7 +142,8 @@ def test_the_share_ends_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             ):
                 group.create_task(outlive(connecting(share, tmp_path)))
                 await screen.came("running")
-            assert "lost" in [event["event"] for event in screen.events]
+            assert "ended" in [event.get("kind") for event in screen.events]
+            assert "lost" not in [event["event"] for event in screen.events]
 
     run(main)
 

@@ -87,7 +87,11 @@ def test_a_shell_on_a_terminal_after_a_wrong_password(share: Sharing, system: bo
     screen.type("echo $((20 + 22)); tty\n")
     screen.wait_for("42")
     screen.wait_for("/dev/")
-    screen.type("sleep 100 & cat\n\x03exit 3\n")  # Ctrl-C is for the machine
+    screen.type("sh -c 'echo re\"\"ady; exec sleep 100'\n")  # its job is in front by then
+    screen.wait_for("ready")
+    screen.type("\x03")  # is for the machine
+    screen.wait_for("^C")
+    screen.type("exit 3\n")
     assert screen.end() == 3
     assert screen.echoed_at_the_end
     assert PASSWORD not in screen.seen
