@@ -149,13 +149,11 @@ def test_another_machines_host_key(share: Sharing, system: bool) -> None:
     assert "host key" in outcome.err.lower()
 
 
-def test_the_users_configuration_is_left_out(share: Sharing) -> None:
-    """Neither a broken one nor one that would run something."""
-    home = share.folder / "guest"
-    (home / ".ssh").mkdir(parents=True)
-    (home / ".ssh" / "config").write_text("Host *\n  ProxyCommand touch /nowhere\n  Bogus yes\n")
-    outcome = vconnect(share, *share.arguments, "--", "echo", "in", HOME=str(home))
+def test_no_configuration_is_read(share: Sharing) -> None:
+    outcome = vconnect(share, *share.arguments, "--", "-v", "echo", "in")
     assert (outcome.code, outcome.out) == (0, "in\n"), outcome.err
+    assert "debug1: Connecting to" in outcome.err
+    assert "Reading configuration data /" not in outcome.err
 
 
 def test_arguments_are_for_ssh(share: Sharing) -> None:
