@@ -22,8 +22,12 @@ from vshare.ssh_key import SshKey
 LOGIN_TIMEOUT_SECONDS = 20.0  # on a machine that is slow because it is emulated
 HOST_KEY_TIMEOUT_SECONDS = 5.0  # for those that are nice to have
 CLOSE_TIMEOUT_SECONDS = 2.0  # for a goodbye that the machine may never answer
-# One of each type that clients check today (RFC 8709, 5656, 8332).
-_HOST_KEY_ALGORITHMS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
+# The types that clients check today, and how each is asked for (RFC 8709, 5656, 8332).
+_HOST_KEY_ALGORITHMS = {
+    "ssh-ed25519": "ssh-ed25519",
+    "ecdsa-sha2-nistp256": "ecdsa-sha2-nistp256",
+    "ssh-rsa": "rsa-sha2-512",
+}
 _OPENSSH = re.compile(r"SSH-2\.0-OpenSSH_(\d{1,3})\.(\d{1,3})")
 _EXPIRY_SINCE = (7, 7)  # `expiry-time` in authorized_keys (OpenSSH's release notes)
 _UTC_SINCE = (9, 1)  # a Z at its end; before, the time is in the machine's own time zone
@@ -117,8 +121,11 @@ async def log_in(
     finally:
         await _close(connection)
     # Where host keys are checked, those that nobody has vouched for are not handed on.
-    others = [] if access.known_hosts else await _other_host_keys(access)
-    return LoggedIn(user, tuple(sorted({*_lines(own), *others})))
+    host_keys = list(_lines(own))
+    if access.known_hosts is None:
+        known_types = {line.split(" ")[0] for line in host_keys}
+        host_keys += await _other_host_keys(access, known_types)
+    return LoggedIn(user, tuple(sorted(host_keys)))
 
 
 def _not_accepted(access: SshAccess, reason: str) -> VshareError:
@@ -129,8 +136,11 @@ def _not_accepted(access: SshAccess, reason: str) -> VshareError:
     )
 
 
-async def _other_host_keys(access: SshAccess) -> list[str]:
-    """The server's host key of each type, as far as it tells: a guest's client picks its own."""
+async def _other_host_keys(access: SshAccess, known_types: set[str]) -> list[str]:
+    """The server's host keys of other types: a guest's client may not take the one we know.
+
+    A type that the server has not costs no key exchange.
+    """
     found: list[str] = []
 
     async def ask(algorithm: str) -> None:
@@ -146,8 +156,9 @@ async def _other_host_keys(access: SshAccess) -> list[str]:
             found.extend(_lines(key))
 
     async with asyncio.TaskGroup() as group:
-        for algorithm in _HOST_KEY_ALGORITHMS:
-            group.create_task(ask(algorithm), name=f"host key {algorithm}")
+        for kind, algorithm in _HOST_KEY_ALGORITHMS.items():
+            if kind not in known_types:
+                group.create_task(ask(algorithm), name=f"host key {algorithm}")
     return found
 
 
