@@ -275,7 +275,7 @@ class Conversation:
                 f"{upstream.door.site.name} took too long to answer",
                 f"There was no answer from port {upstream.door.port} in {ANSWER_WITHIN:g} seconds.",
             ) from None
-        except h11.RemoteProtocolError as error:
+        except h11.ProtocolError as error:  # Local: what came cannot be passed on as it is
             upstream.stream.abort()
             raise LostError(f"the answer is not valid HTTP: {error}") from error
         if upstream.http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
@@ -309,7 +309,8 @@ class Conversation:
             if isinstance(event, h11.Data):
                 await self._send(h11.Data(event.data))
             elif isinstance(event, h11.EndOfMessage):
-                await self._send(event)
+                # Without trailers: HTTP/1.0 has none, and who wants them has asked (TE).
+                await self._send(h11.EndOfMessage())
                 return
             else:
                 raise LostError("the answer ended early")

@@ -179,4 +179,5 @@ def _forwarded(origin: Origin, host: str) -> bytes:
     except ValueError:
         is_v6 = False
     node = f'"[{address}]"' if is_v6 else address
-    return f'for={node};host="{host}";proto={origin.scheme}'.encode("latin-1")
+    quoted = host.replace("\\", r"\\").replace('"', r"\"")  # RFC 9110 5.6.4
+    return f'for={node};host="{quoted}";proto={origin.scheme}'.encode("latin-1")

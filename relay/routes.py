@@ -17,6 +17,7 @@ HTTP_ALPNS = (b"http/1.1", b"h2")
 MAX_HEAD = 16 * 1024  # bytes of the first request's head
 HTTP_STARTS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _ROUTE = re.compile(r"[0-9a-f]{32}")
+_EXTRA = re.compile(r"[a-z0-9-]*")  # names.host_label
 _END_OF_HEAD = (b"\r\n\r\n", b"\n\n", b"\n\r\n")
 
 
@@ -132,7 +133,10 @@ def parse_site(host: str, domain: str) -> Site | None:
         return None
     first, _, extra = label.partition("--")
     name = _name_or_none(first)
-    return Site(name, extra) if name else None
+    # A name that was mended (white space) is another one; what we make has no other characters.
+    if name != first or not _EXTRA.fullmatch(extra):
+        return None
+    return Site(name, extra)
 
 
 def _name_or_none(text: str) -> ShareName | None:

@@ -280,9 +280,12 @@ def parse_peer(certificate: bytes | None) -> Peer:
     """Role and name in a client's verified certificate. Raises RemoteProtocolError."""
     if certificate is None:
         raise RemoteProtocolError("the peer showed no certificate")
-    subject = x509.load_der_x509_certificate(certificate).subject
-    units = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    try:
+        subject = x509.load_der_x509_certificate(certificate).subject
+        units = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+        names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except Exception as error:  # OpenSSL takes DER that this library does not; see key_of_request
+        raise RemoteProtocolError(f"a certificate that does not parse: {error}") from error
     try:
         role = Role(str(units[0].value))
     except (IndexError, ValueError):
@@ -308,12 +311,14 @@ def require_share(certificate: bytes | None) -> None:
     """Raise RemoteProtocolError unless the verified certificate is the share's own."""
     if certificate is None:
         raise RemoteProtocolError("the share showed no certificate")
-    parsed = x509.load_der_x509_certificate(certificate)
     try:
-        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        extensions = x509.load_der_x509_certificate(certificate).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName)
         found = names.value.get_values_for_type(x509.DNSName)
     except x509.ExtensionNotFound:
         found = []
+    except Exception as error:  # see parse_peer
+        raise RemoteProtocolError(f"a certificate that does not parse: {error}") from error
     if found != [SHARE_SAN]:
         raise RemoteProtocolError(
             "whoever answered is not the share: its certificate has another role"

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from spake2 import SPAKE2_A, SPAKE2_B
 
 from tunnel.codes import Code
 from tunnel.errors import RefusedError, RemoteProtocolError
+from tunnel.pake import Entropy, expand, finish, parse_or_raise, transcript
 
 ALPN = "vshare-join/1"
 VERSION = 1
@@ -30,13 +28,9 @@ MAX_WAITINGS = 64  # messages in place of message 4 that say why it takes a whil
 MAX_WAITING = 300  # characters of one
 MAX_NAME = 64  # characters of a guest's name
 MAX_PLATE = 16  # characters; the longest word of a code has 8
-_KEY = 32  # bytes
 
 Plate: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_PLATE)]
 Route: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")]
-
-# entropy(n) returns n random bytes: os.urandom outside tests.
-Entropy = Callable[[int], bytes]
 
 
 class JoinRequest(msgspec.Struct, array_like=True, frozen=True):
@@ -79,32 +73,8 @@ class JoinIssued(msgspec.Struct, array_like=True, frozen=True):
     route: Route = ""
 
 
-class JoinRefused(msgspec.Struct, array_like=True, frozen=True):
-    """In place of message 2 or 4."""
-
-    code: int
-    text: str
-
-
 T = TypeVar("T", JoinRequest, JoinPake, JoinConfirm, JoinIssued)
 _encode = msgspec.msgpack.encode
-
-
-def parse(kind: type[T], message: bytes) -> T:
-    """`message` as `kind`. Raises RefusedError when it says no, RemoteProtocolError if neither."""
-    try:
-        return msgspec.msgpack.decode(message, type=kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        try:
-            refused = msgspec.msgpack.decode(message, type=JoinRefused)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            raise RemoteProtocolError(f"bad {kind.__name__}: {error}") from error
-    raise RefusedError(Code.from_wire(refused.code), refused.text[:300])
-
-
-def refuse(code: Code, text: str) -> bytes:
-    """The message that ends a join with a no."""
-    return _encode(JoinRefused(int(code), text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +100,13 @@ class _Keys:
 
 
 def _derive(key: bytes, name: str, first: bytes, second: bytes) -> _Keys:
-    transcript = hashlib.sha256()
-    for message in (first, second):
-        transcript.update(len(message).to_bytes(2, "big") + message)
-    bound = str(VERSION).encode() + name.encode() + transcript.digest()
+    bound = str(VERSION).encode() + name.encode() + transcript(first, second)
     return _Keys(
-        guest=_expand(key, b"vshare-join/1 guest"),
-        share=_expand(key, b"vshare-join/1 share"),
-        waiting=_expand(key, b"vshare-join/1 waiting"),
+        guest=expand(key, b"vshare-join/1 guest"),
+        share=expand(key, b"vshare-join/1 share"),
+        waiting=expand(key, b"vshare-join/1 waiting"),
         bound=bound,
     )
-
-
-def _expand(key: bytes, info: bytes) -> bytes:
-    return HKDF(algorithm=hashes.SHA256(), length=_KEY, salt=None, info=info).derive(key)
 
 
 class GuestJoin:
@@ -181,8 +144,8 @@ class GuestJoin:
 
     def second(self, message: bytes) -> bytes:
         """Message 3, from message 2. Raises RefusedError or RemoteProtocolError."""
-        pake = parse(JoinPake, message)
-        key = _finish(self._spake, pake.pake)
+        pake = parse_or_raise(JoinPake, message)
+        key = finish(self._spake, pake.pake)
         self._keys = _derive(key, self._name, self._first, message)
         return _encode(JoinConfirm(self._keys.confirm_guest()))
 
@@ -203,7 +166,7 @@ class GuestJoin:
 
     def finish(self, message: bytes) -> JoinIssued:
         """What the share issued, from message 4. Raises RefusedError or RemoteProtocolError."""
-        issued = parse(JoinIssued, message)
+        issued = parse_or_raise(JoinIssued, message)
         if self._keys is None:
             raise RemoteProtocolError("the join is out of order")
         expected = self._keys.confirm_share(issued.certificate, issued.ca, issued.route)
@@ -235,13 +198,13 @@ class ShareJoin:
             entropy_f=self._entropy,
         )
         second = _encode(JoinPake(spake.start()))
-        self._keys = _derive(_finish(spake, first.pake), self._name, message, second)
+        self._keys = _derive(finish(spake, first.pake), self._name, message, second)
         return second
 
     def confirm(self, message: bytes) -> None:
         """Check message 3. Raises RefusedError(wrong-code) unless it proves the code."""
         try:
-            confirm = parse(JoinConfirm, message).confirm
+            confirm = parse_or_raise(JoinConfirm, message).confirm
         except (RemoteProtocolError, RefusedError) as error:
             raise RefusedError(Code.WRONG_CODE, "the code is not right") from error
         if self._keys is None or not hmac.compare_digest(self._keys.confirm_guest(), confirm):
@@ -269,17 +232,9 @@ def plate_of_request(message: bytes, name: str) -> str:
 
 def _parse_request(message: bytes, name: str) -> JoinRequest:
     try:
-        first = parse(JoinRequest, message)
+        first = parse_or_raise(JoinRequest, message)
     except RefusedError as error:  # a no is for the share to say
         raise RemoteProtocolError("a join that begins with a refusal") from error
     if first.version != VERSION or first.share != name:
         raise RemoteProtocolError("a join for another share or of another version")
     return first
-
-
-def _finish(spake: SPAKE2_A | SPAKE2_B, message: bytes) -> bytes:
-    """The key. On hostile input spake2 raises whatever its arithmetic runs into."""
-    try:
-        return bytes(spake.finish(message))
-    except Exception as error:
-        raise RemoteProtocolError(f"bad SPAKE2 message: {type(error).__name__}") from error

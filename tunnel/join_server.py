@@ -19,6 +19,7 @@ from tunnel.codes import Code
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
 from tunnel.identity import PublicKey, key_of_request
 from tunnel.names import JoinCode, ShareName
+from tunnel.pake import refuse
 from tunnel.source import source_of
 from tunnel.tls_messages import TlsMessages
 
@@ -154,10 +155,10 @@ class JoinServer:
 
     def _failed(self, exchange: _Exchange, error: Exception) -> None:
         if isinstance(error, RefusedError):
-            exchange.messages.send(join.refuse(error.code, error.text))
+            exchange.messages.send(refuse(error.code, error.text))
         elif isinstance(error, RemoteProtocolError):
             text = "the join was not understood"
-            exchange.messages.send(join.refuse(Code.PROTOCOL_ERROR, text))
+            exchange.messages.send(refuse(Code.PROTOCOL_ERROR, text))
         text = error.text if isinstance(error, VshareError) else "it took too long"
         log.info("a join from %r failed: %s", exchange.address, text)
         self._desk.failed(text, exchange.address, exchange.guessed)

@@ -62,7 +62,7 @@ def make_name(below: Below) -> ShareName:
 
 
 def make_code(below: Below) -> JoinCode:
-    """A fresh code such as `otter-crimson-sled`: 33 bits."""
+    """A fresh code such as `orange-crystal-salmon`: 33 bits."""
     words = code_words()
     return JoinCode("-".join(words[below(len(words))] for _ in range(CODE_WORDS)))
 
@@ -74,7 +74,7 @@ def make_plate(below: Below) -> str:
 
 
 def make_invite_code(plate: str, below: Below) -> JoinCode:
-    """A fresh code such as `tiger-otter-crimson-sled` for the invite `plate`: 33 bits beyond it."""
+    """A fresh code such as `tiger-orange-crystal-salmon` for the invite `plate`: 33 bits more."""
     return JoinCode(f"{plate}-{make_code(below)}")
 
 
@@ -111,7 +111,7 @@ def parse_code(text: str) -> JoinCode:
     if len(words) not in (CODE_WORDS, INVITE_WORDS) or any(word not in known for word in words):
         raise UsageError(
             "this is not a join code",
-            "a code is three words, such as otter-crimson-sled, an invite's is four;"
+            "a code is three words, such as orange-crystal-salmon, an invite's is four;"
             " ask the sharer for it",
         )
     return JoinCode("-".join(words))

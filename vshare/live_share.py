@@ -56,7 +56,7 @@ class LiveShare:
             await self.ssh.extend(granted)
         text = f"the share ends at {clock(granted)} now"
         self.newsroom.tell("extended", text, expires_at=granted)
-        self.server.notify("extended", text, granted)
+        self.server.notify("extended", text, granted - time.time())
         return granted
 
     def _warn(self, left: float) -> None:

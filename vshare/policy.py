@@ -157,9 +157,10 @@ class Policy:
             closed += [f"{port} ({why})" for port, why in sorted(self.fenced.items())]
             text = "every port" + (f" except {_join(closed)}" if closed else "")
         else:
-            text = f"ports {', '.join(map(str, sorted(ports)))}" if ports else "no ports"
+            some = "port" if len(ports) == 1 else "ports"
+            text = f"{some} {', '.join(map(str, sorted(ports)))}" if ports else "no ports"
         if self.ssh_shared and (rights.ports is None or rights.ports & self.ssh_ports):
-            text += " (SSH with its password)"
+            text += " (SSH with vconnect --ssh)"
         return text + (f", and neighbours in {_join(self.exposed)}" if self.exposed else "")
 
     def _ports(self, rights: Rights) -> frozenset[int] | None:

@@ -78,10 +78,9 @@ class RelayLink:
     Entering raises VshareError when the relay cannot be reached, is not the one that its
     address names, or refuses. `on_visitor(sock, paired)` is called for each visitor, in the
     loop's thread, and owns the socket from then on. The share ends at `expires_at`, seconds since
-    the epoch (`expires_in` from now, without it), and its guests find it by `route`, 32 hex
-    digits: both are told again after each reconnection. `on_gateway_key(key)` is called when the
-    relay came back with another gateway key than before: publish again. `ended` is done when
-    the relay ended the share for good.
+    the epoch, and its guests find it by `route`, 32 hex digits: both are told again after each
+    reconnection. `on_gateway_key(key)` is called when the relay came back with another gateway
+    key than before: publish again. `ended` is done when the relay ended the share for good.
     """
 
     def __init__(
@@ -92,13 +91,12 @@ class RelayLink:
         *,
         on_visitor: Callable[[socket.socket, Paired], None],
         http: bool = True,
-        expires_at: float | None = None,
-        expires_in: float = 8 * 3600.0,
-        route: str = "",
+        expires_at: float,
+        route: str,
         on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         self._relay, self._key, self._name, self._http = relay, key, name, http
-        self._expires_at = time.time() + expires_in if expires_at is None else expires_at
+        self._expires_at = expires_at
         self.route = route
         self._on_visitor, self._on_gateway_key = on_visitor, on_gateway_key
         self._stack = contextlib.AsyncExitStack()

@@ -69,6 +69,7 @@ class ShareServer:
         self._closing = False
         self._opens: dict[tuple[str, bytes], asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told_of_guessing = False
         self._notices = itertools.count(1)
         self._gone: set[str] = set()  # guests, by fingerprint, without a connection
         self.guests = guests
@@ -112,6 +113,7 @@ class ShareServer:
     def rotated(self) -> None:
         """The code is another one: what was guessed about the old one counts no more."""
         self._attempts.rotated()
+        self._told_of_guessing = False
 
     def visitor(self, sock: socket.socket, address: str) -> None:
         """Serve a paired connection; `address` is the relay's word for where it comes from."""
@@ -249,6 +251,7 @@ class ShareServer:
                 if not connection.is_paused and loop.time() - connection.heard_at > SILENCE_ENDS:
                     connection.abort("the guest was silent")
             self._look_for_the_gone()
+            self._look_for_guessing()
 
     def _look_for_the_gone(self) -> None:
         """Tell about guests without a connection: a pool has two at least, while one is there."""
@@ -256,3 +259,15 @@ class ShareServer:
             if not guest.connections and guest.fingerprint not in self._gone:
                 self._gone.add(guest.fingerprint)
                 self._newsroom.tell("left", f"{guest.name} left", guest=guest.name)
+
+    def _look_for_guessing(self) -> None:
+        """Tell the sharer once when so many codes were tried that joining has become slow."""
+        if self._attempts.is_slowed and not self._told_of_guessing:
+            self._told_of_guessing = True
+            self._newsroom.tell(
+                "guessing",
+                f"{self._attempts.failures} wrong codes were tried, so newcomers are let in"
+                " slowly; vshare code --rotate makes a new code, and guests stay",
+                warning=True,
+                failures=self._attempts.failures,
+            )

@@ -121,7 +121,7 @@ async def _password(options: SshOptions, console: Console) -> str | None:
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(4 * MAX_PASSWORD).decode("utf-8", "replace").rstrip("\r\n")
+            return file.read(4 * MAX_PASSWORD).decode("utf-8", "replace").strip()
     except OSError as error:
         raise UsageError(
             f"cannot read the password from {path}: {(error.strerror or '').lower()}",

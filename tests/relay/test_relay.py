@@ -73,6 +73,7 @@ class Collected:
             key or Ed25519PrivateKey.generate(),
             ShareName(name) if name else None,
             on_visitor=lambda sock, paired: self.visitors.put_nowait((sock, paired)),
+            expires_at=time.time() + 3600,
             route=route or secrets.token_hex(16),
         )
 

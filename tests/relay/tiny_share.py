@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import secrets
 import ssl
+import time
 from collections.abc import AsyncIterator
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -43,6 +44,7 @@ async def tiny_share(
         on_visitor=lambda sock, paired: (
             server[0].visitor(sock, paired.address) if server else sock.close()
         ),
+        expires_at=time.time() + 3600,
         route=route,
     )
     async with link:

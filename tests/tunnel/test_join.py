@@ -21,12 +21,11 @@ from tunnel.join import (
     JoinRequest,
     JoinWaiting,
     ShareJoin,
-    parse,
     plate_of_request,
-    refuse,
 )
+from tunnel.pake import parse_or_raise, refuse
 
-NAME, CODE = "frosty-weasel-0857", "otter-crimson-sled"
+NAME, CODE = "frosty-weasel-0857", "orange-crystal-salmon"
 REQUEST, CERTIFICATE = b"request", b"certificate"
 ROUTE = "0123456789abcdef" * 2
 
@@ -64,7 +63,7 @@ def test_the_plate_is_read_before_the_code_is_known() -> None:
 
 def test_a_changed_plate_is_not_confirmed() -> None:
     one, other = guest(), share()
-    first = parse(JoinRequest, one.first())
+    first = parse_or_raise(JoinRequest, one.first())
     changed = msgspec.structs.replace(first, plate="tiger")
     third = one.second(other.answer(msgspec.msgpack.encode(changed)))
     with pytest.raises(RefusedError):
@@ -107,13 +106,13 @@ def test_no_message_can_be_taken_for_another() -> None:
     refusal = refuse(Code.BUSY, "no")
     for message in (waiting, refusal):
         with pytest.raises((RemoteProtocolError, RefusedError)):
-            parse(JoinIssued, message)
+            parse_or_raise(JoinIssued, message)
     for message in (issued, refusal):
         with pytest.raises(msgspec.ValidationError):
             parse_waiting(message)
     for message in (waiting, issued):
         with pytest.raises(RemoteProtocolError):
-            parse(JoinRequest, message)
+            parse_or_raise(JoinRequest, message)
 
 
 @pytest.mark.parametrize("route", ["A" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n", "\n" + "0" * 31])
@@ -140,7 +139,7 @@ def test_whoever_differs_is_not_confirmed(changed: dict[str, object]) -> None:
 def test_a_swapped_request_is_not_confirmed() -> None:
     """The machine in the middle puts its own key into message 1 and relays the rest."""
     one, other = guest(), share()
-    first = parse(JoinRequest, one.first())
+    first = parse_or_raise(JoinRequest, one.first())
     swapped = msgspec.structs.replace(first, request=b"the relay's")
     third = one.second(other.answer(msgspec.msgpack.encode(swapped)))
     with pytest.raises(RefusedError):
@@ -149,7 +148,7 @@ def test_a_swapped_request_is_not_confirmed() -> None:
 
 def test_a_changed_guest_name_is_not_confirmed() -> None:
     one, other = guest(), share()
-    first = parse(JoinRequest, one.first())
+    first = parse_or_raise(JoinRequest, one.first())
     swapped = msgspec.structs.replace(first, guest="alice")
     third = one.second(other.answer(msgspec.msgpack.encode(swapped)))
     with pytest.raises(RefusedError):
@@ -169,7 +168,7 @@ def test_a_changed_guest_name_is_not_confirmed() -> None:
 def test_what_is_issued_cannot_be_changed(part: str, value: object) -> None:
     one, other = guest(), share()
     confirmed(one, other)
-    issued = parse(JoinIssued, other.issue(b"issued", b"ca", ROUTE))
+    issued = parse_or_raise(JoinIssued, other.issue(b"issued", b"ca", ROUTE))
     changed = msgspec.structs.replace(issued, **{part: value})
     with pytest.raises(RemoteProtocolError, match="not the share"):
         one.finish(msgspec.msgpack.encode(changed))
@@ -178,7 +177,7 @@ def test_what_is_issued_cannot_be_changed(part: str, value: object) -> None:
 def test_the_guests_confirmation_is_not_the_shares() -> None:
     one, other = guest(), share()
     third = one.second(other.answer(one.first()))
-    echoed = JoinIssued(parse(JoinConfirm, third).confirm, b"issued", b"ca")
+    echoed = JoinIssued(parse_or_raise(JoinConfirm, third).confirm, b"issued", b"ca")
     with pytest.raises(RemoteProtocolError, match="not the share"):
         one.finish(msgspec.msgpack.encode(echoed))
 
@@ -208,7 +207,7 @@ def test_a_recorded_share_does_not_work_again() -> None:
 
 def test_the_guests_own_message_sent_back() -> None:
     one = guest()
-    mirrored = JoinPake(parse(JoinRequest, one.first()).pake)
+    mirrored = JoinPake(parse_or_raise(JoinRequest, one.first()).pake)
     with pytest.raises(RemoteProtocolError):
         one.second(msgspec.msgpack.encode(mirrored))
 
@@ -243,7 +242,7 @@ def test_out_of_order() -> None:
     ],
 )
 def test_message_1_is_checked(changed: dict[str, object]) -> None:
-    first = parse(JoinRequest, guest().first())
+    first = parse_or_raise(JoinRequest, guest().first())
     with pytest.raises(RemoteProtocolError):
         share().answer(msgspec.msgpack.encode(msgspec.structs.replace(first, **changed)))
 

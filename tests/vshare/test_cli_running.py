@@ -26,7 +26,7 @@ from vshare.requests import GuestRow, InviteRow, Request, WaitingRow, not_there
 
 NAME = ShareName("frosty-weasel-0857")
 CONNECT = f"{NAME}@relay.example.org:443"
-CODE, NEW_CODE = "otter-crimson-sled", "abandon-ability-able"
+CODE, NEW_CODE = "orange-crystal-salmon", "abandon-ability-able"
 
 
 INVITE = "invite", "--as", "ann", "--once", "--expires", "1h", "--port", "443", "--port", "80"

@@ -41,7 +41,7 @@ def make_link(
         Ed25519PrivateKey.generate(),
         name,
         on_visitor=lambda sock, paired: visitors.put_nowait((sock, paired)),
-        expires_in=expires_in,
+        expires_at=time.time() + expires_in,
         route=route or secrets.token_hex(16),
         on_gateway_key=on_gateway_key,
     )

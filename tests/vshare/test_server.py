@@ -30,6 +30,7 @@ from tunnel.identity import (
     make_request,
 )
 from tunnel.names import JoinCode
+from tunnel.pake import parse_or_raise, refuse
 from tunnel.tls_messages import MAX_MESSAGE, TlsMessages
 from tunnel.tls_socket import TlsSocket, handshake
 from vshare.guests import MAX_GUESTS
@@ -77,7 +78,7 @@ async def half_join(pair: Pair, code: str = CODE) -> tuple[TlsMessages, join.Gue
 
 async def refused_by(messages: TlsMessages) -> Code:
     with pytest.raises(RefusedError) as caught:
-        join.parse(join.JoinIssued, await messages.receive())
+        parse_or_raise(join.JoinIssued, await messages.receive())
     messages.close()
     return caught.value.code
 
@@ -204,6 +205,10 @@ def test_no_number_of_failures_locks_everybody_out() -> None:
             await join_share(pair.dial, NAME, CODE, "bob")
             async with pair.client() as client:
                 assert await echoes(client, port)
+            pair.server._look_for_guessing()
+            pair.server._look_for_guessing()
+            (told,) = pair.told("guessing")
+            assert "code --rotate" in told.text
 
     run(main)
 
@@ -224,7 +229,7 @@ def hostile_first_messages() -> dict[str, bytes]:
     def first(**changed: object) -> bytes:
         request = make_request(make_key(), "x")
         attempt = join.GuestJoin(NAME, "x", request, CODE, b"", os.urandom)
-        parsed = join.parse(join.JoinRequest, attempt.first())
+        parsed = parse_or_raise(join.JoinRequest, attempt.first())
         return msgspec.msgpack.encode(msgspec.structs.replace(parsed, **changed))
 
     version_1 = bytearray(make_request(make_key(), "x"))
@@ -232,7 +237,7 @@ def hostile_first_messages() -> dict[str, bytes]:
     return {
         "empty": b"",
         "garbage": b"\xc1garbage",
-        "a refusal": join.refuse(Code.BUSY, "no"),
+        "a refusal": refuse(Code.BUSY, "no"),
         "nested": b"\x91" * 5000,
         "other share": first(share="other-share-0001"),
         "other version": first(version=2),

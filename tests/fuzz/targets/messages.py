@@ -13,12 +13,13 @@ from tests.fuzz.target import Target, choose, require, same_however_cut
 from tests.fuzz.targets import loop
 from tests.fuzz.targets.fake_tls import FakeTls
 from tests.fuzz.targets.frames import _odd_value
-from tunnel import control, join, parking
+from tunnel import control, join, pake, parking
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError
 from tunnel.messages import MAX_MESSAGE, MessageParser, serialize_message
+from tunnel.pake import parse_or_raise
 from tunnel.tls_messages import TlsMessages
 
-NAME, CODE = "frosty-weasel-0857", "otter-crimson-sled"
+NAME, CODE = "frosty-weasel-0857", "orange-crystal-salmon"
 REQUEST, CERTIFICATE = b"request", b"certificate"
 ROUTE = "0123456789abcdef" * 2
 READ = 256 * 1024  # bytes of one read: what a parser may keep beyond one message
@@ -157,7 +158,7 @@ JOINS: tuple[Any, ...] = (
     join.JoinPake(b"B" + bytes(32)),
     join.JoinConfirm(bytes(32)),
     join.JoinIssued(bytes(32), CERTIFICATE, b"ca", ROUTE),
-    join.JoinRefused(7, "no"),
+    pake.Refused(7, "no"),
     join.JoinWaiting("the sharer is asked", bytes(32)),
 )
 
@@ -180,8 +181,8 @@ def run_join_message(data: bytes) -> None:
         guest = join.GuestJoin(NAME, "Kim", REQUEST, CODE, CERTIFICATE, _fixed)
         require(guest.maybe_waiting(data) is None, "nothing is shown that nobody proved")
         return
-    message = join.parse(JOIN_KINDS[which % 4], data)
-    again = join.parse(type(message), msgspec.msgpack.encode(message))
+    message = parse_or_raise(JOIN_KINDS[which % 4], data)
+    again = parse_or_raise(type(message), msgspec.msgpack.encode(message))
     require(again == message, "a message survives being written")
     if isinstance(message, join.JoinIssued):
         require(len(message.route) in (0, 32), "a route is 32 digits or none", message.route)

@@ -10,7 +10,7 @@ from tests.fuzz.target import Target, choose, require
 from tunnel import address, names
 from tunnel.errors import UsageError
 
-NAME, CODE = "frosty-weasel-0857", "otter-crimson-sled"
+NAME, CODE = "frosty-weasel-0857", "orange-crystal-salmon"
 PIN = "#" + "a1" * 16
 TYPED = (
     NAME, CODE, f"{NAME}-{CODE}", f"{NAME}@relay.example:8443{PIN}", f"{NAME}-{CODE}@[2001:db8::1]",
@@ -18,7 +18,7 @@ TYPED = (
     f"https://{NAME}.relay.example/", "a--b", "abc", "a" * 40, "tiger-" + CODE,
 )  # fmt: skip
 WORDS = (
-    b"otter", b"-otter-crimson-sled", b"@", b"#", b":", b"[", b"]", b"--", b".", b"://", b"/",
+    b"otter", b"-orange-crystal-salmon", b"@", b"#", b":", b"[", b"]", b"--", b".", b"://", b"/",
     "\N{ARABIC-INDIC DIGIT ONE}".encode(), "\N{NO-BREAK SPACE}".encode(), "İ".encode(),
     b"0000001", b"65536", PIN.encode(), b"\0", b"%eth0", "\u2028".encode(), b" ", b"\n",
 )  # fmt: skip
