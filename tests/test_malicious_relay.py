@@ -38,6 +38,7 @@ from tunnel.identity import (
     public_der,
 )
 from tunnel.names import JoinCode
+from tunnel.pake import parse_or_raise
 from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import TlsSocket, handshake
 
@@ -189,7 +190,7 @@ def swap_request(number: int, message: bytes) -> bytes:
     """Its own key in place of the guest's: the certificate would be its."""
     if number != 1:
         return message
-    first = join.parse(join.JoinRequest, message)
+    first = parse_or_raise(join.JoinRequest, message)
     own = make_request(make_key(), "bob")
     return msgspec.msgpack.encode(msgspec.structs.replace(first, request=own))
 
@@ -274,7 +275,7 @@ def test_it_changes_what_is_issued(part: str) -> None:
                 attempt.confirm(await messages.receive())
                 key = make_key().public_key()
                 issued = pair.authority.issue(Role.GUEST, "bob", key)
-                fourth = join.parse(join.JoinIssued, attempt.issue(issued, share.ca))
+                fourth = parse_or_raise(join.JoinIssued, attempt.issue(issued, share.ca))
                 changed = msgspec.structs.replace(fourth, **{part: other.certificate})
                 messages.send(msgspec.msgpack.encode(changed))
                 messages.close()
@@ -354,7 +355,7 @@ def test_it_replays_a_recorded_join() -> None:
             await again.receive()
             again.send(third)
             with pytest.raises(RefusedError) as caught:
-                join.parse(join.JoinIssued, await again.receive())
+                parse_or_raise(join.JoinIssued, await again.receive())
             assert caught.value.code is Code.WRONG_CODE
             again.close()
             assert len(pair.joined) == 2
@@ -409,7 +410,7 @@ def test_it_pairs_the_gateway_with_the_joining_door() -> None:
             messages.send(attempt.first())
             messages.send(attempt.second(await messages.receive()))
             with pytest.raises(RefusedError):
-                join.parse(join.JoinIssued, await messages.receive())
+                parse_or_raise(join.JoinIssued, await messages.receive())
             messages.close()
 
     run(main)
