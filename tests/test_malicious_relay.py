@@ -1,7 +1,8 @@
 """The relay as the attacker: it sits on every connection, and holds the gateway's certificate.
 
 What it may do is refuse service and see who talks to whom, when and how much
-(docs/security.md). Everything here is real: sockets, TLS, both sides' own code.
+(docs/security.md). Everything here is real: sockets, TLS, both sides' own code. What it may do
+to bytes that it does not understand is in tests/malicious_relay/.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import datetime
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 
 import msgspec
 import pytest
 
 from connect_vm.join_share import join_share
+from tests.malicious_relay.wire import Recorder, gateway_identity, relay
 from tests.share_pair import CODE, NAME, Pair, share_pair, socket_to, tcp_service
 from tunnel import join
 from tunnel.alerts import AccessLostError
@@ -43,7 +45,6 @@ from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import TlsSocket, handshake
 
 WITHIN = 20.0  # seconds
-Serve = Callable[[socket.socket], Awaitable[None]]
 
 
 def run(work: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -52,53 +53,6 @@ def run(work: Callable[[], Coroutine[None, None, None]]) -> None:
             await work()
 
     asyncio.run(bounded())
-
-
-class Relay:
-    """Listens in the relay's place; `dial` is what the victim is given."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    async def dial(self) -> socket.socket:
-        sock = socket.socket()
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
-        return sock
-
-
-@contextlib.asynccontextmanager
-async def relay(serve: Serve) -> AsyncIterator[Relay]:
-    """What comes in is `serve`d; its failures are the attacker's own business."""
-    loop = asyncio.get_running_loop()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    listener.setblocking(False)
-
-    async def one(sock: socket.socket) -> None:
-        with contextlib.suppress(VshareError, OSError), contextlib.closing(sock):
-            await serve(sock)
-
-    async def accept(group: asyncio.TaskGroup) -> None:
-        while True:
-            sock, _ = await loop.sock_accept(listener)
-            tasks.append(group.create_task(one(sock)))
-
-    tasks: list[asyncio.Task[None]] = []
-    async with asyncio.TaskGroup() as group:
-        tasks.append(group.create_task(accept(group)))
-        try:
-            yield Relay(listener.getsockname()[1])
-        finally:
-            for task in tasks:
-                task.cancel()
-            listener.close()
-
-
-def gateway_identity(pair: Pair) -> Identity:
-    """What `publish` hands to the relay: a real certificate of the share's own CA."""
-    key = make_key()
-    certificate, ca = pair.reception.issue_gateway(key.public_key())
-    return Identity(key, certificate, ca)
 
 
 def self_made(pair: Pair) -> Identity:
@@ -417,30 +371,6 @@ def test_it_pairs_the_gateway_with_the_joining_door() -> None:
 
 
 # -- 6. what it sees
-
-
-class Recorder:
-    """Forwards between guest and share, and keeps every byte."""
-
-    def __init__(self, pair: Pair) -> None:
-        self._pair = pair
-        self.up = bytearray()
-        self.down = bytearray()
-
-    async def serve(self, sock: socket.socket) -> None:
-        share = await self._pair.dial()
-        with contextlib.closing(share):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._copy(sock, share, self.up))
-                group.create_task(self._copy(share, sock, self.down))
-
-    async def _copy(self, source: socket.socket, sink: socket.socket, kept: bytearray) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):
-            while data := await loop.sock_recv(source, 65_536):
-                kept += data
-                await loop.sock_sendall(sink, data)
-            sink.shutdown(socket.SHUT_WR)
 
 
 def disguises(secret: bytes) -> list[bytes]:
