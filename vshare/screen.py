@@ -31,6 +31,12 @@ class Screen:
         else:
             self._for_people(share, log)
 
+    def ended(self, reason: str, log: str, head: str) -> None:
+        """It is over; `head` proves later what was logged."""
+        self._console.event(event="ended", reason=reason, log=log, head=head)
+        self._console.detail(f"Audit log: {log}")
+        self._console.detail(f"Its head: {head}")
+
     def _for_scripts(self, share: LiveShare, found: Found) -> None:
         registered = share.link.registered
         self._console.event(

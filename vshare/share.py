@@ -188,41 +188,36 @@ async def _serve_guests(
     policy = dataclasses.replace(sharing.policy, names=sharing.policy.names | {name})
     calls = share_calls(sharing.found, name, ssh)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh)
+    server = ShareServer(name, identity, guests, reception, streams, newsroom)
+    share = LiveShare(
+        name,
+        sharing.found.machine.name,
+        sharing.relay,
+        link,
+        newsroom,
+        server,
+        reception,
+        streams,
+        ssh,
+        Expiry(sharing.expires_at),
+    )
     async with AsyncExitStack() as stack:
         log = stack.enter_context(open_log(name, console.warn))
         newsroom.subscribe(log.news)
         if options.notify is not None:
             notifier = Notifier(options.notify, name, console.warn)
             newsroom.subscribe((await stack.enter_async_context(notifier)).news)
-        server = ShareServer(name, identity, guests, reception, streams, newsroom)
-        await stack.enter_async_context(server)
-        share = LiveShare(
-            name,
-            sharing.found.machine.name,
-            sharing.relay,
-            link,
-            newsroom,
-            server,
-            reception,
-            streams,
-            ssh,
-            Expiry(sharing.expires_at),
-        )
         await stack.enter_async_context(ControlSocket(name, Handlers(share).table(), newsroom))
-        doorman.share = share
-        if link.registered.url:
-            await _publish(share, sharing.found)
-        newsroom.tell(
-            "started",
-            name=name,
-            machine=share.machine,
-            relay=str(share.relay),
-            expires_at=share.expiry.at,
-            shared=streams.policy.describe(),
-        )
-        Screen(console).started(share, sharing.found, str(log.path))
-        sharing.interrupt.serving = True
-        await _until_the_end(sharing, share, log)
+        end = _End("failed", "the share has failed")
+        try:
+            async with server:
+                doorman.share = share
+                end = await _until_the_end(sharing, share, log)
+        finally:  # told last: streams that ran until now have been told
+            newsroom.tell("ended", reason=end.reason)
+            log.close()  # what could not be written is counted in a last line
+            Screen(console).ended(end.reason, str(log.path), log.head)
+    end.check()
 
 
 def _own_name(given: str, wanted: str | None) -> ShareName:
@@ -243,26 +238,46 @@ async def _publish(share: LiveShare, found: Found) -> None:
     await share.link.publish(found.http_port, found.https_port, certificate, ca)
 
 
-async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> None:
-    """Serve until Ctrl-C, `vshare stop`, expiry or the relay's last word; then say goodbye."""
-    reason, text = await _wait_for_the_end(sharing, share)
-    share.newsroom.tell("ended", reason=reason)
-    log.close()  # what could not be written is counted in a last line
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Why a share ends: a word for programs, a sentence for guests."""
+
+    reason: str
+    text: str
+
+    def check(self) -> None:
+        """Raise VshareError unless the sharer wanted it."""
+        if self.reason == "expired":
+            raise VshareError(
+                "the share has expired", "start it again with vshare up; --expires sets how long"
+            )
+        if self.reason not in ("interrupted", "stopped"):
+            raise VshareError(
+                f"the relay ended the share: {self.text}", "start it again with vshare up"
+            )
+
+
+async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _End:
+    """Publish, tell people, serve, and say goodbye to the guests."""
+    if share.link.registered.url:
+        await _publish(share, sharing.found)
+    share.newsroom.tell(
+        "started",
+        name=share.name,
+        machine=share.machine,
+        relay=str(share.relay),
+        expires_at=share.expiry.at,
+        shared=share.streams.policy.describe(),
+    )
+    Screen(sharing.console).started(share, sharing.found, str(log.path))
+    sharing.interrupt.serving = True
+    end = await _wait_for_the_end(sharing, share)
     share.server.notify("audit", log.head)
-    share.server.notify("ended", text)
-    sharing.console.event(event="ended", reason=reason, log=str(log.path), head=log.head)
-    sharing.console.detail(f"Audit log: {log.path}")
-    sharing.console.detail(f"Its head: {log.head}")
-    if reason == "expired":
-        raise VshareError(
-            "the share has expired", "start it again with vshare up; --expires sets how long"
-        )
-    if reason not in ("interrupted", "stopped"):
-        raise VshareError(f"the relay ended the share: {text}", "start it again with vshare up")
+    share.server.notify("ended", end.text)
+    return end
 
 
-async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> tuple[str, str]:
-    """Why it ends: a word for programs, a sentence for guests."""
+async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> _End:
     console = sharing.console
     async with asyncio.TaskGroup() as group:
         stopped = group.create_task(sharing.interrupt.stopped.wait(), name="ctrl-c")
@@ -280,8 +295,8 @@ async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> tuple[str, st
             task.cancel()
     if stopped in done or asked in done:
         console.step("Halting the share!")
-        return ("interrupted" if stopped in done else "stopped"), "the sharer has ended the share"
+        return _End("interrupted" if stopped in done else "stopped", "the sharer has ended it")
     if expired in done or share.link.ended.result().code == "expired":
-        return "expired", "the share has expired"
+        return _End("expired", "it has expired")
     last = share.link.ended.result()
-    return last.code, last.text
+    return _End(last.code, last.text)

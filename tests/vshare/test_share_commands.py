@@ -22,7 +22,7 @@ from tunnel.frames import Notice
 from tunnel.identity import Identity
 from tunnel.names import JoinCode
 from tunnel.relay_tls import dial_relay
-from vshare import audit, requests
+from vshare import audit, audit_chain, requests
 from vshare.options import Options
 from vshare.running import choose_share
 
@@ -188,23 +188,25 @@ def test_without_approve_there_is_nobody_to_approve() -> None:
 def test_stopped_from_another_terminal_with_a_log_that_is_whole() -> None:
     async def main() -> None:
         notices: list[Notice] = []
-        async with sharing(OPTIONS) as share:
+        async with sharing(OPTIONS) as share, tcp_service() as port:
             guest = await guest_of(share)
             async with guest.client(await guest.join(), notices.append) as client:
-                await client.ready()
+                sock, task = await socket_to(client, port)
                 await ask(requests.Stop(), requests.Stopped)
                 await share.task
                 await until(lambda: len(notices) == 2)
+                sock.close()
+                await task
         ended = share.screen.events[-1]
         assert (ended["event"], ended["reason"]) == ("ended", "stopped")
         (log,) = audit.log_files(guest.name)
         assert Path(ended["log"]) == log
-        kinds = [json.loads(line)["event"] for line in log.read_text().splitlines()]
-        assert kinds[0] == "started"
-        assert kinds[-1] == "ended"
-        assert "joined" in kinds
+        lines = log.read_bytes().splitlines(keepends=True)
+        kinds = [json.loads(line)["event"] for line in lines]
+        assert kinds == ["started", "joined", "stream", "ended"]  # what ran until then is there
         assert [each.kind for each in notices] == ["audit", "ended"]
-        assert notices[0].text == ended["head"]
+        told = audit_chain.verify(lines, notices[0].text)
+        assert (told.problem, told.following, told.head) == ("", 2, ended["head"])
         assert guest.code not in log.read_text()
 
     run(main)
