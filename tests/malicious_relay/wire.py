@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tests.share_pair import Pair
 from tunnel.errors import VshareError
 from tunnel.identity import Identity, make_key
-from tunnel.splice import reset_socket
 
 Serve = Callable[[socket.socket], Awaitable[None]]
 RECORD_HEAD = 5  # bytes: type, version, length (RFC 8446 5.1)
@@ -141,10 +141,6 @@ class Leg:
             await asyncio.get_running_loop().sock_sendall(self.sink, last)
             self.sink.shutdown(socket.SHUT_WR)
 
-    def reset(self) -> None:
-        """End the sink's connection the hard way."""
-        reset_socket(self.sink)
-
 
 class Line:
     """A connection between a guest and a share: its two legs."""
@@ -152,10 +148,18 @@ class Line:
     def __init__(self, guest: socket.socket, share: socket.socket) -> None:
         self.up = Leg(guest, share)
         self.down = Leg(share, guest)
+        self.tasks: list[asyncio.Task[None]] = []
 
     def leg(self, direction: str) -> Leg:
         """`up` or `down`."""
         return self.up if direction == "up" else self.down
+
+    def reset(self) -> None:
+        """End both connections the hard way."""
+        for leg in (self.up, self.down):
+            leg.sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for task in self.tasks:
+            task.cancel()
 
 
 class Lines:
@@ -173,5 +177,4 @@ class Lines:
             self.prepare(line)
             self.all.append(line)
             async with asyncio.TaskGroup() as group:
-                group.create_task(line.up.carry())
-                group.create_task(line.down.carry())
+                line.tasks = [group.create_task(leg.carry()) for leg in (line.up, line.down)]
