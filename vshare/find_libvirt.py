@@ -66,13 +66,13 @@ async def find(name: str) -> Machine:
             domain=name,
         )
 
-    return await _with_domain(name, look)
+    return await with_domain(name, look)
 
 
 async def find_address(domain_id: str) -> str | None:
     """The address of the domain with this UUID, None when libvirt cannot say. Does not raise."""
     try:
-        return await _with_domain(domain_id, domain_address)
+        return await with_domain(domain_id, domain_address)
     except VshareError:
         return None
 
@@ -112,7 +112,7 @@ def pick_address(interfaces: _Interfaces, macs: Iterable[str]) -> str | None:
     return str(min(found, key=lambda address: address.version)) if found else None
 
 
-async def _with_domain(name: str, look: Callable[[ModuleType, Domain], _Result]) -> _Result:
+async def with_domain(name: str, look: Callable[[ModuleType, Domain], _Result]) -> _Result:
     """Call `look` with libvirt and the domain, in a thread. Raises VshareError."""
     try:
         async with asyncio.timeout(LIBVIRT_TIMEOUT_SECONDS):

@@ -106,7 +106,7 @@ class QemuAgentKeys:
     async def _call(self, change: Callable[[ModuleType, find_libvirt.Domain], None]) -> None:
         """Call libvirt in a thread. Raises VshareError."""
         try:
-            await find_libvirt._with_domain(self._domain, change)
+            await find_libvirt.with_domain(self._domain, change)
         except VshareError as error:
             raise VshareError(
                 f"the keys of {self._user!r} in the domain {self._domain!r} could not be changed:"

@@ -17,14 +17,15 @@ PACKAGES = (
     "busybox-static", "iproute2", "libapparmor1", "libaudit1", "libbsd0", "libbz2-1.0", "libc6",
     "libcap-ng0",
     "libcap2", "libcom-err2", "libcrypt1", "libexpat1", "libffi8", "libgcrypt20",
-    "libgpg-error0", "libgssapi-krb5-2", "libk5crypto3", "libkeyutils1", "libkrb5-3",
+    "libglib2.0-0", "libgpg-error0", "libgssapi-krb5-2", "libk5crypto3", "libkeyutils1", "libkrb5-3",
     "libkrb5support0", "liblz4-1", "liblzma5", "libmd0", "libmnl0", "libnsl2",
-    "libpam-modules", "libpam0g",
+    "libnuma1", "libpam-modules", "libpam0g",
     "libpcre2-8-0", "libpython3.11-minimal", "libpython3.11-stdlib", "libselinux1", "libssl3",
-    "libsystemd0", "libtirpc3", "libuuid1", "libwrap0", "libzstd1", "openssh-client",
-    "openssh-server", "openssh-sftp-server", "python3.11-minimal", "sudo", "zlib1g",
+    "libsystemd0", "libtirpc3", "libudev1", "liburing2", "libuuid1", "libwrap0", "libzstd1",
+    "openssh-client", "openssh-server", "openssh-sftp-server", "python3.11-minimal",
+    "qemu-guest-agent", "sudo", "zlib1g",
 )  # fmt: skip
-MODULES = ("virtio_pci", "virtio_net", "virtio_rng")
+MODULES = ("virtio_pci", "virtio_net", "virtio_rng", "virtio_console")
 # not in the image: tests, tools and user interfaces that no visitor's script imports
 LEFT_OUT = ("test/", "idlelib/", "lib2to3/", "ensurepip/", "tkinter/", "turtledemo/",
             "pydoc_data/", "distutils/", "config-", "__phello__/")  # fmt: skip
@@ -78,6 +79,7 @@ def fill(tree: Tree, sysroot: Sysroot) -> bytes:
     install.kernel_modules(tree, MODULES)
     install.busybox(tree, _applets(tree, sysroot))
     tree.copy("bin/ss")
+    tree.copy("usr/sbin/qemu-ga")
     _ssh(tree)
     _sudo(tree)
     _python(tree, sysroot)
@@ -97,10 +99,11 @@ def _settings(tree: Tree) -> None:
     tree.link("init", "bin/busybox")
     tree.file("etc/inittab", (HERE / "inittab").read_bytes())
     tree.file("etc/rc", (HERE / "rc").read_bytes(), 0o755)
+    tree.file("etc/guest-agent", (HERE / "guest-agent").read_bytes(), 0o755)
     script = (HERE / "udhcpc.script").read_bytes()
     tree.file("etc/udhcpc/default.script", script, 0o755)
-    # `vagrant halt` calls it with arguments that busybox does not know
-    tree.file("bin/shutdown", b"#!/bin/sh\nexec poweroff\n", 0o755)
+    # `vagrant halt` and `virsh shutdown` call it with arguments that busybox does not know
+    tree.file("sbin/shutdown", b"#!/bin/sh\nexec poweroff\n", 0o755)
 
 
 def _ssh(tree: Tree) -> None:
