@@ -36,10 +36,11 @@ async def ask_hidden(prompt: str, otherwise_hint: str) -> str:
 
 
 async def ask_line(prompt: str, within: float) -> str:
-    """One line from the controlling terminal, as it is typed; "" for none (Ctrl-D too).
+    """One line from the controlling terminal, as it is typed; "" for none: Ctrl-D, or no answer
+    `within` seconds.
 
     What was typed before the question is thrown away: it answers nothing. Raises UsageError when
-    there is no terminal, TimeoutError after `within` seconds. Cancelled: the line is given up.
+    there is no terminal (any more). Cancelled: the line is given up.
     """
     with _terminal("run it on a terminal, in the foreground") as terminal:
         termios.tcflush(terminal, termios.TCIFLUSH)
@@ -49,6 +50,8 @@ async def ask_line(prompt: str, within: float) -> str:
             async with asyncio.timeout(within):
                 line = await _line(terminal)
             answered = True
+        except TimeoutError:
+            line = ""
         finally:
             if not answered:
                 termios.tcflush(terminal, termios.TCIFLUSH)  # half a line is not the next answer
@@ -67,6 +70,8 @@ def _terminal(otherwise_hint: str) -> Iterator[int]:
         if os.tcgetpgrp(terminal) != os.getpgrp():
             raise UsageError("the terminal belongs to another program", otherwise_hint)
         yield terminal
+    except (termios.error, OSError) as error:  # it was closed, or its line was hung up
+        raise UsageError(f"the terminal is gone: {error}", otherwise_hint) from error
     finally:
         os.close(terminal)
 

@@ -12,7 +12,7 @@ import pytest
 
 from connect_vm.cli import main
 from tests.commands import Command, Outcome, end, started, wait_for
-from tests.connect_vm.terminal import Terminal
+from tests.terminal import Terminal
 
 NAME, CODE = "frosty-weasel-0857", "abandon-ability-able"
 PIN = "0" * 64

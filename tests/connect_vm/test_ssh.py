@@ -14,9 +14,11 @@ import pytest
 
 from tests.commands import Outcome
 from tests.connect_vm.ssh_harness import PASSWORD, Sharing, sharing
-from tests.connect_vm.terminal import Terminal
+from tests.terminal import Terminal
 from tests.share_pair import CODE, NAME
 from tunnel.identity import Role
+
+pytestmark = pytest.mark.programs
 
 VCONNECT = [sys.executable, "-m", "connect_vm.cli"]
 

@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.connect_vm.terminal import Terminal
+import pytest
+
+from tests.terminal import Terminal
 from tests.vshare.peers import free_port
 from tests.vshare.ssh_machine import SshMachine, ssh_machine
+
+pytestmark = pytest.mark.programs
 
 PASSWORD = "correct horse"
 WITHIN = 60.0  # seconds; a key is made, and the machine logged in to several times
