@@ -28,9 +28,14 @@ class Relay:
 
 
 async def connected(port: int) -> socket.socket:
+    """A socket to that port of the loopback; the caller closes it."""
     sock = socket.socket()
     sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
@@ -122,17 +127,36 @@ class Leg:
         self.sink = sink
         self.change: Callable[[bytes], bytes] = lambda record: record
         self.records: list[bytes] = []
-        self.moved = asyncio.Event()  # set by every record; for a test to clear
+        self.held: list[bytes] = []
+        self.tells_the_end = True
+
+    def hold_after(self, count: int) -> None:
+        """Let `count` more records through, and keep those that follow."""
+        left = iter(range(count))
+
+        def change(record: bytes) -> bytes:
+            if next(left, None) is not None:
+                return record
+            self.held.append(record)
+            return b""
+
+        self.change = change
 
     async def carry(self) -> None:
-        """To the end of the source, which is passed on."""
+        """To the end of the source, which is passed on if it `tells_the_end`."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             while record := await receive_record(self.source):
                 self.records.append(record)
-                self.moved.set()
                 await loop.sock_sendall(self.sink, self.change(record))
-            self.sink.shutdown(socket.SHUT_WR)
+            if self.tells_the_end:
+                self.sink.shutdown(socket.SHUT_WR)
+
+    async def deliver_late(self) -> None:
+        """Send what was held, to whoever is still there."""
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_sendall(self.sink, b"".join(self.held))
+            self.held.clear()
 
     async def cut(self, last: bytes = b"") -> None:
         """Send `last` and a clean end of TCP; nothing after it."""
