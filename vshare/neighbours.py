@@ -34,8 +34,9 @@ _CARRIERS = tuple(  # an address in these is never looked at as itself, so none 
     )
 )
 
-# Where clouds give their machines credentials, as each cloud's own documentation has it. Link-local
-# ones are closed as such; they are listed for the reason that is shown.
+# Where clouds give their machines credentials, as far as is known: not each one was read in that
+# cloud's own documentation. Link-local ones are closed as such; they are listed for the reason
+# that is shown.
 METADATA: dict[Address, str] = {
     ipaddress.ip_address(text): cloud
     for text, cloud in {
