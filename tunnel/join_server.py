@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tunnel import join
@@ -36,6 +36,7 @@ class Newcomer:
     key: PublicKey
     plate: str  # which code it proved: an invite's; "" the share's own
     address: str
+    code: JoinCode = field(repr=False)  # that was proven; there may be another one by now
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class JoinServer:
         attempt.confirm(await messages.receive())
         self._attempts.succeeded(source, loop.time())
         exchange.guessed = False
-        return attempt, Newcomer(attempt.guest, key, plate, exchange.address)
+        return attempt, Newcomer(attempt.guest, key, plate, exchange.address, code)
 
     async def _admit(
         self, exchange: _Exchange, attempt: join.ShareJoin, newcomer: Newcomer

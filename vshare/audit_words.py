@@ -15,11 +15,11 @@ Moment = Callable[[float], str]  # seconds since the epoch, as the reader's cloc
 _UNITS = ("kB", "MB", "GB", "TB")  # powers of 1,000
 _MAX_NUMBER = 1e18  # of bytes or seconds; beyond it somebody made it up
 _SENTENCES = {  # those that need no more than their fields
-    "join-failed": "a join from {address} failed: {text}",
+    "join-failed": "a join from {address} failed: {reason}",
     "waiting": "{guest} waits to be let in, from {address} (the relay's word)",
     "approved": "{guest} was let in",
     "denied": "{guest} was turned away",
-    "refused": "{guest}: {protocol} {host}:{port} was refused: {text}",
+    "refused": "{guest}: {protocol} {host}:{port} was refused: {reason}",
     "kicked": "{guest} was removed",
     "left": "{guest} left",
     "code-rotated": "a new code was drawn; the one before it is void",

@@ -15,6 +15,8 @@ MAX_GUESTS = 1_024  # each run of vconnect is one; a share lives for hours
 MAX_REMOVED = 1_024  # reasons kept for those who come back with a certificate that is void
 MAX_NAME = 40  # characters of a guest's name, on the screen and in its certificate
 
+_PUNCTUATION = " ._@-"  # of the names that people go by: root@host, Ada L.
+
 
 @dataclass(slots=True)
 class Guest:
@@ -94,8 +96,10 @@ class Guests:
         return guest
 
     def free_name(self, wanted: str, reserved: Set[str] = frozenset()) -> str:
-        """`wanted` made printable, and unlike every other guest's name and those `reserved`."""
-        clean = "".join(char for char in wanted if char.isprintable()).strip()[:MAX_NAME] or "guest"
+        """`wanted` without what means something to terminals, shells and options, and unlike every
+        other guest's name and those `reserved`."""
+        kept = "".join(char for char in wanted if char.isalnum() or char in _PUNCTUATION)
+        clean = kept.strip(" -")[:MAX_NAME].strip() or "guest"
         taken = {guest.name for guest in self._guests.values()} | reserved
         if clean not in taken:
             return clean

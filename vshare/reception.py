@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
 import time
 from collections.abc import Callable
 
+from tunnel.codes import Code
+from tunnel.errors import RefusedError
 from tunnel.identity import Authority, PublicKey, Role, fingerprint
 from tunnel.join_server import Issued, Newcomer
 from tunnel.names import JoinCode, make_code
@@ -61,14 +64,16 @@ class Reception:
             except BaseException:
                 self.invites.give_back(invite)
                 raise
+        self._require_current(newcomer)
         name = newcomer.guest
         if self.approvals is not None:
             waiting = {each.guest for each in self.approvals.all()}
             name = self._guests.free_name(name, waiting)
+            quoted = shlex.quote(name)  # people paste it
             self._newsroom.tell(
                 "waiting",
                 f"{name} (from {newcomer.address}, as the relay says) waits to be let in:"
-                f" vshare approve {name!r}, or vshare deny {name!r}",
+                f" vshare approve {quoted}, or vshare deny {quoted}",
                 guest=name,
                 address=newcomer.address,
             )
@@ -79,7 +84,13 @@ class Reception:
                 self._newsroom.tell("denied", f"{name} was not let in", guest=name)
                 raise
             self._newsroom.tell("approved", guest=name)
+            self._require_current(newcomer)
         return self._enter(newcomer, name, None)
+
+    def _require_current(self, newcomer: Newcomer) -> None:
+        """Raise RefusedError for a code that was rotated away while it was being proven."""
+        if newcomer.code != self.code:
+            raise RefusedError(Code.WRONG_CODE, "the code is not right")
 
     def _enter(self, newcomer: Newcomer, wanted: str, invite: Invite | None) -> Issued:
         name = self._guests.free_name((invite.guest if invite else None) or wanted)

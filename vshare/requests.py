@@ -6,12 +6,11 @@ A request is `{"command": "kick", "guest": "bob"}`; its answer `{"ok": true, "re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, TypeAlias
 
 import msgspec
 
-from tunnel.errors import RemoteProtocolError, VshareError
+from tunnel.errors import RemoteProtocolError
 from vshare.news import News
 
 MAX_REQUEST = 16 * 1024  # bytes of one line; the largest is an invite that names every port it can
@@ -310,9 +309,3 @@ def parse_answer(line: bytes) -> Answer:
         return _answer.decode(line)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RemoteProtocolError(f"an answer that does not parse: {error}") from None
-
-
-def not_there(what: str, name: str, known: Iterable[str]) -> VshareError:
-    """What a handler raises for a name it does not know, such as the guest "bob"."""
-    names = ", ".join(known)
-    return VshareError(f"there is no {what} {name!r}", f"there is {names or 'none'}")

@@ -126,8 +126,7 @@ class SshSharing:
     async def extend(self, expires_at: float) -> None:
         """The share ends later (or sooner). Raises VshareError."""
         self._expires_at = expires_at
-        if not self._removed:
-            await _to_the_end(self._insert(expires_at))
+        await _to_the_end(self._insert(expires_at))
 
     # -- handing it out
 
@@ -278,6 +277,8 @@ class SshSharing:
 
     async def _insert(self, expires_at: float) -> None:
         async with self._changing:
+            if self._removed:
+                return  # it is out for good; who extends may have waited for that
             if self._note is not None:
                 await asyncio.to_thread(self._note.write, expires_at)
             ends = await self._place.insert(self._line, expires_at)

@@ -78,3 +78,33 @@ def test_names_are_forgotten_when_their_time_is_over(monkeypatch: pytest.MonkeyP
     assert limits.enter(ShareName("name-0"), SOURCE, 0.0) is not None
     assert limits.enter(NAME, SOURCE, 3 * SPACING) == 0
     assert len(limits._next) == 1
+
+
+def test_one_site_with_many_sources_has_the_joins_of_one() -> None:
+    limits = JoinLimits(1_000)
+    neighbours = [f"2001:db8:0:{number:x}::/64" for number in range(JOIN_BURST * 3)]
+    names = [ShareName(f"name-{number}") for number in range(JOIN_BURST * 3)]
+    let_in = [limits.enter(*pair, 0.0) for pair in zip(names, neighbours, strict=True)]
+    assert sum(each is not None for each in let_in) == JOIN_BURST
+    assert limits.enter(NAME, "2001:db8:1::/64", 0.0) == 0
+
+
+def test_who_goes_on_and_on_leaves_room_in_the_line() -> None:
+    limits = JoinLimits(1_000)
+    strangers = [f"198.51.100.{number}" for number in range(12)]
+    refused = 0
+    for tick in range(400):  # 40 seconds of twelve sources that try as fast as they may
+        now = tick / 10
+        for source in strangers:
+            refused += limits.enter(NAME, source, now) is None
+        if tick % 10 == 0:
+            assert limits.enter(NAME, f"203.0.113.{tick // 10}", now) is not None
+    assert refused > 1_000
+
+
+def test_the_table_of_who_was_here_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join_limits, "MAX_LATELY", 5)
+    limits = JoinLimits(1_000)
+    for number in range(20):
+        limits.enter(NAME, f"192.0.2.{number}", float(number))
+    assert len(limits._lately) == 5

@@ -197,10 +197,10 @@ def test_a_sentence_for_any_fields(event: str, value: Value) -> None:
             {"guest": "bob", "address": "1.2.3.4", "invite": "otter"},
             "bob joined from 1.2.3.4 (the relay's word), by the invite otter",
         ),
-        ("join-failed", {"address": "1.2.3.4", "text": "no"}, "a join from 1.2.3.4 failed: no"),
+        ("join-failed", {"address": "1.2.3.4", "reason": "no"}, "a join from 1.2.3.4 failed: no"),
         (
             "refused",
-            {"guest": "bob", "protocol": "udp", "host": "db", "port": 53, "text": "no"},
+            {"guest": "bob", "protocol": "udp", "host": "db", "port": 53, "reason": "no"},
             "bob: udp db:53 was refused: no",
         ),
         (

@@ -18,11 +18,12 @@ import uvloop
 
 from tests.commands import Command
 from tunnel.command import run_command
+from tunnel.errors import VshareError
 from tunnel.names import ShareName
 from vshare import cli_running, requests
 from vshare.control_socket import ControlSocket, on
 from vshare.news import Newsroom
-from vshare.requests import GuestRow, InviteRow, Request, WaitingRow, not_there
+from vshare.requests import GuestRow, InviteRow, Request, WaitingRow
 
 NAME = ShareName("frosty-weasel-0857")
 CONNECT = f"{NAME}@relay.example.org:443"
@@ -73,13 +74,13 @@ class Party:
         self.asked.append(request)
         names = [guest.name for guest in self.guests]
         if request.guest not in names:
-            raise not_there("guest", request.guest, names)
+            raise VshareError(f"there is no guest {request.guest!r}", f"guests: {', '.join(names)}")
         return requests.OneGuest(request.guest)
 
     async def _waiting(self, request: requests.Approve | requests.Deny) -> object:
         self.asked.append(request)
         if request.guest != "eve":
-            raise not_there("guest who waits", request.guest, [])
+            raise VshareError(f"no newcomer {request.guest!r} waits", "waiting: nobody")
         return requests.OneGuest("eve")
 
     async def _extend(self, request: requests.Extend) -> object:
@@ -219,8 +220,8 @@ def test_kick(vshare: Command, party: Party) -> None:
 def test_somebody_who_is_not_there(vshare: Command, party: Party) -> None:
     outcome = vshare("kick", "carl")
     outcome.check_error(1, "there is no guest 'carl'")
-    assert "there is bob, ann" in outcome.err
-    vshare("approve", "carl").check_error(1, "there is no guest who waits 'carl'")
+    assert "guests: bob, ann" in outcome.err
+    vshare("approve", "carl").check_error(1, "no newcomer 'carl' waits")
     vshare("kick", "").check_error(1, "does not parse")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 import time
 
 import pytest
@@ -10,12 +12,15 @@ import pytest
 from connect_vm.join_share import join_share
 from tests.loops import run, until
 from tests.share_pair import CODE, NAME, ROUTE, Pair, share_pair, socket_to, tcp_service
+from tunnel import join as join_module
 from tunnel.alerts import AccessLostError
 from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.errors import RefusedError
-from tunnel.identity import Identity, Role
+from tunnel.identity import Identity, Role, join_client_context, make_key, make_request
 from tunnel.names import JoinCode
+from tunnel.tls_messages import TlsMessages
+from tunnel.tls_socket import handshake
 from vshare import reception
 from vshare.handlers import KICKED
 from vshare.policy import EVERYTHING, Rights
@@ -171,6 +176,64 @@ def test_two_who_wait_have_two_names() -> None:
                 for each in approvals.all():
                     approvals.answer(each.guest, welcome=True)
             assert sorted(pair.joined) == ["bob", "bob-2"]
+
+    run(main)
+
+
+def test_a_command_that_is_shown_can_be_pasted() -> None:
+    """The name in it is the newcomer's."""
+
+    async def main() -> None:
+        async with share_pair(approve=True) as pair:
+            approvals = pair.reception.approvals
+            assert approvals is not None
+            async with asyncio.TaskGroup() as group:
+                group.create_task(refused(pair, CODE, "-v '$(touch x); bob"))
+                await until(approvals.all)
+                (waiting,) = approvals.all()
+                text = pair.told("waiting")[0].text
+                first = text[text.index("vshare approve") : text.index(", or")]
+                assert shlex.split(first) == ["vshare", "approve", waiting.guest]
+                assert not waiting.guest.startswith("-")
+                approvals.answer(waiting.guest, welcome=False)
+
+    run(main)
+
+
+def test_a_code_that_was_rotated_while_it_was_proven_lets_nobody_in() -> None:
+    async def main() -> None:
+        async with share_pair() as pair:
+            certificate = pair.share_identity.certificate
+            sock = await pair.dial()
+            context = join_client_context(join_module.ALPN)
+            messages = TlsMessages(await handshake(sock, context, server_hostname=f"{NAME}.x"))
+            request = make_request(make_key(), "mallory")
+            attempt = join_module.GuestJoin(NAME, "mallory", request, CODE, certificate, os.urandom)
+            messages.send(attempt.first())
+            third = attempt.second(await messages.receive())
+            pair.reception.rotate()
+            messages.send(third)
+            with pytest.raises(RefusedError) as caught:
+                attempt.finish(await messages.receive())
+            assert caught.value.code is Code.WRONG_CODE
+            assert pair.guests.of_role(Role.GUEST) == []
+            messages.close()
+
+    run(main)
+
+
+def test_a_code_that_was_rotated_while_its_guest_waited_lets_nobody_in() -> None:
+    async def main() -> None:
+        async with share_pair(approve=True) as pair:
+            approvals = pair.reception.approvals
+            assert approvals is not None
+            async with asyncio.TaskGroup() as group:
+                waiting = group.create_task(refused(pair, CODE, "bob"))
+                await until(approvals.all)
+                pair.reception.rotate()
+                approvals.answer("bob", welcome=True)
+            assert waiting.result().code is Code.WRONG_CODE
+            assert pair.joined == []
 
     run(main)
 

@@ -488,3 +488,19 @@ def test_who_vanishes_before_the_key_left_has_not_had_it(
             assert await ask(share.sharing, bob, None) is not None
 
     run(main)
+
+
+def test_extending_does_not_bring_a_used_up_key_back(machine: SshMachine, tmp_path: Path) -> None:
+    """While it is being taken out of the machine, somebody runs `vshare extend`."""
+
+    async def main() -> None:
+        async with shared(machine, tmp_path, None, once=True) as made:
+            assert machine.keys.count(" vshare-") == 1
+            async with asyncio.TaskGroup() as group:
+                group.create_task(made.sharing._use_up())
+                await asyncio.sleep(0)  # it has the lock now
+                group.create_task(made.sharing.extend(time.time() + 3600))
+            assert " vshare-" not in machine.keys
+        assert " vshare-" not in machine.keys
+
+    run(main)
