@@ -140,6 +140,19 @@ def test_routes(registry: LocalRegistry) -> None:
     run(main)
 
 
+def test_no_name_is_a_route(registry: LocalRegistry) -> None:
+    """A name may look like one: 32 hex digits."""
+
+    def main() -> None:
+        share = share_of(registry, "0a" * 16, route=ROUTE)
+        registry.add(share)
+        assert registry.get(ShareName("0a" * 16)) is share
+        assert registry.get_by_route("0a" * 16) is None
+        assert not registry.is_route_away("0a" * 16)
+
+    run(main)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = time.time()

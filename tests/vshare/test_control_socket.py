@@ -551,6 +551,20 @@ def test_a_link_in_its_place(runtime: Path, tmp_path: Path) -> None:
     run(main)
 
 
+def test_a_directory_of_another_user(monkeypatch: pytest.MonkeyPatch, runtime: Path) -> None:
+    """Made by somebody who was there first: it is his, whatever its mode."""
+    (runtime / "vshare").mkdir(mode=0o700)
+    uid = os.getuid()
+    monkeypatch.setattr("os.getuid", lambda: uid + 1)
+
+    async def main() -> None:
+        with pytest.raises(VshareError, match="belongs to another user"):
+            await control().__aenter__()
+        assert list((runtime / "vshare").iterdir()) == []
+
+    run(main)
+
+
 def test_long_paths(monkeypatch: pytest.MonkeyPatch, runtime: Path) -> None:
     """Longer than a socket's address may be."""
     long = runtime / ("x" * 200)

@@ -1,0 +1,12 @@
+"""Every defence that is taken away, docs/security.md's promises behind them."""
+
+from __future__ import annotations
+
+from tests.mutations.certificates import CERTIFICATES
+from tests.mutations.joining import JOINING
+from tests.mutations.mutation import Mutation
+from tests.mutations.reaching import REACHING
+from tests.mutations.relaying import RELAYING
+from tests.mutations.secrets import SECRETS
+
+EVERY: tuple[Mutation, ...] = (*JOINING, *CERTIFICATES, *REACHING, *SECRETS, *RELAYING)

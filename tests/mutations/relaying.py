@@ -1,0 +1,112 @@
+"""The relay: what it does not tell strangers, and what it forgets in time."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_DECOY = "relay/decoy.py"
+_REGISTRY = "relay/registry.py"
+_NAMES = "relay/names.py"
+_TEST_DECOY = "tests/relay/test_decoy.py"
+_TEST_REGISTRY = "tests/relay/test_registry.py"
+_TEST_RELAY = "tests/relay/test_relay.py"
+
+RELAYING = (
+    Mutation(
+        "a decoy's attempts are not limited as a share's are",
+        _DECOY,
+        "        attempts = Attempts(asyncio.get_running_loop().time())\n"
+        "        certificate = self._identity.certificate\n"
+        "        return JoinServer(",
+        "        certificate = self._identity.certificate\n"
+        "        attempts = type('Endless', (Attempts,), {'take': lambda *_: None})(0.0)\n"
+        "        return JoinServer(",
+        (f"{_TEST_DECOY}::test_its_attempts_are_limited_as_a_shares",),
+    ),
+    Mutation(
+        "a decoy's certificate is another each time",
+        _DECOY,
+        "        decoy = self._decoys.get(name)\n",
+        "        decoy = None\n",
+        (f"{_TEST_DECOY}::test_its_certificate_stays_and_looks_like_one_of_some_age",),
+    ),
+    Mutation(
+        "a name that is not shared is refused at once",
+        "relay/server.py",
+        "                    await self._decoys.serve(visitor.sock, name, visitor.address)\n",
+        "                    refuse(visitor, UNRECOGNIZED_NAME)\n",
+        (f"{_TEST_DECOY}::test_a_guest_is_told_that_it_may_be_either",),
+    ),
+    Mutation(
+        "joins are not limited",
+        "relay/join_limits.py",
+        "        if self._under_way >= self._at_once or not self._sources.take(source, now):\n",
+        "        if self._under_way >= self._at_once:\n",
+        (
+            "tests/relay/test_join_limits.py::test_one_source_has_so_many_joins_at_all_names_together",
+        ),
+    ),
+    Mutation(
+        "guests are led by name, if the name looks like a route",
+        _REGISTRY,
+        "return self._unless_over(self._by_route.get(route))",
+        "return self._unless_over(self._by_route.get(route) or self.get(ShareName(route)))",
+        (f"{_TEST_REGISTRY}::test_no_name_is_a_route",),
+    ),
+    Mutation(
+        "joins at one name are not spaced",
+        "relay/join_limits.py",
+        "        self._next[name] = begins + SPACING\n",
+        "        self._next[name] = begins\n",
+        ("tests/relay/test_join_limits.py::test_joins_at_one_name_begin_one_after_another",),
+    ),
+    Mutation(
+        "a share is reached after its expiry",
+        _REGISTRY,
+        "return share if share is not None and share.ends_at > self._clock() else None",
+        "return share",
+        (f"{_TEST_REGISTRY}::test_at_its_expiry_a_connected_share_is_ended",),
+    ),
+    Mutation(
+        "a ticket is good for ever",
+        _REGISTRY,
+        "share, until = self._tickets.pop(ticket, (None, 0.0))",
+        "share, until = self._tickets.get(ticket, (None, 0.0))",
+        (f"{_TEST_REGISTRY}::test_a_ticket_is_its_shares_and_good_once",),
+    ),
+    Mutation(
+        "a ticket of a session that is over still parks",
+        _REGISTRY,
+        "if share is None or self._shares.get(share.name) is not share:",
+        "if share is None:",
+        (f"{_TEST_REGISTRY}::test_a_ticket_ends_with_its_session",),
+    ),
+    Mutation(
+        "strangers who try codes use up what guests need",
+        "relay/lot.py",
+        "reserved = -(-self._target // 4) if join else 0",
+        "reserved = 0",
+        (f"{_TEST_RELAY}::test_strangers_who_try_codes_leave_some_parked_for_guests",),
+    ),
+    Mutation(
+        "a share's HTTP turned off is told from no share",
+        _REGISTRY,
+        "return self.is_away(name) and self._names.has_http(name)",
+        "return self.is_away(name)",
+        ("tests/relay/test_gateway.py::test_an_away_share_without_a_website_is_unknown_too",),
+    ),
+    Mutation(
+        "a name is whoever's comes next",
+        _NAMES,
+        '" WHERE key_hash = ?2 OR lease_until < ?4",',
+        '"",',
+        ("tests/relay/test_names.py::test_a_name_belongs_to_its_key_until_a_week_after_its_lease",),
+    ),
+    Mutation(
+        "a guest may register the route that it was told",
+        _NAMES,
+        "WHERE route = ? AND route <> '' AND key_hash <> ?",
+        "WHERE route = ? AND route = '' AND key_hash <> ?",
+        ("tests/relay/test_names.py::test_a_route_is_its_keys_alone",),
+    ),
+)
