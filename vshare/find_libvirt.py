@@ -6,6 +6,8 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from threading import Thread
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tunnel.errors import VshareError
@@ -14,7 +16,7 @@ from vshare.machine import Machine, Source, parse_ip
 if TYPE_CHECKING:
     from types import ModuleType
 
-# libvirt answers in milliseconds; a guest agent that hangs, in five seconds (its own limit).
+# libvirt answers in milliseconds; but it waits for a guest agent that hangs, and may do so forever.
 LIBVIRT_TIMEOUT_SECONDS = 20.0
 _URI = "qemu:///system"  # where vagrant-libvirt and virt-manager have their domains
 _MAC = re.compile(r"<mac address=['\"]([0-9A-Fa-f:]{17})['\"]")
@@ -114,9 +116,20 @@ def pick_address(interfaces: _Interfaces, macs: Iterable[str]) -> str | None:
 
 async def with_domain(name: str, look: Callable[[ModuleType, Domain], _Result]) -> _Result:
     """Call `look` with libvirt and the domain, in a thread. Raises VshareError."""
+    done: Future[_Result] = Future()
+    done.set_running_or_notify_cancel()  # nobody can stop it from now on
+
+    def work() -> None:
+        try:
+            done.set_result(_look_up(name, look))
+        except BaseException as error:
+            done.set_exception(error)
+
+    # asyncio.run and the interpreter wait for threads of a pool; not for one that may never end.
+    Thread(target=work, name=f"libvirt: {name}", daemon=True).start()
     try:
         async with asyncio.timeout(LIBVIRT_TIMEOUT_SECONDS):
-            return await asyncio.to_thread(_look_up, name, look)
+            return await asyncio.wrap_future(done)
     except TimeoutError:
         raise VshareError(
             f"libvirt did not answer in {LIBVIRT_TIMEOUT_SECONDS:.0f} s",

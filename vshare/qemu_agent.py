@@ -123,7 +123,9 @@ def _ours(libvirt: ModuleType, domain: _Domain, user: str, line: str) -> list[st
     blob = public_line(line)
     try:
         lines = domain.authorizedSSHKeysGet(user) or []
-    except libvirt.libvirtError:
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_AGENT_UNRESPONSIVE:
+            raise  # the next call would wait for it as long as this one did
         return [line]
     return [each for each in lines if blob in each.split()]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -118,3 +119,28 @@ def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "libvirt", None)
     with pytest.raises(VshareError, match="libvirt-python is not installed"):
         asyncio.run(find_libvirt.find("web"))
+
+
+def test_a_call_that_never_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest agent can hang in mid-conversation. Ctrl-C ends vshare even so."""
+    asked, answer, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(uri: str) -> None:
+        asked.set()
+        answer.wait(20)
+        answered.set()
+        raise LibvirtError("too late")
+
+    libvirt = SimpleNamespace(
+        libvirtError=LibvirtError, registerErrorHandler=lambda *_: None, open=hang
+    )
+    monkeypatch.setattr(find_libvirt, "_import_libvirt", lambda: libvirt)
+    monkeypatch.setattr(find_libvirt, "LIBVIRT_TIMEOUT_SECONDS", 0.1)
+    with pytest.raises(VshareError, match="did not answer"):
+        asyncio.run(find("web"))
+    assert asked.is_set()
+    assert not answered.is_set()
+    (thread,) = [each for each in threading.enumerate() if each.name == "libvirt: web"]
+    assert thread.daemon
+    answer.set()
+    thread.join(20)  # nobody is left to be told, and nothing is said about it

@@ -23,8 +23,13 @@ KEY = make_key("vshare-frosty-weasel-0857", None)
 OTHERS = ["ssh-rsa AAAAB3 someone@home", "# a comment"]
 
 
+UNRESPONSIVE = 86
+NO_AGENT = "Guest agent is not responding: QEMU guest agent is not connected"
+
+
 class LibvirtError(Exception):
-    pass
+    def get_error_code(self) -> int:
+        return UNRESPONSIVE if str(self) == NO_AGENT else 1
 
 
 class Domain:
@@ -33,6 +38,7 @@ class Domain:
     def __init__(self) -> None:
         self.lines = list(OTHERS)
         self.fails = ""
+        self.calls = 0
 
     def authorizedSSHKeysGet(self, user: str, flags: int = 0) -> list[str]:
         self._check(user)
@@ -52,6 +58,7 @@ class Domain:
         return 0
 
     def _check(self, user: str) -> None:
+        self.calls += 1
         if self.fails or user != "bob":
             raise LibvirtError(self.fails or f"no user {user}")
 
@@ -64,6 +71,7 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> Domain:
     libvirt = SimpleNamespace(
         VIR_DOMAIN_AUTHORIZED_SSH_KEYS_SET_APPEND=1,
         VIR_DOMAIN_AUTHORIZED_SSH_KEYS_SET_REMOVE=2,
+        VIR_ERR_AGENT_UNRESPONSIVE=UNRESPONSIVE,
         libvirtError=LibvirtError,
         registerErrorHandler=lambda *_: None,
         open=lambda uri: connection,
@@ -124,10 +132,11 @@ def test_a_server_that_understands_it_is_told_the_time(domain: Domain) -> None:
 
 def test_failures_say_what_the_domain_needs(domain: Domain) -> None:
     async def main() -> None:
-        domain.fails = "Guest agent is not responding: QEMU guest agent is not connected"
+        domain.fails = NO_AGENT
         with pytest.raises(VshareError, match="guest agent is not connected") as failure:
             await QemuAgentKeys("demo", "bob").insert(KEY.public, time.time() + 600)
         assert "qemu-guest-agent" in failure.value.hint
+        assert domain.calls == 1  # each takes 5 s when the agent does not answer
         with pytest.raises(VshareError, match="guest agent is not connected"):
             await QemuAgentKeys("demo", "bob").remove(KEY.public)
         with pytest.raises(VshareError, match="is not known"):
@@ -152,6 +161,7 @@ def test_libvirt_has_what_is_used() -> None:
     libvirt = pytest.importorskip("libvirt")
     assert libvirt.VIR_DOMAIN_AUTHORIZED_SSH_KEYS_SET_APPEND == 1
     assert libvirt.VIR_DOMAIN_AUTHORIZED_SSH_KEYS_SET_REMOVE == 2
+    assert libvirt.VIR_ERR_AGENT_UNRESPONSIVE == UNRESPONSIVE
 
     async def main() -> None:
         with pytest.raises(VshareError, match="not supported by the connection driver"):
