@@ -16,8 +16,8 @@ OURS = ("__init__", "dns", "echo", "large", "pages", "services", "site", "websoc
 PACKAGES = (
     "busybox-static", "iproute2", "libapparmor1", "libaudit1", "libbsd0", "libbz2-1.0", "libc6",
     "libcap-ng0",
-    "libcap2", "libcom-err2", "libcrypt1", "libexpat1", "libffi8", "libgcrypt20",
-    "libglib2.0-0", "libgpg-error0", "libgssapi-krb5-2", "libk5crypto3", "libkeyutils1", "libkrb5-3",
+    "libcap2", "libcom-err2", "libcrypt1", "libexpat1", "libffi8", "libgcrypt20", "libglib2.0-0",
+    "libgpg-error0", "libgssapi-krb5-2", "libk5crypto3", "libkeyutils1", "libkrb5-3",
     "libkrb5support0", "liblz4-1", "liblzma5", "libmd0", "libmnl0", "libnsl2",
     "libnuma1", "libpam-modules", "libpam0g",
     "libpcre2-8-0", "libpython3.11-minimal", "libpython3.11-stdlib", "libselinux1", "libssl3",
