@@ -40,8 +40,8 @@ RELAYING = (
     Mutation(
         "joins are not limited",
         "relay/join_limits.py",
-        "        if self._under_way >= self._at_once or not self._sources.take(source, now):\n",
-        "        if self._under_way >= self._at_once:\n",
+        " or not self._take(source, now):\n",
+        ":\n",
         (
             "tests/relay/test_join_limits.py::test_one_source_has_so_many_joins_at_all_names_together",
         ),

@@ -241,7 +241,11 @@ def test_a_slow_head_over_tls_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     run(main)
 
 
-def test_strangers_who_try_codes_leave_some_parked_for_guests() -> None:
+def test_strangers_who_try_codes_leave_some_parked_for_guests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.join_limits.SPACING", 0.0)  # all five want one now
+
     async def main() -> None:
         shares = Collected()
         async with Relay(RelayConfig()) as relay, shares.link(relay.address) as link:
@@ -254,6 +258,8 @@ def test_strangers_who_try_codes_leave_some_parked_for_guests() -> None:
             visitors = [await connect(relay.port, hello) for _ in range(5)]
             for _ in range(3):
                 (await shares.visitors.get())[0].close()
+            while len(share.lot._waiting) + shares.visitors.qsize() < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             guest = real_hello(f"{link.route}.x", "vshare/1")
             with await connect(relay.port, guest):
                 sock, _ = await shares.visitors.get()
