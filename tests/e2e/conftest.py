@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +29,9 @@ def lab() -> Iterator[Lab]:
         pytest.skip(f"{error.text}; {error.hint}".rstrip("; "))
     yield entered
     entered.close()
+
+
+@pytest.fixture(scope="session")
+def alice_machine(lab: Lab) -> Path:
+    """The folder of the Vagrantfile of alice's running machine, which is booted once."""
+    return lab.alice.vagrant_up()

@@ -67,8 +67,8 @@ def relay(lab: Lab) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def machine(lab: Lab, relay: str) -> Machine:
-    return Machine(lab, relay, lab.alice.vagrant_up())
+def machine(lab: Lab, relay: str, alice_machine: Path) -> Machine:
+    return Machine(lab, relay, alice_machine)
 
 
 @pytest.fixture(scope="module")
