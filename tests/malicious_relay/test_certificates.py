@@ -24,6 +24,8 @@ from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import handshake
 from vshare.policy import Policy
 
+SOON = 3.0  # seconds
+
 
 class Website(TcpService):
     """Says who it is at once; keeps what it is sent."""
@@ -117,6 +119,28 @@ def test_the_gateway_has_no_ssh_where_that_is_the_website() -> None:
     run(main)
 
 
+def test_an_earlier_gateway_comes_in_nowhere() -> None:
+    """A relay that was replaced, or one that wants to be two."""
+
+    async def main() -> None:
+        async with share_with_website() as (pair, http, _):
+            earlier = gateway_identity(pair)
+            async with Client(pair.dial, earlier, NAME, min_idle=0) as client:
+                await client.ready()
+                later = gateway_identity(pair)
+                async with asyncio.timeout(SOON):
+                    await until(lambda: not client._connections)
+            async with Client(pair.dial, earlier, NAME) as client:
+                with pytest.raises(AccessLostError):
+                    await client.open("", http)
+                assert client.hello is None
+            assert visits == []
+            async with Client(pair.dial, later, NAME) as client:
+                await client.ready()
+
+    run(main)
+
+
 # -- a removed guest's
 
 
@@ -132,7 +156,8 @@ def test_a_removed_guest_comes_in_nowhere() -> None:
                     await client.ready()
                     (guest,) = pair.guests.of_role(Role.GUEST)
                     pair.guests.remove(guest, "by the sharer")
-                    await until(lambda: client.state is not None or not client._idle)
+                    async with asyncio.timeout(SOON):
+                        await until(lambda: not client._connections)
                     with pytest.raises(VshareError):
                         await client.open("", http)
                 async with Client(attacker.dial, identity, NAME) as client:

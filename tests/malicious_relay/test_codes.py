@@ -166,6 +166,26 @@ def test_the_shares_code_under_an_unknown_plate(once: bool) -> None:
     run(main)
 
 
+def test_a_message_that_is_too_long_is_not_waited_for() -> None:
+    """It says that 64 KiB will come: the share does not stay to see it."""
+
+    async def main() -> None:
+        async with share_pair() as pair:
+            ours, theirs = tcp_pair()
+            pair.server.visitor(theirs, "192.0.2.1")
+            tls = await handshake(ours, join_client_context(join.ALPN), server_hostname=f"{NAME}.x")
+            messages = TlsMessages(tls)
+            tls.write(b"\xff\xff" + bytes(9_000))
+            async with asyncio.timeout(3):
+                with pytest.raises(RefusedError) as caught:
+                    parse_or_raise(join.JoinPake, await messages.receive())
+            assert caught.value.code is Code.PROTOCOL_ERROR
+            messages.close()
+            assert pair.server._attempts.failures == 0
+
+    run(main)
+
+
 # -- a join that the relay answers itself
 
 

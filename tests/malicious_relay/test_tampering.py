@@ -18,8 +18,10 @@ import pytest
 from tests.loops import run, until
 from tests.malicious_relay.wire import APPLICATION_DATA, Leg, Line, Lines, connected, relay
 from tests.share_pair import NAME, Pair, TcpService, share_pair, socket_to, tcp_service
+from tests.tls_pair import tls_pair
 from tunnel.client import Client
 from tunnel.codes import Code
+from tunnel.connection import Connection
 from tunnel.errors import LostError, VshareError
 from tunnel.frames import FrameType, Notice, serialize_message
 from tunnel.identity import Role
@@ -164,12 +166,12 @@ CHANGES = (
 async def assert_nothing_wrong_came(made: Stream, direction: str) -> None:
     """The right beginning, a reset on both sides, and the connection is gone."""
     at_guest, end = await made.ended()
+    assert end == "reset"
     await until(lambda: "reset" in made.machine.ended or "clean" in made.machine.ended)
     at_machine = bytes(made.machine.received[len(BEFORE) :])
     for received in (at_guest, at_machine):
         assert AFTER.startswith(received)
         assert len(received) < len(AFTER)
-    assert end == "reset"
     assert made.machine.ended == ["reset"]
     if direction == "up":
         assert at_guest == b""
@@ -327,6 +329,24 @@ def test_a_notice_cannot_be_forged(forgery: str) -> None:
                 await until(lambda: connection.is_lost)
                 assert isinstance(connection.error, LostError)
                 assert [notice.kind for notice in told] == ["expires"]
+
+    run(main)
+
+
+def test_nothing_is_told_before_the_share_has_let_the_guest_in() -> None:
+    async def main() -> None:
+        told: list[Notice] = []
+        client_tls, share_tls = await tls_pair()
+        share = Connection(share_tls, is_client=False, on_change=lambda connection: None)
+        client = Connection(
+            client_tls, is_client=True, on_change=lambda connection: None, on_notice=told.append
+        )
+        share.send_notice(Notice(1, "removed", "by whom?"))
+        await until(lambda: told or client.is_lost)
+        assert told == []
+        with pytest.raises(LostError):
+            await client.hello
+        share.abort("test")
 
     run(main)
 

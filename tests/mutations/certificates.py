@@ -13,6 +13,7 @@ _RECEPTION = "vshare/reception.py"
 _TEST_IDENTITY = "tests/tunnel/test_identity.py"
 _TEST_SERVER = "tests/vshare/test_server.py"
 _RELAY = "tests/test_malicious_relay.py"
+_ATTACKS = "tests/malicious_relay"
 
 CERTIFICATES = (
     Mutation(
@@ -67,9 +68,7 @@ CERTIFICATES = (
         _CLIENT,
         "            require_share(tls.peer_certificate)\n",
         "",
-        (
-            "tests/malicious_relay/test_certificates.py::test_a_servers_purpose_alone_makes_no_share",
-        ),
+        (f"{_ATTACKS}/test_certificates.py::test_a_servers_purpose_alone_makes_no_share",),
     ),
     Mutation(
         "a share's certificate may come in as a client's",
@@ -107,21 +106,21 @@ CERTIFICATES = (
         "        if guest is None:\n"
         "            return Guest(peer.name, peer.role, peer.fingerprint, '')\n"
         "        if guest.role is not peer.role:\n",
-        (f"{_TEST_SERVER}::test_a_certificate_that_is_not_on_the_list",),
+        ("tests/vshare/test_guests.py::test_only_listed_certificates",),
     ),
     Mutation(
         "a guest who was removed stays connected",
         _SERVER,
-        "            if owner is guest:\n                connection.abort(",
-        "            if owner is None:\n                connection.abort(",
-        (f"{_TEST_SERVER}::test_a_removed_guest_is_out_at_once_and_stays_out",),
+        "        guests.on_removed = self._removed\n",
+        "",
+        (f"{_ATTACKS}/test_certificates.py::test_a_removed_guest_comes_in_nowhere",),
     ),
     Mutation(
         "an older gateway's certificate still counts",
         _RECEPTION,
         "            self._guests.remove(earlier)\n",
         "            pass\n",
-        (f"{_TEST_SERVER}::test_a_new_gateway_replaces_the_old_one",),
+        (f"{_ATTACKS}/test_certificates.py::test_an_earlier_gateway_comes_in_nowhere",),
     ),
     Mutation(
         "another application protocol is served as streams are",
@@ -136,7 +135,7 @@ CERTIFICATES = (
         _SERVER,
         "async with asyncio.timeout(HEAD_DEADLINE):",
         "async with asyncio.timeout(None):",
-        ("tests/malicious_relay/test_delays.py::test_silence_at_the_shares_door",),
+        (f"{_ATTACKS}/test_delays.py::test_silence_at_the_shares_door",),
     ),
     Mutation(
         "a crowd of visitors keeps guests out",
@@ -150,7 +149,7 @@ CERTIFICATES = (
         _SERVER,
         "            if guest.connections >= MAX_GUEST_CONNECTIONS:\n",
         "            if False:\n",
-        ("tests/malicious_relay/test_certificates.py::test_one_guests_connections_are_limited",),
+        (f"{_ATTACKS}/test_certificates.py::test_one_guests_connections_are_limited",),
     ),
     Mutation(
         "a connection is used before the share said HELLO",
@@ -165,14 +164,14 @@ CERTIFICATES = (
         _CLIENT,
         "async with asyncio.timeout(HELLO_TIMEOUT):",
         "async with asyncio.timeout(None):",
-        ("tests/malicious_relay/test_delays.py::test_hello_is_not_waited_for",),
+        (f"{_ATTACKS}/test_delays.py::test_hello_is_not_waited_for",),
     ),
     Mutation(
         "a handshake may take for ever",
         "tunnel/tls_socket.py",
         "        async with asyncio.timeout(timeout):\n",
         "        async with asyncio.timeout(None):\n",
-        ("tests/malicious_relay/test_delays.py::test_a_handshake_is_not_waited_for",),
+        (f"{_ATTACKS}/test_delays.py::test_a_handshake_is_not_waited_for",),
     ),
     Mutation(
         "a connection that was cut counts as ended",
@@ -186,7 +185,7 @@ CERTIFICATES = (
         _CONNECTION,
         "        self.peer.reset(Code.LOST)\n        self.closed(self.reason)\n",
         "        self.peer.send_eof()\n        self.closed(self.reason)\n",
-        ("tests/malicious_relay/test_tampering.py::test_a_stream_that_is_cut_never_ends_clean",),
+        (f"{_ATTACKS}/test_tampering.py::test_a_stream_that_is_cut_never_ends_clean",),
     ),
     Mutation(
         "a notice is told as often as it comes",
@@ -200,7 +199,24 @@ CERTIFICATES = (
         _CONNECTION,
         "        if not self._is_client or not self.hello.done():\n",
         "        if False:\n",
-        ("tests/tunnel/test_notices.py::test_a_notice_before_hello_ends_the_connection",),
+        (
+            f"{_ATTACKS}/test_tampering.py"
+            "::test_nothing_is_told_before_the_share_has_let_the_guest_in",
+        ),
+    ),
+    Mutation(
+        "a frame may be of any length",
+        "tunnel/frames.py",
+        "        if self._left > limit:\n",
+        "        if False:\n",
+        ("tests/tunnel/test_frames.py::test_a_length_is_judged_before_its_payload",),
+    ),
+    Mutation(
+        "a message may be of any length",
+        "tunnel/messages.py",
+        "        if length > MAX_MESSAGE:\n",
+        "        if False:\n",
+        (f"{_ATTACKS}/test_codes.py::test_a_message_that_is_too_long_is_not_waited_for",),
     ),
     Mutation(
         "a relay with another certificate than its address names is taken",

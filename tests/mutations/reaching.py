@@ -10,9 +10,11 @@ _GUARD = "vshare/ssh_guard.py"
 _EXPOSED = "vshare/exposed.py"
 _NEIGHBOURS = "vshare/neighbours.py"
 _OWN = "vshare/own_addresses.py"
+_HAS_NO_KEY = "        if not has_ssh_key and role is Role.GUEST:\n"
 _TEST_POLICY = "tests/vshare/test_policy.py"
 _TEST_SERVER = "tests/vshare/test_server.py"
 _TEST_EXPOSED = "tests/vshare/test_exposed.py"
+_ATTACKS = "tests/malicious_relay/test_certificates.py"
 _TEST_NEIGHBOURS = "tests/vshare/test_neighbours.py"
 
 REACHING = (
@@ -79,6 +81,26 @@ REACHING = (
         "port in self.ssh_ports or (neighbour and port == SSH_PORT)",
         "port in self.ssh_ports and not neighbour",
         (f"{_TEST_POLICY}::test_ssh_of_neighbours_is_never_open",),
+    ),
+    Mutation(
+        "the gateway has SSH where that is the website's port",
+        _POLICY,
+        "        if neighbour or role is Role.GATEWAY:\n",
+        "        if neighbour:\n",
+        (f"{_ATTACKS}::test_the_gateway_has_no_ssh_where_that_is_the_website",),
+        (
+            (
+                "        if not has_ssh_key:\n",
+                "        if not has_ssh_key and role is Role.GUEST:\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "what was found dangerous is not fenced off",
+        "vshare/exposure.py",
+        'for each in report.dangers if danger_state(each, policy) != "closed"',
+        "for each in report.dangers if False",
+        ("tests/vshare/test_exposure.py::test_the_report_is_under_a_policy",),
     ),
     Mutation(
         "a fence is open",

@@ -96,6 +96,13 @@ RELAYING = (
         ("tests/relay/test_gateway.py::test_an_away_share_without_a_website_is_unknown_too",),
     ),
     Mutation(
+        "a request may be for another share than the connection's TLS",
+        "relay/http_rules.py",
+        'if site is None or (origin.tls and host != (origin.server_name or "")):',
+        "if site is None:",
+        ("tests/relay/test_gateway.py::test_host_must_agree_with_sni",),
+    ),
+    Mutation(
         "a name is whoever's comes next",
         _NAMES,
         '" WHERE key_hash = ?2 OR lease_until < ?4",',
