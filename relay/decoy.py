@@ -2,8 +2,8 @@
 
 So a stranger who tries names learns nothing: no name is told from one that is not there, or
 is away (docs/protocol.md 3). The exchange is tunnel/join_server.py's, the very one that shares
-run; the certificate stays the same for as long as the name is remembered; and what is
-answered comes as late as from a share that is connected now.
+run; the certificate stays the same for some hours, as a share's does; and what is answered
+comes as late as from a share that is connected now.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import handshake
 
 MAX_DECOYS = 2_048  # names remembered; 25 KiB each
-OLDEST = 8 * 3600  # seconds: how long a share may seem to have run, as its certificate tells
+# Seconds that a share seems to last, and may seem to have run, as its certificate tells.
+LONGEST = 8 * 3600
 
 SHORT = 0.001  # seconds: below it, a timer takes longer than the way
 
@@ -63,7 +64,9 @@ class _Decoy:
     def __init__(self, name: ShareName, digest: bytes, spake: asyncio.Semaphore) -> None:
         self._name, self._spake = name, spake
         self._choice = int.from_bytes(digest[:8], "big")
-        age = int.from_bytes(digest[8:16], "big") % OLDEST
+        lasts = 1 + secrets.randbelow(LONGEST)
+        age = secrets.randbelow(lasts)
+        self.ends_at = asyncio.get_running_loop().time() + lasts - age
         self._started = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age)
         self._like: ShareName | None = None
         self._round_trips: Sequence[float] = ()
@@ -135,9 +138,13 @@ class Decoys:
                 await join_line.connect(visitor, ours, delay)
                 answering.cancel()
 
+    def forget(self, name: ShareName) -> None:
+        """A share of that name has come or gone: what its decoy showed before never comes back."""
+        self._decoys.pop(name, None)
+
     def _decoy(self, name: ShareName) -> _Decoy:
         decoy = self._decoys.get(name)
-        if decoy is None:
+        if decoy is None or decoy.ends_at < asyncio.get_running_loop().time():
             digest = hmac.digest(self._secret, name.encode(), "sha256")
             decoy = self._decoys[name] = _Decoy(name, digest, self._spake)
             if len(self._decoys) > MAX_DECOYS:

@@ -14,8 +14,8 @@ JOIN_REFILL_SECONDS = 3.0  # for one more
 # four round trips for another: a crowd would else see a name that is shared run short of them.
 SPACING = 0.2  # seconds
 MAX_WAIT = 4.0  # seconds; below the 5 s that a guest gives a handshake
-# Who has joined at a name lately waits no longer than half of that: the rest of the line is kept for
-# others, so that one who goes on and on keeps nobody else out.
+# Who has joined at a name lately waits no longer than half of that: the rest of the line is kept
+# for others, so that one who goes on and on keeps nobody else out.
 AGAIN_MAX_WAIT = MAX_WAIT / 2
 LATELY = 60.0  # seconds
 MAX_LATELY = 8_192  # pairs of name and site

@@ -73,6 +73,7 @@ class LocalRegistry:
         self._names, self._max_shares = names, max_shares
         self._clock = clock  # seconds since the epoch: a lease ends while its owner sleeps, too
         self._shares: dict[ShareName, Share] = {}
+        self.on_change: Callable[[ShareName], None] = lambda name: None  # a share came or went
         self._by_route: dict[str, Share] = {}
         # ticket -> whose it is, and the monotonic time of its end; in the order of those times
         self._tickets: dict[bytes, tuple[Share, float]] = {}
@@ -116,6 +117,7 @@ class LocalRegistry:
             earlier.end("evicted", "the same share connected again")
             self.remove(earlier)
         self._shares[share.name] = share
+        self.on_change(share.name)
         if share.route:
             self._by_route[share.route] = share
         return True
@@ -124,6 +126,7 @@ class LocalRegistry:
         """`share`'s session is over."""
         if self._shares.get(share.name) is share:
             del self._shares[share.name]
+            self.on_change(share.name)
         if self._by_route.get(share.route) is share:
             del self._by_route[share.route]
         share.close()

@@ -154,6 +154,7 @@ class _Desk:
         self._admission = admission
         self._joins = JoinLimits(admission.budget.joins)
         self._decoys = Decoys(registry.round_trips)
+        registry.on_change = self._decoys.forget
         self.answers = {
             Answerer.SHARE: self._pair,
             Answerer.JOIN: self._join,

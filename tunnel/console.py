@@ -39,6 +39,16 @@ def _has_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def _say(line: str, stream: TextIO) -> None:
+    """Print a line. A terminal that was closed, or a reader that has gone, ends nothing: what runs
+    goes on, and ends in good order when it is told to."""
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:
+        # What is still in the stream's buffer would fail again, when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), stream.fileno())
+
+
 class Console:
     """The screen of one command. `machine` stands before each line, as Vagrant has it."""
 
@@ -50,11 +60,11 @@ class Console:
 
     def step(self, text: str) -> None:
         """Something begins or has happened."""
-        print(f"==> {self.machine}: {printable(text)}", file=sys.stderr, flush=True)
+        _say(f"==> {self.machine}: {printable(text)}", sys.stderr)
 
     def detail(self, text: str) -> None:
         """More about the step above."""
-        print(f"    {self.machine}: {printable(text)}", file=sys.stderr, flush=True)
+        _say(f"    {self.machine}: {printable(text)}", sys.stderr)
 
     @contextlib.contextmanager
     def busy(self, text: str) -> Iterator[None]:
@@ -81,28 +91,28 @@ class Console:
             return
         value = printable(value)
         shown = f"{_BOLD}{value}{_RESET}" if self._bold else value
-        print(f"==> {self.machine}: {label} {shown}", flush=True)
+        _say(f"==> {self.machine}: {label} {shown}", sys.stdout)
 
     def event(self, **event: object) -> None:
         """One line of JSON, with --json; nothing for people."""
         if self.as_json and event:
-            print(json.dumps(event), flush=True)
+            _say(json.dumps(event), sys.stdout)
 
     def error(self, error: VshareError) -> None:
         """What went wrong, and what to do next."""
         colour = _has_colour(sys.stderr)
         start, end = (_RED, _RESET) if colour else ("", "")
-        print(f"{start}error:{end} {printable(error.text)}", file=sys.stderr)
+        _say(f"{start}error:{end} {printable(error.text)}", sys.stderr)
         if error.hint:
-            print(f"hint: {printable(error.hint)}", file=sys.stderr, flush=True)
+            _say(f"hint: {printable(error.hint)}", sys.stderr)
         code = error.code.name.lower().replace("_", "-") if isinstance(error, RefusedError) else ""
         event = {"event": "error", "text": error.text, "hint": error.hint}
         self.event(**event | ({"code": code} if code else {}))
 
 
 class Interrupt:
-    """Ctrl-C and SIGTERM: while something is being set up they cancel it; while it runs they end
-    it in good order; the second one ends the process at once."""
+    """Ctrl-C, SIGTERM and a closed terminal: while something is being set up they cancel it; while
+    it runs they end it in good order; the second one ends the process at once."""
 
     def __init__(self) -> None:
         self.stopped = asyncio.Event()
@@ -112,7 +122,9 @@ class Interrupt:
     def install(self, task: asyncio.Task[None]) -> None:
         """Handle the signals for `task`, the command's work."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup(1): the terminal may go
             loop.add_signal_handler(number, self._received, task)
 
     def _received(self, task: asyncio.Task[None]) -> None:

@@ -18,12 +18,12 @@ async def ask_for_approvals(approvals: Approvals, console: Console) -> None:
         await approvals.changed.wait()
         approvals.changed.clear()
         for waiting in approvals.all():
-            if approvals.is_waiting(waiting) and not await _ask(approvals, waiting, console):
-                return
+            if approvals.is_waiting(waiting):
+                await _ask(approvals, waiting, console)
 
 
-async def _ask(approvals: Approvals, waiting: Waiting, console: Console) -> bool:
-    """Ask about one newcomer. False: there is nobody to ask here."""
+async def _ask(approvals: Approvals, waiting: Waiting, console: Console) -> None:
+    """Ask about one newcomer, where there is a terminal in front."""
     async with asyncio.TaskGroup() as group:
         asking = group.create_task(_question(waiting), name="question")
         while approvals.is_waiting(waiting) and not asking.done():
@@ -31,11 +31,10 @@ async def _ask(approvals: Approvals, waiting: Waiting, console: Console) -> bool
         asking.cancel()
     if asking.cancelled():
         console.detail(f"{waiting.guest} does not wait any more")
-        return True
+        return
     welcome = asking.result()
     if welcome is not None and approvals.is_waiting(waiting):
         approvals.answer(waiting.guest, welcome=welcome)
-    return welcome is not None
 
 
 async def _question(waiting: Waiting) -> bool | None:

@@ -38,10 +38,14 @@ class Approvals:
         """Whether nobody has answered yet and the newcomer is still there."""
         return self._waiting.get(waiting.guest) is waiting and not waiting.answer.done()
 
-    async def ask(self, guest: str, address: str) -> None:
-        """Wait for the sharer. Raises RefusedError when the answer is no, or none comes."""
+    def require_room(self) -> None:
+        """Raise RefusedError when nobody else can wait."""
         if len(self._waiting) >= MAX_WAITING:
             raise RefusedError(Code.BUSY, "too many wait for the sharer already; try again later")
+
+    async def ask(self, guest: str, address: str) -> None:
+        """Wait for the sharer. Raises RefusedError when the answer is no, or none comes."""
+        self.require_room()
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[guest] = Waiting(guest, address, time.time(), answer)
         self.changed.set()

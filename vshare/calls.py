@@ -21,7 +21,7 @@ def share_calls(found: Found, name: ShareName, ssh: SshSharing | None) -> Calls:
             "guest": guest.name,
             "shared": policy.describe(guest.rights),
             "http_port": found.http_port,
-            "ssh": None if ssh is None else "password" if ssh.has_password else "open",
+            "ssh": _ssh_for(guest, policy, ssh),
             "ssh_once": ssh is not None and ssh.once,
         }
 
@@ -46,3 +46,12 @@ def share_calls(found: Found, name: ShareName, ssh: SshSharing | None) -> Calls:
         "share-info": share_info,
         "shared-ports": shared_ports,
     }
+
+
+def _ssh_for(guest: Guest, policy: Policy, ssh: SshSharing | None) -> str | None:
+    """How this guest gets the key: by its "password", or it is "open"; None: not at all."""
+    if ssh is None or not policy.is_open(
+        "tcp", ssh.port, loopback_only=False, rights=guest.rights, has_ssh_key=True
+    ):
+        return None
+    return "password" if ssh.has_password else "open"

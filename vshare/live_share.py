@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from tunnel.address import RelayAddress
+from tunnel.errors import VshareError
 from tunnel.names import ShareName
 from vshare.expiry import Expiry
 from vshare.news import Newsroom
@@ -34,6 +35,7 @@ class LiveShare:
     ssh: SshSharing | None
     expiry: Expiry
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    extended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.expiry.warn = self._warn
@@ -52,12 +54,26 @@ class LiveShare:
         """Let it end at `at` (seconds since the epoch), or earlier if the relay grants less."""
         granted = await self.link.extend(at)
         self.expiry.extend(granted)
-        if self.ssh is not None:
-            await self.ssh.extend(granted)
         text = f"the share ends at {clock(granted)} now"
         self.newsroom.tell("extended", text, expires_at=granted)
         self.server.notify("extended", text, granted - time.time())
+        self.extended.set()
         return granted
+
+    async def extend_ssh(self) -> None:
+        """Run until cancelled: the key in the machine lasts as long as the share. That takes the
+        time that the machine takes, so nobody waits for it."""
+        while self.ssh is not None:
+            await self.extended.wait()
+            self.extended.clear()
+            try:
+                await self.ssh.extend(self.expiry.at)
+            except VshareError as error:
+                self.newsroom.tell(
+                    "notice",
+                    f"the SSH key in the machine still ends when it was to: {error.text}",
+                    warning=True,
+                )
 
     def _warn(self, left: float) -> None:
         minutes = max(1, round(left / MINUTE))

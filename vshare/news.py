@@ -1,13 +1,13 @@
-"""What happens in a share, told once, to all who follow: screen, audit log, webhook, terminals.
-
-Pure.
-"""
+"""What happens in a share, told once, to all who follow: screen, audit log, webhook, terminals."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
+
+log = logging.getLogger(__name__)
 
 Value: TypeAlias = str | int | float | None
 
@@ -27,7 +27,8 @@ Listener: TypeAlias = Callable[[News], None]
 
 
 class Newsroom:
-    """Calls each listener, in the order in which they subscribed. Listeners do not raise."""
+    """Calls each listener, in the order in which they subscribed. One that fails is logged: it must
+    neither undo what has happened nor keep it from the others."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
@@ -41,4 +42,7 @@ class Newsroom:
         """`kind` has happened."""
         news = News(kind, text, fields, warning)
         for listener in list(self._listeners):
-            listener(news)
+            try:
+                listener(news)
+            except Exception:
+                log.exception("a listener could not be told of %s", kind)

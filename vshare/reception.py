@@ -67,6 +67,7 @@ class Reception:
         self._require_current(newcomer)
         name = newcomer.guest
         if self.approvals is not None:
+            self.approvals.require_room()
             waiting = {each.guest for each in self.approvals.all()}
             name = self._guests.free_name(name, waiting)
             quoted = shlex.quote(name)  # people paste it

@@ -47,7 +47,7 @@ from tunnel.relay_tls import (
 REGISTER_WITHIN = 15.0  # seconds from the dialling to `registered`
 PARK_WITHIN = 15.0  # seconds from the dialling to PARKED
 PARKED_SILENCE = parking.PING_EVERY + parking.PONG_WITHIN + 15  # seconds: the relay is gone
-EXTEND_WITHIN = 10.0  # seconds for the relay's answer to `extend`
+EXTEND_WITHIN = 5.0  # seconds for the relay's answer to `extend`; a terminal waits for it
 FIRST_RETRY = 0.1  # seconds; new streams are to work within 2 s of the network's return
 LAST_RETRY = 1.5  # seconds
 MAX_PARKING = 128  # connections being parked or parked: more than a relay asks for
@@ -295,6 +295,9 @@ class RelayLink:
             raise RejectedError(answer.code, answer.text)
         if not isinstance(answer, Registered):
             raise RemoteProtocolError("the relay did not answer the registration")
+        if self._name is not None and answer.name != self._name:
+            text = f"it gave the name {answer.name[:60]!r} in place of {self._name!r}"
+            raise RejectedError("name-invalid", text)
         self._new_gateway_key = bool(self.gateway_key) and self.gateway_key != challenge.gateway_key
         self.gateway_key = challenge.gateway_key
         self.registered = answer

@@ -87,10 +87,10 @@ class ShareServer:
         trace: TracebackType | None,
     ) -> None:
         self._closing = True
+        for connection in list(self._connections):
+            connection.close()  # a last notice may be on its way
         for task in list(self._tasks):
             task.cancel()
-        for connection in list(self._connections):
-            connection.abort("the share has ended")
         await self._group.__aexit__(kind, error, trace)
 
     def notify(
@@ -107,8 +107,12 @@ class ShareServer:
         self._gone.discard(guest.fingerprint)
         self.notify("removed", why, guest=guest)
         for connection, owner in list(self._connections.items()):
-            if owner is guest:
+            if owner is not guest:
+                continue
+            if connection.congested:  # what is queued would leave first
                 connection.abort(why or "the guest was removed")
+            else:
+                connection.close()
 
     def rotated(self) -> None:
         """The code is another one: what was guessed about the old one counts no more."""

@@ -33,7 +33,7 @@ from vshare.exposure import describe
 from vshare.fences import confirm
 from vshare.guests import Guests
 from vshare.handlers import Handlers
-from vshare.live_share import LiveShare
+from vshare.live_share import LiveShare, clock
 from vshare.look import Found, find_machine, look
 from vshare.name_key import name_key
 from vshare.news import Newsroom
@@ -49,6 +49,7 @@ from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
 
+NOTICEABLY = 60.0  # seconds that a relay may grant less without a word
 ROUTE_SIZE = 16  # bytes: 128 bits that a stranger cannot guess
 
 
@@ -199,7 +200,7 @@ async def _serve_guests(
         reception,
         streams,
         ssh,
-        Expiry(sharing.expires_at),
+        Expiry(_granted(sharing, link)),
     )
     async with AsyncExitStack() as stack:
         log = stack.enter_context(open_log(name, console.warn))
@@ -218,6 +219,14 @@ async def _serve_guests(
             log.close()  # what could not be written is counted in a last line
             Screen(console).ended(end.reason, str(log.path), log.head)
     end.check()
+
+
+def _granted(sharing: Sharing, link: RelayLink) -> float:
+    """When the share ends: the relay may grant less than was asked for."""
+    granted = time.time() + link.registered.expires_in
+    if granted < sharing.expires_at - NOTICEABLY:
+        sharing.console.warn(f"the relay grants no more than until {clock(granted)}")
+    return min(sharing.expires_at, granted)
 
 
 def _own_name(given: str, wanted: str | None) -> ShareName:
@@ -284,7 +293,10 @@ async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> _End:
         asked = group.create_task(share.stopped.wait(), name="vshare stop")
         expired = group.create_task(share.expiry.run(), name="expiry")
         ended = group.create_task(asyncio.wait([share.link.ended]), name="relay's end")
-        helpers = [group.create_task(share.reception.end_invites(), name="invites")]
+        helpers = [
+            group.create_task(share.reception.end_invites(), name="invites"),
+            group.create_task(share.extend_ssh(), name="SSH key's end"),
+        ]
         if share.reception.approvals is not None and not console.as_json:
             asking = ask_for_approvals(share.reception.approvals, console)
             helpers.append(group.create_task(asking, name="approvals"))

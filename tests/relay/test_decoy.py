@@ -299,6 +299,36 @@ def test_too_many_joins_are_refused_whatever_the_name(monkeypatch: pytest.Monkey
     run(main)
 
 
+def test_what_a_decoy_showed_before_a_share_came_does_not_come_back() -> None:
+    """Who looks at a name now and then sees another certificate, as when shares follow another."""
+
+    async def main() -> None:
+        shares = Collected()
+        async with Relay(RelayConfig()) as relay:
+            before = (await stranger(relay.port, "my-share")).certificate
+            async with shares.link(relay.address, name="my-share"):
+                pass
+            after = (await stranger(relay.port, "my-share")).certificate
+            assert before != after
+
+    run(main)
+
+
+def test_a_decoy_lasts_some_hours_as_shares_do() -> None:
+    async def main() -> None:
+        decoys = Decoys(dict)
+        now = asyncio.get_running_loop().time()
+        lasts = [decoys._decoy(ShareName(f"name-{number}")).ends_at - now for number in range(50)]
+        assert all(0 < each <= decoy.LONGEST for each in lasts)
+        assert len({round(each) for each in lasts}) > 40
+        one = decoys._decoy(UNKNOWN)
+        assert decoys._decoy(UNKNOWN) is one
+        one.ends_at = now - 1
+        assert decoys._decoy(UNKNOWN) is not one
+
+    run(main)
+
+
 def test_the_table_of_decoys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoy, "MAX_DECOYS", 3)
 

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -11,6 +12,7 @@ from tunnel.console import printable
 
 HEAD = """
 import asyncio, sys
+from pathlib import Path
 from tunnel.codes import Code
 from tunnel.console import Console, run
 from tunnel.errors import *
@@ -128,3 +130,59 @@ await asyncio.sleep(1000)
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[0mb\r\n\u202ec") == "a\ufffd[0mb\ufffd\ufffd\ufffdc"
+
+
+WAIT = "interrupt.serving = True; console.step('up'); await interrupt.stopped.wait()"
+
+
+def test_a_terminal_that_is_closed_ends_it_in_good_order() -> None:
+    body = WAIT + "\nPath(sys.argv[1]).write_text('cleaned up')"
+    with tempfile.NamedTemporaryFile("r") as file:
+        command = [*script(body), file.name]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert "up" in process.stderr.readline()
+            process.send_signal(signal.SIGHUP)
+            assert process.wait(20) == 0
+        assert file.read() == "cleaned up"
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
+    body = WAIT
+    with subprocess.Popen(
+        ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *script(body)],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert "up" in process.stderr.readline()
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_has_gone_ends_nothing(stream: str) -> None:
+    body = """
+import time
+print("ready", file=sys.stdout if sys.argv[1] == "stderr" else sys.stderr, flush=True)
+sys.stdin.readline()
+for _ in range(3):
+    console.step("s"); console.result("Name:", "x", name="x"); console.event(event="e")
+Path(sys.argv[2]).write_text("went on")
+"""
+    with tempfile.NamedTemporaryFile("r") as file:
+        command = [*script(body), stream, file.name]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+            other = process.stderr if stream == "stdout" else process.stdout
+            gone = process.stdout if stream == "stdout" else process.stderr
+            assert other.readline() == "ready\n"
+            gone.close()
+            process.stdin.write("\n")
+            process.stdin.close()
+            said = other.read()
+            assert process.wait(20) == 0
+        assert file.read() == "went on"
+        assert "Traceback" not in said
+        assert "BrokenPipe" not in said

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from relay import control
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.share_pair import TcpService, tcp_service
@@ -92,6 +94,17 @@ def test_a_share_expires_by_itself() -> None:
         with pytest.raises(VshareError, match="the share has expired"):
             await share_up(options, screen, Interrupt())
         assert (screen.events[-1]["event"], screen.events[-1]["reason"]) == ("ended", "expired")
+
+    run(main)
+
+
+def test_the_relay_may_grant_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MAX_LEASE", 3600.0)
+
+    async def main() -> None:
+        async with sharing(Options(target="127.0.0.1", http=False)) as share:
+            started = await share.screen.started
+            assert started["expires_at"] == pytest.approx(time.time() + 3600, abs=30)
 
     run(main)
 
