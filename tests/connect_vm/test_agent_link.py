@@ -10,6 +10,7 @@ from connect_vm.agent import netlink, ruleset, wire
 from connect_vm.agent.wire import Header
 from connect_vm.agent_link import PARKED, AgentError, AgentLink
 from tests.connect_vm.agent_harness import LOOPBACK, PATIENCE, SECRET, Agent, Client, agent
+from tests.vshare.peers import tcp_server
 from tunnel.codes import Code
 from tunnel.ends import End
 from tunnel.errors import LostError, RefusedError
@@ -176,6 +177,34 @@ def test_a_wrong_secret_and_nobody_there(one: Agent) -> None:
         port = unused.getsockname()[1]
     with pytest.raises(AgentError, match="was not ready within"):
         asyncio.run(main(AgentLink(LOOPBACK, port, SECRET, Session())))
+
+
+@pytest.mark.parametrize("proof", ["nothing", "the nonce", "our own proof"])
+def test_another_host_that_answers_for_the_vm(proof: str) -> None:
+    """It lets everybody park, and cannot prove the secret: no connection stays with it."""
+
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(bytes(wire.NONCE_SIZE))
+            message = await reader.readexactly(wire.NONCE_SIZE + wire.MAC_SIZE + 1)
+            forged = {"the nonce": message[:32], "our own proof": message[32:64]}
+            writer.write(forged.get(proof, bytes(wire.MAC_SIZE)))
+            assert await reader.read() == b""
+            writer.close()
+            ended.set()
+
+        async with (
+            tcp_server(answer) as port,
+            AgentLink(LOOPBACK, port, SECRET, Session()) as link,
+        ):
+            with pytest.raises(AgentError, match="is not our connect VM"):
+                await link.ready(0.3)
+            async with asyncio.timeout(PATIENCE):
+                await ended.wait()
+
+    asyncio.run(main())
 
 
 class Datagrams:

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import os
 import socket
+import time
 
 import pytest
 
@@ -15,6 +16,8 @@ from tests.malicious_relay.wire import relay
 from tests.share_pair import CODE, NAME, Pair, share_pair
 from tests.tls_pair import tcp_pair
 from tunnel import join
+from tunnel.alerts import AccessLostError
+from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.errors import RefusedError, RemoteProtocolError, VshareError
 from tunnel.identity import (
@@ -135,6 +138,31 @@ def test_a_one_time_code_that_was_used() -> None:
             assert pair.joined == ["bob"]
             assert len(pair.guests.of_role(Role.GUEST)) == 1
             assert len(pair.failed) == 2
+
+    run(main)
+
+
+def test_a_guest_whose_invites_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The certificate that he keeps is worth nothing, whatever the relay does for him."""
+    monkeypatch.setattr("vshare.reception.LOOK_EVERY", 0.001)
+
+    async def main() -> None:
+        async with share_pair() as pair:
+            make = pair.reception.invites.make
+            invite = make("bob", once=False, expires_at=time.time() + 60, rights=EVERYTHING)
+            identity = await join_share(pair.dial, NAME, invite.code, "bob")
+            invite.expires_at = time.time()
+            async with asyncio.timeout(3), asyncio.TaskGroup() as group:
+                ending = group.create_task(pair.reception.end_invites())
+                await until(lambda: not pair.guests.of_role(Role.GUEST))
+                async with Client(pair.dial, identity, NAME) as client:
+                    with pytest.raises(AccessLostError, match="the time of your invite is over"):
+                        await client.ready()
+                ending.cancel()
+            with pytest.raises(RefusedError) as caught:
+                await join_share(pair.dial, NAME, invite.code, "bob")
+            assert caught.value.code is Code.WRONG_CODE
+            assert pair.joined == ["bob"]
 
     run(main)
 

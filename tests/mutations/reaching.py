@@ -100,7 +100,7 @@ REACHING = (
         "vshare/exposure.py",
         'for each in report.dangers if danger_state(each, policy) != "closed"',
         "for each in report.dangers if False",
-        ("tests/vshare/test_exposure.py::test_the_report_is_under_a_policy",),
+        ("tests/vshare/test_exposure.py::test_the_report_in_words",),
     ),
     Mutation(
         "a fence is open",

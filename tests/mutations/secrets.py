@@ -179,7 +179,7 @@ SECRETS = (
         _RECEPTION,
         '                    self.remove_who_came_by(invite, "the time of your invite is over")\n',
         "",
-        (f"{_TEST_RECEPTION}::test_an_invites_time_ends_for_its_guests_too",),
+        ("tests/malicious_relay/test_codes.py::test_a_guest_whose_invites_time_is_over",),
     ),
     Mutation(
         "an invite's code gives all that the share's own does",
@@ -332,7 +332,17 @@ SECRETS = (
         "connect_vm/agent/wire.py",
         '    return hmac.compare_digest(message, prove(secret, b"agent", nonce_v, nonce_a))\n',
         "    return True\n",
-        ("tests/connect_vm/test_agent_wire.py::test_both_sides_prove_the_secret",),
+        (
+            "tests/connect_vm/test_agent_wire.py"
+            "::test_a_proof_cannot_be_sent_back_to_whoever_made_it",
+        ),
+    ),
+    Mutation(
+        "whatever answers in the connect VM's place is trusted",
+        "connect_vm/agent_link.py",
+        "            if not wire.check_agent(self._secret, nonce_a, nonce_v, message):\n",
+        "            if False:\n",
+        ("tests/connect_vm/test_agent_link.py::test_another_host_that_answers_for_the_vm",),
     ),
     Mutation(
         "ssh takes any host key",
