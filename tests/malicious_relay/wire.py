@@ -149,8 +149,8 @@ class Leg:
             while record := await receive_record(self.source):
                 self.records.append(record)
                 await loop.sock_sendall(self.sink, self.change(record))
-            if self.tells_the_end:
-                self.sink.shutdown(socket.SHUT_WR)
+        if self.tells_the_end:
+            self.end()
 
     async def deliver_late(self) -> None:
         """Send what was held, to whoever is still there."""
@@ -158,12 +158,17 @@ class Leg:
             await asyncio.get_running_loop().sock_sendall(self.sink, b"".join(self.held))
             self.held.clear()
 
+    def end(self) -> None:
+        """A clean end of TCP, now."""
+        with contextlib.suppress(OSError):
+            self.sink.shutdown(socket.SHUT_WR)
+
     async def cut(self, last: bytes = b"") -> None:
         """Send `last` and a clean end of TCP; nothing after it."""
         self.change = lambda record: b""
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().sock_sendall(self.sink, last)
-            self.sink.shutdown(socket.SHUT_WR)
+        self.end()
 
 
 class Line:

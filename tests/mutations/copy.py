@@ -21,7 +21,17 @@ MAX_SHOWN = 2000  # characters of pytest's output
 def sources(root: Path) -> list[str]:
     """The files that make up the source, as git knows them. Raises StaleError."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *sorted(PACKAGES)],
+        [
+            "git",
+            "-c",
+            "safe.directory=*",
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            *sorted(PACKAGES),
+        ],
         cwd=root,
         capture_output=True,
         check=False,
