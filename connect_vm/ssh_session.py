@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -46,24 +42,12 @@ async def connect_ssh(options: Options, console: Console, interrupt: Interrupt) 
         run = ssh_builtin.run if program is None else partial(ssh_run.run, program)
         stops = (interrupt.stopped, notices.over)
         try:
-            with _hang_up_stops(interrupt):
-                code = await run(client, line.name, login, options.ssh_arguments, *stops)
+            code = await run(client, line.name, login, options.ssh_arguments, *stops)
         except VshareError as error:
             raise notices.error or error from error
         if notices.error is not None:
             raise notices.error  # says why `ssh` failed
         return code
-
-
-@contextlib.contextmanager
-def _hang_up_stops(interrupt: Interrupt) -> Iterator[None]:
-    """A terminal window that is closed ends it in good order too."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, interrupt.stopped.set)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
 
 
 async def _require_ssh(client: Client, console: Console) -> ShareInfo:

@@ -34,6 +34,11 @@ ANSWER_WITHIN = 300.0  # seconds from the request to the answer's head: long pol
 HALF_CLOSED_SILENCE = 10.0  # seconds that an answer may pause once the visitor ended its side
 MAX_REQUEST_HEAD = 16 * 1024  # bytes
 MAX_ANSWER_HEAD = 64 * 1024  # bytes: servers with many cookies
+MAX_INFORMATIONAL = 16  # answers of 1xx before the final one; one or two occur
+# Of a body that comes in many small chunks, what is joined before it is sent on: one visitor's
+# chunks must not cost the others their time, nor a TLS record each.
+MAX_PIECE = 64 * 1024  # bytes
+MAX_CHUNKS = 256  # parsed without a pause; about 5 ms
 
 _RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))  # safe methods without a body
 
@@ -237,12 +242,13 @@ class Conversation:
 
     async def _send_body(self, upstream: _Upstream) -> None:
         """The request's body to the share, as it comes."""
+        body = _Body(self._http, self._visitor)
         try:
             while True:
                 async with asyncio.timeout(BODY_SILENCE):
-                    event = await _next_event(self._http, self._visitor)
+                    event = await body.next_event()
                 if isinstance(event, h11.Data):
-                    await upstream.send(h11.Data(event.data))
+                    await upstream.send(event)
                 elif isinstance(event, h11.EndOfMessage):
                     await upstream.send(event)
                     return
@@ -286,7 +292,7 @@ class Conversation:
 
     async def _answer_head(self, upstream: _Upstream) -> h11.Response | h11.InformationalResponse:
         """The final answer's head, or that of 101; others of 1xx are passed on."""
-        while True:
+        for _ in range(MAX_INFORMATIONAL):
             event = await upstream.next_event()
             if isinstance(event, h11.Response):
                 return event
@@ -302,12 +308,14 @@ class Conversation:
                         headers=response_headers(event),
                     )
                 )
+        raise LostError(f"more than {MAX_INFORMATIONAL} informational answers")
 
     async def _answer_body(self, upstream: _Upstream) -> None:
+        body = _Body(upstream.http, upstream.stream)
         while True:
-            event = await upstream.next_event()
+            event = await body.next_event()
             if isinstance(event, h11.Data):
-                await self._send(h11.Data(event.data))
+                await self._send(event)
             elif isinstance(event, h11.EndOfMessage):
                 # Without trailers: HTTP/1.0 has none, and who wants them has asked (TE).
                 await self._send(h11.EndOfMessage())
@@ -352,14 +360,44 @@ class Conversation:
 
 async def _next_event(http: h11.Connection, stream: ByteStream) -> h11.Event:
     """The next event of the other side; PAUSED counts as the end."""
-    while True:
-        event = http.next_event()
-        if event is h11.NEED_DATA:
-            http.receive_data(await stream.receive_some())
-        elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-            return h11.ConnectionClosed()
-        else:
-            return event  # type: ignore[return-value]  # h11 types the sentinels as events
+    while (event := _maybe_event(http)) is None:
+        http.receive_data(await stream.receive_some())
+    return event
+
+
+def _maybe_event(http: h11.Connection) -> h11.Event | None:
+    event = http.next_event()
+    if event is h11.NEED_DATA:
+        return None
+    if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+        return h11.ConnectionClosed()
+    return event  # type: ignore[return-value]  # h11 types the sentinels as events
+
+
+class _Body:
+    """The rest of a message: of DATA, as much at once as has come, up to a limit."""
+
+    def __init__(self, http: h11.Connection, stream: ByteStream) -> None:
+        self._http, self._stream = http, stream
+        self._next: h11.Event | None = None
+
+    async def next_event(self) -> h11.Event:
+        """DATA, or what comes behind it."""
+        event, self._next = self._next, None
+        if event is None:
+            event = await _next_event(self._http, self._stream)
+        pieces, size = [], 0
+        while isinstance(event, h11.Data):
+            pieces.append(bytes(event.data))
+            size += len(event.data)
+            if size >= MAX_PIECE or len(pieces) >= MAX_CHUNKS:
+                await asyncio.sleep(0)  # others have waited meanwhile
+                return h11.Data(b"".join(pieces))
+            event = _maybe_event(self._http)
+        if not pieces and event is not None:
+            return event
+        self._next = event
+        return h11.Data(b"".join(pieces))
 
 
 async def _copy(source: ByteStream, target: ByteStream, early: bytes) -> None:

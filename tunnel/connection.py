@@ -34,6 +34,10 @@ from tunnel.frames import (
 from tunnel.stream_state import ANSWERED, Input, State, StreamState
 from tunnel.tls_socket import TlsSocket
 
+# In one read (256 KiB): more would take the event loop for a tenth of a second and longer. What
+# programs send comes in frames as large as a read; PINGs come seconds apart.
+MAX_FRAMES = 8_192
+MAX_PINGS = 16
 LANE_UNSENT = 64 * 1024  # bytes in the kernel; more would only be late (docs/protocol.md 9)
 
 
@@ -244,7 +248,11 @@ class Connection:
 
     def data_received(self, data: memoryview) -> None:
         """Plaintext: frames and pieces. Raises RemoteProtocolError, which ends the connection."""
-        for kind, number, payload in self._parser.receive_data(data):
+        pings = 0
+        for frames, (kind, number, payload) in enumerate(self._parser.receive_data(data), 1):
+            pings += kind == FrameType.PING
+            if frames > MAX_FRAMES or pings > MAX_PINGS:
+                raise RemoteProtocolError("a flood of small frames")
             self._frame_received(kind, number, payload)
             if self._tls.is_lost:
                 return

@@ -44,9 +44,12 @@ def _say(line: str, stream: TextIO) -> None:
     goes on, and ends in good order when it is told to."""
     try:
         print(line, file=stream, flush=True)
+    except BlockingIOError:
+        pass  # it is full, and somebody else's program made it non-blocking: this line is lost
     except OSError:
         # What is still in the stream's buffer would fail again, when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), stream.fileno())
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class Console:
@@ -122,15 +125,19 @@ class Interrupt:
     def install(self, task: asyncio.Task[None]) -> None:
         """Handle the signals for `task`, the command's work."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # nohup(1): the terminal may go
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._received, task)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1): the terminal may go
+            loop.add_signal_handler(signal.SIGHUP, self._stop, task)
 
     def _received(self, task: asyncio.Task[None]) -> None:
         self._count += 1
         if self._count > 1:
             os._exit(EXIT_INTERRUPTED)
+        self._stop(task)
+
+    def _stop(self, task: asyncio.Task[None]) -> None:
+        """Also for a closed terminal, which says so twice: by its shell, and by the kernel."""
         self.stopped.set()
         if not self.serving:
             task.cancel()

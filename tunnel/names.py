@@ -67,12 +67,6 @@ def make_code(below: Below) -> JoinCode:
     return JoinCode("-".join(words[below(len(words))] for _ in range(CODE_WORDS)))
 
 
-def make_plate(below: Below) -> str:
-    """A fresh plate: the word that tells which invite a code is of."""
-    words = code_words()
-    return words[below(len(words))]
-
-
 def make_invite_code(plate: str, below: Below) -> JoinCode:
     """A fresh code such as `tiger-orange-crystal-salmon` for the invite `plate`: 33 bits more."""
     return JoinCode(f"{plate}-{make_code(below)}")

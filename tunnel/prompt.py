@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import termios
 from collections.abc import Iterator
 
@@ -53,9 +54,10 @@ async def ask_line(prompt: str, within: float) -> str:
         except TimeoutError:
             line = ""
         finally:
-            if not answered:
-                termios.tcflush(terminal, termios.TCIFLUSH)  # half a line is not the next answer
-                _write(terminal, "\n")
+            if not answered and _is_in_front(terminal):
+                with _not_stopped():
+                    termios.tcflush(terminal, termios.TCIFLUSH)  # half a line is no next answer
+                    _write(terminal, "\n")
     return line
 
 
@@ -66,14 +68,29 @@ def _terminal(otherwise_hint: str) -> Iterator[int]:
     except OSError:
         raise UsageError("there is no terminal to ask on", otherwise_hint) from None
     try:
-        # In the background the first touch would stop the whole process (tcsetattr(3), SIGTTOU).
-        if os.tcgetpgrp(terminal) != os.getpgrp():
+        if not _is_in_front(terminal):
             raise UsageError("the terminal belongs to another program", otherwise_hint)
         yield terminal
     except (termios.error, OSError) as error:  # it was closed, or its line was hung up
         raise UsageError(f"the terminal is gone: {error}", otherwise_hint) from error
     finally:
         os.close(terminal)
+
+
+def _is_in_front(terminal: int) -> bool:
+    """Whether the terminal is ours now (tcgetpgrp(3)): else what is typed is for another."""
+    return os.tcgetpgrp(terminal) == os.getpgrp()
+
+
+@contextlib.contextmanager
+def _not_stopped() -> Iterator[None]:
+    """Touching a terminal from the background is an error inside, and does not stop the whole
+    process (termios(3): where the signal is blocked, EIO)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN, signal.SIGTTOU})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _write(terminal: int, text: str) -> None:
@@ -99,6 +116,9 @@ async def _line(terminal: int) -> str:
     loop.add_reader(terminal, ready.set)
     try:
         await ready.wait()
-        return os.read(terminal, MAX_LINE).strip().decode("utf-8", "replace")
+        if not _is_in_front(terminal):  # by now: the user put us into the background
+            raise UsageError("the terminal belongs to another program", "bring it back with `fg`")
+        with _not_stopped():
+            return os.read(terminal, MAX_LINE).strip().decode("utf-8", "replace")
     finally:
         loop.remove_reader(terminal)

@@ -59,6 +59,12 @@ class Approvals:
         if not welcome:
             raise RefusedError(Code.NOT_ALLOWED, "the sharer did not let you in")
 
+    def refuse_all(self) -> None:
+        """Nobody who waits comes in."""
+        for waiting in self._waiting.values():
+            if not waiting.answer.done():
+                waiting.answer.set_result(False)
+
     def answer(self, guest: str, *, welcome: bool) -> str:
         """Let a newcomer in, or not; gives the name. Raises UsageError that names who waits."""
         found = self._waiting.get(guest)

@@ -36,6 +36,7 @@ POST_DEADLINE = 10.0  # seconds for one try, from resolving the name to the answ
 BUNDLE_SECONDS = 10.0  # between two posts about failed joins: somebody may be guessing codes
 CLOSING_SECONDS = 3.0  # for what is queued when the share ends
 RECEIVE = 16 * 1024  # bytes per read; h11 gives up on a head that is longer
+MAX_1XX = 8  # answers of 1xx before the final one; none is usual
 _PORTS = {"http": 80, "https": 443}
 _HINT = "write http://HOST/PATH or https://HOST/PATH, or @FILE to read it from a file"
 _AGAIN = frozenset({408, 429})  # RFC 9110 15.5.9, RFC 6585 4: worth another try, as is a 5xx
@@ -259,10 +260,13 @@ class Notifier:
             http = h11.Connection(h11.CLIENT)
             writer.write(_request(http, webhook, body))
             await writer.drain()
+            informational = 0
             while not isinstance(event := http.next_event(), h11.Response):
                 if event is h11.NEED_DATA:
                     http.receive_data(await reader.read(RECEIVE))
-                elif not isinstance(event, h11.InformationalResponse):
+                    continue
+                informational += 1
+                if not isinstance(event, h11.InformationalResponse) or informational > MAX_1XX:
                     raise _PostError("it does not answer in HTTP")
             return event.status_code
         finally:

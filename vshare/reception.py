@@ -84,8 +84,8 @@ class Reception:
             except BaseException:
                 self._newsroom.tell("denied", f"{name} was not let in", guest=name)
                 raise
-            self._newsroom.tell("approved", guest=name)
             self._require_current(newcomer)
+            self._newsroom.tell("approved", guest=name)
         return self._enter(newcomer, name, None)
 
     def _require_current(self, newcomer: Newcomer) -> None:
@@ -159,6 +159,8 @@ class Reception:
                     )
 
     def rotate(self) -> JoinCode:
-        """A new code for newcomers; the guests who are in stay."""
+        """A new code for newcomers; the guests who are in stay, those who wait do not."""
         self.code = make_code(secrets.randbelow)
+        if self.approvals is not None:
+            self.approvals.refuse_all()
         return self.code

@@ -126,7 +126,15 @@ class SshSharing:
     async def extend(self, expires_at: float) -> None:
         """The share ends later (or sooner). Raises VshareError."""
         self._expires_at = expires_at
-        await _to_the_end(self._insert(expires_at))
+
+        async def work() -> None:
+            async with asyncio.timeout(self._limits.removal):
+                await self._insert(expires_at)
+
+        try:
+            await _to_the_end(work())
+        except TimeoutError:
+            raise VshareError("the machine does not answer") from None
 
     # -- handing it out
 

@@ -407,6 +407,31 @@ def test_an_away_share_without_a_website_is_unknown_too(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
+def test_a_body_of_tiny_chunks_does_not_hold_up_the_others() -> None:
+    """The longest time in which the relay served nobody; it was 14 s."""
+
+    async def test(world: World) -> None:
+        gaps: list[float] = []
+
+        async def tick() -> None:
+            while True:
+                before = time.monotonic()
+                await asyncio.sleep(0.005)
+                gaps.append(time.monotonic() - before)
+
+        count = 20_000
+        async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(tick())
+            async with world.browser() as browser:
+                tiny = b"1\r\na\r\n" * count + b"0\r\n\r\n"
+                _, seen = await browser.ask("PUT /\nTransfer-Encoding: chunked", tiny)
+                assert seen.endswith(hashlib.sha256(b"a" * count).hexdigest().encode())
+            ticking.cancel()
+        assert max(gaps) < 0.5
+
+    with_world(test)
+
+
 def test_who_asks_for_many_names_that_are_none_is_told_to_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

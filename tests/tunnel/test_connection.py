@@ -7,9 +7,9 @@ import pytest
 from tests.loops import Factory, both_loops, run, until
 from tests.tls_pair import connection_pair, tcp_pair
 from tunnel.codes import Code
-from tunnel.connection import Connection, StreamEnd
+from tunnel.connection import MAX_FRAMES, MAX_PINGS, Connection, StreamEnd
 from tunnel.ends import Bytes, End, bridge
-from tunnel.errors import LocalProtocolError, LostError, RefusedError
+from tunnel.errors import LocalProtocolError, LostError, RefusedError, RemoteProtocolError
 from tunnel.frames import FrameType, Open, Reason, serialize, serialize_message
 from tunnel.socket_end import SocketEnd
 from tunnel.stream_state import Input
@@ -520,6 +520,29 @@ def test_a_peer_that_makes_us_answer_and_reads_nothing_is_cut_off(
             client.ping(b"x" * 64)
             await asyncio.sleep(0)
         client.abort("test")
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("frame", "count"),
+    [
+        (serialize(FrameType.PING, 0), MAX_PINGS + 1),
+        (serialize(FrameType.PONG, 0), MAX_FRAMES + 1),
+    ],
+)
+def test_a_flood_of_small_frames_ends_the_connection(frame: bytes, count: int) -> None:
+    async def main() -> None:
+        for number in (count - 1, count):
+            client, share, _ = await connection_pair()
+            flood = frame * number
+            if number == count:
+                with pytest.raises(RemoteProtocolError, match="flood"):
+                    share.data_received(memoryview(flood))
+            else:
+                share.data_received(memoryview(flood))
+            client.abort("test")
+            share.abort("test")
 
     run(main)
 

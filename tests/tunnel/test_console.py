@@ -136,13 +136,14 @@ WAIT = "interrupt.serving = True; console.step('up'); await interrupt.stopped.wa
 
 
 def test_a_terminal_that_is_closed_ends_it_in_good_order() -> None:
-    body = WAIT + "\nPath(sys.argv[1]).write_text('cleaned up')"
+    body = WAIT + "\nawait asyncio.sleep(0.2)\nPath(sys.argv[1]).write_text('cleaned up')"
     with tempfile.NamedTemporaryFile("r") as file:
         command = [*script(body), file.name]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             assert "up" in process.stderr.readline()
             process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGHUP)  # the shell's, and the kernel's
             assert process.wait(20) == 0
         assert file.read() == "cleaned up"
 

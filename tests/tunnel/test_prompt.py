@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -142,4 +143,36 @@ def test_in_the_background_it_is_not_stopped() -> None:
     asked.pid, asked.fd, asked.seen = pid, fd, ""
     asked.wait_for("over")
     assert "the terminal belongs to another program; use --file FILE" in asked.seen
+    asked.close()
+
+
+SHELL = """
+import os, signal, subprocess, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+job = subprocess.Popen([sys.executable, "-c", sys.argv[1]], process_group=0)
+os.tcsetpgrp(0, job.pid)
+signal.sigwait({signal.SIGUSR1})
+os.tcsetpgrp(0, os.getpgrp())  # as Ctrl-Z and `bg` do
+print("in the background", flush=True)
+_, status = os.waitpid(job.pid, os.WUNTRACED)
+print("was stopped" if os.WIFSTOPPED(status) else "has ended", flush=True)
+job.kill()
+"""
+
+
+def test_in_the_background_an_open_question_stops_nothing() -> None:
+    """What is typed then is for the shell; to read it would stop the whole process (SIGTTIN)."""
+    asked = Asked.__new__(Asked)
+    asked.seen = ""
+    asked.pid, asked.fd = pty.fork()
+    if asked.pid == 0:
+        job = ASK % 'ask_line("Let bob in? ", 10)'
+        os.execv(sys.executable, [sys.executable, "-c", SHELL, job])
+    asked.wait_for("Let bob in? ")
+    os.kill(asked.pid, signal.SIGUSR1)
+    asked.wait_for("in the background")
+    asked.type("ls\n")
+    asked.wait_for("UsageError: the terminal belongs to another program")
+    asked.wait_for("has ended")
     asked.close()

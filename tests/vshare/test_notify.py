@@ -69,7 +69,7 @@ def joined(number: int = 0) -> News:
 
 
 def failed() -> News:
-    return News("join-failed", "", {"address": "203.0.113.9", "text": "wrong code"})
+    return News("join-failed", "", {"address": "203.0.113.9", "reason": "wrong code"})
 
 
 @pytest.fixture(autouse=True)

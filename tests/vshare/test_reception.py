@@ -231,9 +231,9 @@ def test_a_code_that_was_rotated_while_its_guest_waited_lets_nobody_in() -> None
                 waiting = group.create_task(refused(pair, CODE, "bob"))
                 await until(approvals.all)
                 pair.reception.rotate()
-                approvals.answer("bob", welcome=True)
-            assert waiting.result().code is Code.WRONG_CODE
+            assert waiting.result().code is Code.NOT_ALLOWED
             assert pair.joined == []
+            assert pair.told("approved") == []
 
     run(main)
 
