@@ -24,6 +24,8 @@ import socks
 
 from tests.vshare.peers import openssh
 
+pytestmark = pytest.mark.programs
+
 BIN = Path(sys.executable).parent
 WAIT = 30.0
 SECRET = b"the quick brown payload that nobody between may see " * 400

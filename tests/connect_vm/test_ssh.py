@@ -14,8 +14,8 @@ import pytest
 
 from tests.commands import Outcome
 from tests.connect_vm.ssh_harness import PASSWORD, Sharing, sharing
-from tests.terminal import Terminal
 from tests.share_pair import CODE, NAME
+from tests.terminal import Terminal
 from tunnel.identity import Role
 
 pytestmark = pytest.mark.programs
