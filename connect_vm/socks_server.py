@@ -9,12 +9,12 @@ whoever can reach that address uses the share with this guest's rights.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from types import TracebackType
 
 from connect_vm import socks
+from connect_vm.accepting import accept
 from connect_vm.opener import Opener
 from connect_vm.own_names import OwnNames
 from connect_vm.socks_udp import Association, FlowBudget
@@ -31,11 +31,8 @@ OPEN_SECONDS = 60.0  # longer than the share itself waits for the machine to ans
 MAX_HANDSHAKES = 256  # connections that have not asked yet; more wait in the backlog
 MAX_STREAMS = 1_024  # connections that have asked, associations included
 BACKLOG = 512  # a browser opens dozens at once, a load generator hundreds
-ACCEPT_PAUSE = 0.1  # seconds; out of file descriptors: let some connections end first
 HANG_UP_SECONDS = 1.0  # for the client to read a refusal before the socket is closed
 HANG_UP_BYTES = 64 * 1024  # what a refused client may still send in that time
-
-_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class SocksServer:
@@ -102,23 +99,12 @@ class SocksServer:
         async with asyncio.TaskGroup() as connections:
             while True:
                 await self._handshakes.acquire()
-                sock, source = await self._accept()
+                sock, source = await accept(self._listener, "SOCKS connections")
                 # Should the task be cancelled before it begins, the socket is closed with it.
                 task = connections.create_task(
                     self._handle(sock), name=f"socks {source[0]}:{source[1]}"
                 )
                 task.add_done_callback(lambda _, sock=sock: sock.close())  # type: ignore[misc]  # mypy cannot infer a lambda's default
-
-    async def _accept(self) -> tuple[socket.socket, tuple[str, int]]:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                return await loop.sock_accept(self._listener)
-            except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
-                    log.warning("cannot accept SOCKS connections: %s", error.strerror)
-                    await asyncio.sleep(ACCEPT_PAUSE)
-                # Else it is of the one connection that was lost (accept(2), "Error handling").
 
     async def _handle(self, sock: socket.socket) -> None:
         """One connection from its first byte to its last. Closes `sock`; raises nothing."""

@@ -9,7 +9,6 @@ run by the user's shell, whatever that is, and costs one more process.)
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import socket
@@ -17,6 +16,7 @@ import struct
 from pathlib import Path
 from types import TracebackType
 
+from connect_vm.accepting import accept
 from connect_vm.opener import Opener
 from tunnel.dialler import tune
 from tunnel.ends import bridge
@@ -24,7 +24,6 @@ from tunnel.errors import RefusedError, VshareError
 from tunnel.socket_end import SocketEnd
 
 MAX_CONNECTIONS = 16  # `ssh` needs one; a person may open some more to the same port
-ACCEPT_PAUSE = 0.1  # seconds; out of file descriptors
 _TABLE = Path("/proc/net/tcp")
 _ESTABLISHED = "01"  # include/net/tcp_states.h
 
@@ -81,18 +80,10 @@ class SshGate:
             self._listener.close()
 
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as connections:
             while True:
                 await self._free.acquire()
-                try:
-                    sock, address = await loop.sock_accept(self._listener)
-                except OSError as error:
-                    self._free.release()
-                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                        log.warning("cannot accept from ssh: %s", error.strerror)
-                        await asyncio.sleep(ACCEPT_PAUSE)
-                    continue  # else it is of the one connection that was lost (accept(2))
+                sock, address = await accept(self._listener, "ssh")
                 task = connections.create_task(self._carry(sock, address), name="ssh")
                 task.add_done_callback(lambda _, sock=sock: self._done(sock))  # type: ignore[misc]  # mypy cannot infer a lambda's default
 

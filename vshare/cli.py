@@ -16,6 +16,7 @@ from tunnel.errors import UsageError
 from vshare import cli_running
 from vshare.cli_inspect import inspect
 from vshare.cli_log import log
+from vshare.default_command import DefaultCommand
 from vshare.durations import parse_duration
 from vshare.neighbours import parse_cidr
 from vshare.notify import parse_notify
@@ -23,16 +24,9 @@ from vshare.options import EXPIRES_IN, Options, SshOptions
 from vshare.share import share_up
 
 
-class _DefaultUp(click.Group):
-    """`vshare` alone, or with options alone, is `vshare up`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ("--help", "--version")):
-            args = ["up", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_DefaultUp, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=DefaultCommand, default="up", context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="vshare", prog_name="vshare")
 def cli() -> None:
     """Share a local virtual machine with somebody far away.

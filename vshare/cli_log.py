@@ -19,24 +19,14 @@ from tunnel.errors import UsageError, VshareError
 from vshare.audit import log_directory, log_files, read_lines, share_of, tail_lines
 from vshare.audit_chain import MAX_HEAD, MIN_HEAD, BadLineError, parse, verify
 from vshare.audit_words import sentence, size
+from vshare.default_command import DefaultCommand
 
 POLL = 0.2  # seconds between looks at a log that is followed
 _LIST_HINT = "`vshare log list` shows the logs that there are"
 
 
-class _DefaultShow(click.Group):
-    """`vshare log`, alone or with a name, a file or options, is `vshare log show`.
-
-    So a share that is called `list` is read by `vshare log show list`.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_DefaultShow)
+# A share that is called `list` is read by `vshare log show list`.
+@click.group(cls=DefaultCommand, default="show")
 def log() -> None:
     """Read the audit log of a share.
 
