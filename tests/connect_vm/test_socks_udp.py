@@ -117,7 +117,7 @@ def test_flows_are_capped_and_the_oldest_goes(run: Run, monkeypatch: pytest.Monk
 
 
 def test_silent_flows_are_closed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socks_udp, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(socks_udp, "IDLE_SECONDS", 0.3)
 
     async def main() -> None:
         async with (
