@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.loops import run
+from tests.loops import run, until
 from tests.share_pair import NAME, Pair, share_pair
 from tests.vshare.ssh_machine import SshMachine, ssh_machine
 from tunnel.client import Client
@@ -81,7 +82,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def scene(
-    machine: SshMachine, notes: Path, monkeypatch: pytest.MonkeyPatch
+    machine: SshMachine, notes: Path, monkeypatch: pytest.MonkeyPatch, *, once: bool = False
 ) -> AsyncIterator[Scene]:
     monkeypatch.setattr(ssh_key, "KDF_ROUNDS", 1)
     port = machine.access.port or 22
@@ -94,6 +95,7 @@ async def scene(
             Newsroom(),
             port=port,
             expires_at=time.time() + 600,
+            once=once,
             notes=notes,
         )
         pair = await stack.enter_async_context(share_pair(rules, ssh=ssh))
@@ -131,6 +133,38 @@ def test_a_recorded_handover_is_replayed(
             assert caught.value.code is Code.WRONG_CODE
             mallorys.close()
             await made.mallory_has_nothing(tries=1)
+
+    run(main)
+
+
+def test_a_one_time_key_is_used_again(
+    machine: SshMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its guest, who keeps it, and by another one who is given it: it is out of the machine."""
+
+    async def main() -> None:
+        async with scene(machine, tmp_path, monkeypatch, once=True) as made:
+            messages = await made.alice.ask()
+            handover = made.alice.handover(made.pair)
+            messages.send(handover.first())
+            messages.send(handover.second(await messages.receive()))
+            assert handover.finish(await messages.receive()).once
+            messages.close()
+            assert machine.keys
+            (await made.alice.client.open("", made.port)).reset(Code.CLOSED)
+            async with asyncio.timeout(5):
+                await until(lambda: not made.alice.has_key())
+                await until(lambda: machine.keys == "")
+            with pytest.raises(RefusedError):
+                await made.alice.client.open("", made.port)
+            for visit in (made.alice, made.mallory):
+                again = await visit.ask()
+                again.send(visit.handover(made.pair).first())
+                with pytest.raises(RefusedError) as caught:
+                    parse_or_raise(HandoverSealed, await again.receive())
+                assert caught.value.code is Code.NOT_ALLOWED
+                again.close()
+            await made.mallory_has_nothing(tries=0)
 
     run(main)
 

@@ -63,14 +63,14 @@ SECRETS = (
         _SSH,
         '            self._spawn(self._use_up(), "one-time key\'s end")\n',
         "            pass\n",
-        (f"{_TEST_SSH}::test_a_one_time_key_ends_with_the_first_connection",),
+        ("tests/malicious_relay/test_ssh_key.py::test_a_one_time_key_is_used_again",),
     ),
     Mutation(
         "a one-time key's holder may open SSH for ever",
         _SSH,
         "        guest.has_ssh_key = False\n",
         "        pass\n",
-        (f"{_TEST_SSH}::test_a_one_time_key_ends_with_the_first_connection",),
+        ("tests/malicious_relay/test_ssh_key.py::test_a_one_time_key_is_used_again",),
     ),
     Mutation(
         "the gateway is handed the key",
@@ -198,8 +198,8 @@ SECRETS = (
     Mutation(
         "an old code still counts",
         _RECEPTION,
-        "        self.code = make_code(secrets.randbelow)\n        return self.code\n",
-        "        return make_code(secrets.randbelow)\n",
+        "        self.code = make_code(secrets.randbelow)\n        if self.approvals",
+        "        if self.approvals",
         (f"{_TEST_RECEPTION}::test_a_new_code_voids_the_old_one_and_guests_stay",),
     ),
     Mutation(
