@@ -175,8 +175,8 @@ REACHING = (
     Mutation(
         "SSH's guard lets the greeting through",
         _GUARD,
-        "        if head == GREETING:\n",
-        "        if False:\n",
+        'GREETING = b"SSH-"',
+        'GREETING = b"SSH-1"',
         ("tests/vshare/test_ssh_guard.py::test_no_byte_of_an_ssh_server_reaches_the_guest",),
     ),
     Mutation(
