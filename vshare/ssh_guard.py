@@ -13,7 +13,7 @@ from tunnel.ends import Bytes, End
 from tunnel.frames import FrameType
 
 GREETING = b"SSH-"
-TEXT = "SSH is not shared; the sharer can share it with --ssh"
+TEXT = "SSH is not shared on this port; the sharer can share the machine's with --ssh"
 
 
 class SshGuard(End):
@@ -40,6 +40,7 @@ class SshGuard(End):
         if head == GREETING:
             self._refused = True
             self._end.terminate(Code.NOT_ALLOWED, TEXT, FrameType.RESET)
+            self._machine.reset(Code.NOT_ALLOWED)  # it has no peer that would
         elif not GREETING.startswith(head):
             self._step_aside()
 

@@ -20,7 +20,8 @@ from tests.lab.root import run_as_root
 from tunnel.errors import VshareError
 
 LOOPBACK_SHARE = ("--loopback", "8081", "--disable-http")
-TARGET_SHARE = ("--disable-http", "--unfence", "5432", "--unfence", "6379")
+TARGET_SHARE = ("--disable-http", "--port", "5432", "--port", "6379")
+TARGET_SHARE += ("--unfence", "5432", "--unfence", "6379")  # neither has a password
 WIDTH = 46  # columns for a check's title
 
 

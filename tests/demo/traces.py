@@ -7,8 +7,10 @@ from pathlib import Path
 
 from tests.lab import Host
 
-KEPT = (".cache", ".vagrant.d", "demo/.vagrant")
-"""Below HOME: caches stay, and what Vagrant itself writes is Vagrant's."""
+KEPT = (".cache", ".vagrant.d", "demo/.vagrant", ".local/state/vshare/log")
+"""Below HOME: caches and audit logs stay, and what Vagrant itself writes is Vagrant's."""
+FOLDERS = (".local", ".local/state", ".local/state/vshare", ".local/state/vshare/run")
+"""They may stay, with nothing else in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,6 @@ def _files(folder: Path) -> list[str]:
     found = []
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
-        if not any(name == kept or name.startswith(f"{kept}/") for kept in KEPT):
+        if name not in FOLDERS and not any(name == kept or name.startswith(f"{kept}/") for kept in KEPT):
             found.append(f"{folder.name}/{name}")
     return found

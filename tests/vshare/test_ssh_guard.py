@@ -57,7 +57,6 @@ def test_no_byte_of_an_ssh_server_reaches_the_guest(pieces: tuple[bytes, ...]) -
     run(main)
 
 
-@pytest.mark.xfail(strict=True, reason="the guard leaves its connection to the machine open")
 def test_the_machine_is_let_go_too() -> None:
     """Else streams that were refused add up, in the share and at the machine's SSH server."""
 
