@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import tempfile
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # No deadline per example: a busy machine is no fault of the code.
@@ -23,6 +26,14 @@ def pytest_configure() -> None:
         folder = os.path.join(_DIRECTORIES.name, name.lower())
         os.mkdir(folder, 0o700)
         os.environ[f"XDG_{name}"] = folder
+
+
+@pytest.fixture
+def hang_ups() -> Iterator[None]:
+    """What a test starts ends when its terminal does, also where nohup(1) runs the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def pytest_unconfigure() -> None:

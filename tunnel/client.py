@@ -17,7 +17,7 @@ from types import TracebackType
 
 from tunnel.alerts import AccessLostError, ShareNotFoundError, explain
 from tunnel.codes import Code
-from tunnel.connection import Connection, StreamEnd
+from tunnel.connection import Connection
 from tunnel.datagrams import SWEEP_EVERY, ClientLane
 from tunnel.ends import Sink
 from tunnel.errors import LocalProtocolError, LostError, RefusedError, VshareError
@@ -25,6 +25,7 @@ from tunnel.flows import Flow, FlowReceiver
 from tunnel.frames import ALPN, VERSION, Hello, Notice, Open
 from tunnel.identity import Identity, client_context, require_share
 from tunnel.names import ShareName
+from tunnel.stream_end import StreamEnd
 from tunnel.tls_socket import handshake
 
 MIN_IDLE = 2  # ready connections kept, so that the next stream costs no handshake

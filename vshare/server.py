@@ -18,13 +18,14 @@ from types import TracebackType
 from tunnel import join
 from tunnel.attempts import Attempts
 from tunnel.codes import Code
-from tunnel.connection import Connection, StreamEnd
+from tunnel.connection import Connection
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
 from tunnel.frames import ALPN, CAPABILITIES, VERSION, Hello, Notice, Open
 from tunnel.identity import Identity, Role, join_server_context, parse_peer, server_context
 from tunnel.join_server import JoinDesk, JoinServer
 from tunnel.names import ShareName
 from tunnel.peek import HEAD_DEADLINE, peek_client_hello
+from tunnel.stream_end import StreamEnd
 from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import TlsSocket, handshake
 from vshare.guests import Guest, Guests

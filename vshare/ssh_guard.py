@@ -8,9 +8,9 @@ that started later), so the machine's first bytes decide; after them the guard s
 from __future__ import annotations
 
 from tunnel.codes import Code
-from tunnel.connection import StreamEnd
 from tunnel.ends import Bytes, End
 from tunnel.frames import FrameType
+from tunnel.stream_end import StreamEnd
 
 GREETING = b"SSH-"
 TEXT = "SSH is not shared on this port; the sharer can share the machine's with --ssh"

@@ -17,11 +17,11 @@ from typing import Self
 import msgspec
 
 from tunnel.codes import Code
-from tunnel.connection import StreamEnd
 from tunnel.errors import LocalProtocolError, RefusedError, RemoteProtocolError, VshareError
 from tunnel.identity import Role
 from tunnel.key_handover import HANDOVER_TIMEOUT, KeyPackage, ShareHandover, wrong_password
 from tunnel.pake import refuse
+from tunnel.stream_end import StreamEnd
 from tunnel.stream_messages import StreamMessages
 from vshare.guests import Guest
 from vshare.key_place import KeyPlace

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import msgspec
 
 from tunnel.codes import Code
-from tunnel.connection import Connection, StreamEnd
+from tunnel.connection import Connection
 from tunnel.datagrams import ServerLane
 from tunnel.ends import End, bridge
 from tunnel.errors import RefusedError, VshareError
 from tunnel.flows import Flow, FlowReceiver
 from tunnel.frames import Open
 from tunnel.identity import Role
+from tunnel.stream_end import StreamEnd
 from vshare.guests import Guest
 from vshare.news import Newsroom
 from vshare.policy import MACHINE, Policy, Target

@@ -20,8 +20,10 @@ from tests.lab.root import run_as_root
 from tunnel.errors import VshareError
 
 LOOPBACK_SHARE = ("--loopback", "8081", "--disable-http")
-TARGET_SHARE = ("--disable-http", "--port", "5432", "--port", "6379")
-TARGET_SHARE += ("--unfence", "5432", "--unfence", "6379")  # neither has a password
+TARGET_SHARE = tuple(
+    # Neither of the two has a password.
+    "--disable-http --port 5432 --port 6379 --unfence 5432 --unfence 6379".split()  # noqa: SIM905
+)
 WIDTH = 46  # columns for a check's title
 
 

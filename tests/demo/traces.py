@@ -55,6 +55,8 @@ def _files(folder: Path) -> list[str]:
     found = []
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
-        if name not in FOLDERS and not any(name == kept or name.startswith(f"{kept}/") for kept in KEPT):
+        if name not in FOLDERS and not any(
+            name == kept or name.startswith(f"{kept}/") for kept in KEPT
+        ):
             found.append(f"{folder.name}/{name}")
     return found

@@ -182,7 +182,7 @@ CERTIFICATES = (
     ),
     Mutation(
         "a stream whose connection was lost ends as if it were whole",
-        _CONNECTION,
+        "tunnel/stream_end.py",
         "        self.peer.reset(Code.LOST)\n        self.closed(self.reason)\n",
         "        self.peer.send_eof()\n        self.closed(self.reason)\n",
         (f"{_ATTACKS}/test_tampering.py::test_a_stream_that_is_cut_never_ends_clean",),

@@ -7,11 +7,12 @@ import pytest
 from tests.loops import Factory, both_loops, run, until
 from tests.tls_pair import connection_pair, tcp_pair
 from tunnel.codes import Code
-from tunnel.connection import MAX_FRAMES, MAX_PINGS, Connection, StreamEnd
+from tunnel.connection import MAX_FRAMES, MAX_PINGS, Connection
 from tunnel.ends import Bytes, End, bridge
 from tunnel.errors import LocalProtocolError, LostError, RefusedError, RemoteProtocolError
 from tunnel.frames import FrameType, Open, Reason, serialize, serialize_message
 from tunnel.socket_end import SocketEnd
+from tunnel.stream_end import StreamEnd
 from tunnel.stream_state import Input
 
 OPEN = Open(b"i" * 16, "tcp", "", 80)

@@ -6,10 +6,11 @@ import pytest
 
 from tests.loops import run, until
 from tests.tls_pair import connection_pair
-from tunnel.connection import Connection, StreamEnd
+from tunnel.connection import Connection
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.frames import Open
 from tunnel.messages import MAX_MESSAGE, MessageParser, serialize_message
+from tunnel.stream_end import StreamEnd
 from tunnel.stream_messages import StreamMessages
 
 MESSAGES = [b"", b"x", b"hello", bytes(MAX_MESSAGE), b"last"]

@@ -15,11 +15,12 @@ from tests.loops import run, until
 from tests.tls_pair import connection_pair
 from tests.vshare.ssh_machine import SshMachine, ssh_machine
 from tunnel.codes import Code
-from tunnel.connection import Connection, StreamEnd
+from tunnel.connection import Connection
 from tunnel.errors import LostError, RefusedError, VshareError
 from tunnel.frames import Open
 from tunnel.identity import Role
 from tunnel.key_handover import PROTOCOL, GuestHandover, KeyPackage
+from tunnel.stream_end import StreamEnd
 from tunnel.stream_messages import StreamMessages
 from vshare import ssh_key
 from vshare.authorized_keys import AuthorizedKeys

@@ -13,7 +13,7 @@ from tests.fuzz.targets import loop
 from tests.fuzz.targets.fake_tls import FakeTls
 from tunnel import frames
 from tunnel.codes import Code
-from tunnel.connection import Connection, StreamEnd
+from tunnel.connection import Connection
 from tunnel.datagrams import MAX_EARLY, MAX_FLOWS, ClientLane, ServerLane
 from tunnel.ends import Sink
 from tunnel.errors import LocalProtocolError, LostError, RefusedError, RemoteProtocolError
@@ -30,6 +30,7 @@ from tunnel.frames import (
     serialize,
     serialize_message,
 )
+from tunnel.stream_end import StreamEnd
 from tunnel.stream_state import MAX_STREAM, State
 
 ID = b"0123456789abcdef"
