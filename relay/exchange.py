@@ -34,6 +34,7 @@ ANSWER_WITHIN = 300.0  # seconds from the request to the answer's head: long pol
 HALF_CLOSED_SILENCE = 10.0  # seconds that an answer may pause once the visitor ended its side
 MAX_REQUEST_HEAD = 16 * 1024  # bytes
 MAX_ANSWER_HEAD = 64 * 1024  # bytes: servers with many cookies
+MAX_STATUS = 599  # RFC 9110 15
 MAX_INFORMATIONAL = 16  # answers of 1xx before the final one; one or two occur
 # Of a body that comes in many small chunks, what is joined before it is sent on: one visitor's
 # chunks must not cost the others their time, nor a TLS record each.
@@ -295,6 +296,8 @@ class Conversation:
         for _ in range(MAX_INFORMATIONAL):
             event = await upstream.next_event()
             if isinstance(event, h11.Response):
+                if event.status_code > MAX_STATUS:
+                    raise LostError(f"the answer has no HTTP status: {event.status_code}")
                 return event
             if not isinstance(event, h11.InformationalResponse):
                 raise LostError("the connection ended before an answer")

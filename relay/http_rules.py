@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -12,6 +13,8 @@ from relay.routes import MAX_HEAD, Site, Sites, strip_port
 from tunnel.errors import VshareError
 
 Headers = list[tuple[bytes, bytes]]
+
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::\d{0,5})?")  # RFC 9110 7.2
 
 # RFC 9110 7.6.1, and what older software sends. Transfer-Encoding stays: h11 frames by it.
 _HOP_BY_HOP = frozenset(
@@ -91,6 +94,8 @@ def check_request(request: h11.Request, origin: Origin, sites: Sites) -> Site:
 def host_text(request: h11.Request) -> str:
     """Host and port as the request has them (RFC 9112 3.2.2). Raises HttpError."""
     host = (header(request, b"host") or b"").decode("latin-1")
+    if not _HOST.fullmatch(host):
+        raise HttpError(HTTPStatus.BAD_REQUEST, "The Host field is no host")
     authority = _authority(request.target)
     if authority is not None and authority.lower() != host.lower():
         raise HttpError(HTTPStatus.BAD_REQUEST, "The request names two different hosts")

@@ -137,7 +137,13 @@ def run_request(data: bytes) -> None:
 
 
 def _check_route(data: bytes, request: h11.Request, site: Site) -> None:
-    """The gateway got it because the router thinks so, from the same bytes."""
+    """The gateway got it because the router thinks so, from the same bytes.
+
+    But for folded lines (RFC 9112 5.2), which h11 joins and the router does not: it takes them for
+    a request without a host, and sends them to the relay's own pages.
+    """
+    if b"\n " in data or b"\n\t" in data:
+        return
     try:
         route = maybe_route(data, SITES)
     except RemoteProtocolError:
