@@ -14,6 +14,8 @@ from connect_vm.cli import main
 from tests.commands import Command, Outcome, end, started, wait_for
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.programs
+
 NAME, CODE = "frosty-weasel-0857", "abandon-ability-able"
 PIN = "0" * 64
 

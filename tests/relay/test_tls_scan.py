@@ -23,6 +23,8 @@ from tests.share_pair import NAME, Pair, share_pair
 from tunnel import join
 from tunnel.identity import client_context, join_client_context
 
+pytestmark = pytest.mark.programs
+
 OPENSSL, SSLYZE = shutil.which("openssl"), os.environ.get("SSLYZE") or shutil.which("sslyze")
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="openssl(1) is not installed")
 needs_sslyze = pytest.mark.skipif(SSLYZE is None, reason="sslyze is not installed")

@@ -10,6 +10,8 @@ import pytest
 
 from tunnel.console import printable
 
+pytestmark = pytest.mark.programs
+
 HEAD = """
 import asyncio, sys
 from pathlib import Path

@@ -12,6 +12,8 @@ import termios
 
 import pytest
 
+pytestmark = pytest.mark.programs
+
 ASK = """
 import asyncio, sys, uvloop
 from tunnel.errors import UsageError

@@ -19,6 +19,8 @@ from vshare.key_place import Expiry, OverSsh
 from vshare.ssh_key import make_key
 from vshare.ssh_link import SshLink
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).parents[2]
 KEY = make_key("vshare-frosty-weasel-0857", None)
 OTHER = make_key("vshare-other-0001", None)

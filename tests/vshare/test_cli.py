@@ -13,6 +13,8 @@ import pytest
 from tests.commands import Command, Outcome, end, started, wait_for
 from vshare.cli import main
 
+pytestmark = pytest.mark.programs
+
 TARGET = ("--target", "127.0.0.1", "--disable-http")
 PIN = "0" * 64
 

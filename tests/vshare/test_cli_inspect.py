@@ -13,6 +13,8 @@ from tests.vshare.weaknesses.servers import redis_server
 from tunnel.command import run_command
 from vshare.cli_inspect import inspect
 
+pytestmark = pytest.mark.programs
+
 TARGET = "127.0.0.1"
 
 

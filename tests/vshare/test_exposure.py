@@ -22,6 +22,8 @@ from vshare.reach_machine import MachineReach
 from vshare.weaknesses import redis
 from vshare.weaknesses.danger import Danger
 
+pytestmark = pytest.mark.programs
+
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="no Redis is installed"
 )

@@ -13,6 +13,8 @@ from vshare import find_vagrant
 from vshare.find_vagrant import choose, error_text, find, find_root, parse_ports, parse_ssh_config
 from vshare.machine import ForwardedPort, known_hosts_file
 
+pytestmark = pytest.mark.programs
+
 # As printed by Vagrant 2.3.4.
 STATUS = """\
 1795305297,web,metadata,provider,libvirt

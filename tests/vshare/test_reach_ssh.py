@@ -34,6 +34,8 @@ from vshare.reach_ssh import SshReach
 from vshare.ssh_end import code_for_open_error
 from vshare.ssh_link import SshLink
 
+pytestmark = pytest.mark.programs
+
 MB = 1024 * 1024
 
 

@@ -22,6 +22,8 @@ from vshare.ssh_key import make_key
 from vshare.ssh_leftovers import MAX_NOTE, Leftover, Note, Owner, clean_leftovers
 from vshare.ssh_link import SshLink
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).parents[2]
 KEY = make_key("vshare-frosty-weasel-0857", None)
 GONE = Owner(0, "1", "an earlier boot")

@@ -32,6 +32,8 @@ from vshare.ssh_link import SshLink
 from vshare.ssh_sharing import Limits, SshSharing
 from vshare.ssh_tries import Tries
 
+pytestmark = pytest.mark.programs
+
 PASSWORD = "correct-horse"
 SHARE = "5a" * 32  # a fingerprint
 SSH_PORT = 2222  # what guests are told

@@ -21,6 +21,8 @@ from tests.vshare.weaknesses.servers import (
 from vshare.weaknesses import postgresql
 from vshare.weaknesses.danger import SOUND, WEAK, Verdict
 
+pytestmark = pytest.mark.programs
+
 PROGRAMS = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), Path()).parent
 
 

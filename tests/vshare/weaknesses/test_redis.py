@@ -9,6 +9,8 @@ from tests.vshare.weaknesses.servers import ask_port, hear, redis_server
 from vshare.weaknesses import redis
 from vshare.weaknesses.danger import SOUND, WEAK
 
+pytestmark = pytest.mark.programs
+
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="no Redis is installed"
 )

@@ -19,6 +19,8 @@ from vshare.machine import Machine, Source, SshAccess
 from vshare.weaknesses import vagrant_key
 from vshare.weaknesses.vagrant_key import PUBLIC_KEYS, KeyTrial, try_vagrant_key
 
+pytestmark = pytest.mark.programs
+
 DEMO = Path(__file__).parents[3] / "box" / "demo" / "vagrant.pub"
 
 
