@@ -29,11 +29,15 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture
-def hang_ups() -> Iterator[None]:
-    """What a test starts ends when its terminal does, also where nohup(1) runs the tests."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def default_signals() -> Iterator[None]:
+    """What a test starts takes Ctrl-C and a closed terminal as a program in the foreground does,
+    also where the tests run under nohup(1) or in a script's background, which ignore them."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a child's is the default then
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def pytest_unconfigure() -> None:

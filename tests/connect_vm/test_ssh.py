@@ -191,7 +191,7 @@ def running(share: Sharing) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.usefixtures("hang_ups")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_ssh_and_removes_everything(share: Sharing, number: int) -> None:
     with running(share) as process:

@@ -137,7 +137,7 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
 WAIT = "interrupt.serving = True; console.step('up'); await interrupt.stopped.wait()"
 
 
-@pytest.mark.usefixtures("hang_ups")
+@pytest.mark.usefixtures("default_signals")
 def test_a_terminal_that_is_closed_ends_it_in_good_order() -> None:
     body = WAIT + "\nawait asyncio.sleep(0.2)\nPath(sys.argv[1]).write_text('cleaned up')"
     with tempfile.NamedTemporaryFile("r") as file:

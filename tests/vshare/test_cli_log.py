@@ -288,7 +288,7 @@ def test_a_log_is_followed_to_its_end() -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.usefixtures("vshare_log")
+@pytest.mark.usefixtures("vshare_log", "default_signals")
 def test_ctrl_c_ends_following() -> None:
     with open_log("web", print) as log:
         log.news(News("joined", "", {"guest": "ann"}))
