@@ -2,13 +2,14 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: help install box lab demo test fuzz lint unit mutations e2e clean
+.PHONY: help install box lab demo test fuzz soak lint unit mutations e2e clean
 
 help:
 	@echo "make demo          a real machine shared and connected to, until Ctrl-C"
 	@echo "make demo CHECK=1  the same, every way in tried, then the end"
 	@echo "make test          install what is missing, then lint, unit, mutation, fuzz and e2e tests"
 	@echo "make fuzz          a million hostile inputs for each parser; INPUTS=N for others"
+	@echo "make soak          30 minutes of mixed load with a fault a minute; MINUTES=N for others"
 	@echo "make lab           the lab alone: hosts behind NAT, until Ctrl-C"
 	@echo "make box           the images of the connect VM and of the demo machine"
 
@@ -30,6 +31,9 @@ test: box
 
 fuzz: install
 	@$(PYTHON) -m tests.fuzz --inputs $(or $(INPUTS),1000000)
+
+soak: box
+	@$(PYTHON) -m tests.soak --minutes $(or $(MINUTES),30)
 
 lint unit mutations e2e: install
 	@.venv/bin/tox -e $@

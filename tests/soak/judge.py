@@ -1,0 +1,135 @@
+"""What of all that happened must not have happened. Pure.
+
+Never: other bytes, a clean end of stream too early, a datagram changed or repeated, a stream that
+hangs. A stream that is open goes on through every fault, but that of the machine itself: then it
+ends with an error. New streams: at most RECOVERS seconds after all is there again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.soak.faults import SERVICE, Fault
+from tests.soak.records import Record, Result
+
+RECOVERS = 2.0  # seconds
+GATEWAY = "curl"
+"""A visitor of the URL has a connection to the relay itself, which ends with the relay."""
+CANNOT_SAY = ("psql",)
+"""Programs whose records do not tell an open that was refused from a stream that broke; their
+errors say which."""
+NOT_OPENED = ("connection to server at", "could not connect")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the streams at one fault; times in seconds after all was there again."""
+
+    fault: Fault
+    open: int = 0
+    went_on: int = 0
+    ended: int = 0  # with an error that may be
+    broken: int = 0  # with one that may not
+    first: dict[str, float] = field(default_factory=dict)  # by way: the first new stream
+    settled: float = 0.0  # the last new stream that failed or took long
+
+
+@dataclass(slots=True)
+class Verdict:
+    """All outcomes, and what was violated."""
+
+    outcomes: list[Outcome]
+    violations: list[str]
+
+
+def judge(records: Sequence[Record], faults: Sequence[Fault]) -> Verdict:
+    """Of a whole run."""
+    violations: list[str] = []
+    outcomes = [Outcome(fault) for fault in faults]
+    for each in records:
+        if each.result in (Result.WRONG, Result.HUNG):
+            violations.append(f"{each.kind} by {each.way}: {each.result}: {each.text}")
+        elif each.result is Result.ERROR:
+            _judge_error(each, outcomes, violations)
+        if each.repeated:
+            violations.append(f"{each.kind} by {each.way}: {each.repeated} datagrams twice")
+        for outcome in outcomes:
+            if _is_open(each, outcome.fault):
+                outcome.open += 1
+                outcome.went_on += each.result is Result.OK or _is_later(each, outcome, outcomes)
+    for number, outcome in enumerate(outcomes):
+        until = faults[number + 1].began if number + 1 < len(faults) else float("inf")
+        _judge_probes(outcome, until, records, violations)
+    return Verdict(outcomes, violations)
+
+
+def _is_open(record: Record, fault: Fault) -> bool:
+    if record.kind in ("probe", "udp"):
+        return False
+    return bool(record.opened) and record.opened < fault.began < record.ended
+
+
+def _is_later(record: Record, outcome: Outcome, outcomes: list[Outcome]) -> bool:
+    """Whether it ended at a later fault than this one."""
+    return any(
+        other.fault.began > outcome.fault.began and record.ended > other.fault.began
+        for other in outcomes
+    )
+
+
+def _cause(record: Record, outcomes: list[Outcome]) -> Outcome | None:
+    """The last fault that began before it ended, and that may have something to do with it."""
+    before = [each for each in outcomes if each.fault.began < record.ended]
+    if before and record.began < before[-1].fault.returned + RECOVERS:
+        return before[-1]
+    return None
+
+
+def _judge_error(record: Record, outcomes: list[Outcome], violations: list[str]) -> None:
+    cause = _cause(record, outcomes)
+    what = f"{record.kind} by {record.way}: {record.text} after {record.moved} bytes"
+    if cause is None:
+        violations.append(f"without a fault: {what}")
+        return
+    opened = bool(record.opened)
+    if record.kind in CANNOT_SAY and any(text in record.text for text in NOT_OPENED):
+        opened = False
+    overlaps = any(
+        record.began < each.fault.returned + RECOVERS and record.ended > each.fault.began
+        for each in outcomes
+    )
+    excused = not opened or record.kind == GATEWAY or cause.fault.name == SERVICE
+    if excused and overlaps:
+        cause.ended += opened
+        return
+    cause.broken += 1
+    violations.append(f"{cause.fault.name}: {what}")
+
+
+def _judge_probes(
+    outcome: Outcome, until: float, records: Sequence[Record], violations: list[str]
+) -> None:
+    """New streams, from this fault to the next."""
+    fault = outcome.fault
+    probes = [each for each in records if each.kind == "probe" and each.began < until]
+    late = {each.way: float("inf") for each in probes}
+    for each in probes:
+        if each.ended < fault.returned:
+            continue
+        after = each.ended - fault.returned
+        if each.result is Result.OK:
+            late[each.way] = min(late[each.way], after)
+        slow = each.ended - max(each.began, fault.returned) > RECOVERS
+        if each.began < until - RECOVERS and (each.result is not Result.OK or slow):
+            if each.ended < until or each.result is Result.OK:
+                outcome.settled = max(outcome.settled, after)
+            if each.began > fault.returned + RECOVERS and each.result is not Result.OK:
+                violations.append(
+                    f"{fault.name}: {each.began - fault.returned:.1f} s later a new stream by"
+                    f" {each.way} failed: {each.text}"
+                )
+    outcome.first = late
+    for way, seconds in late.items():
+        if seconds > RECOVERS:
+            violations.append(f"{fault.name}: a new stream by {way} only after {seconds:.1f} s")
