@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ MIN_FINGERPRINT = 32  # hex digits: 128 bits
 MAX_FINGERPRINT = 64  # SHA-256
 MAX_HOST = 253  # RFC 1035 2.3.4, as text
 _PORT = re.compile(r"[0-9]{1,5}")
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\[\]:/@#\s]+))(?::(\d{1,5}))?")
+# An address with a zone (RFC 4007 11) names an interface of the host that it is typed on.
+_HOST_PORT = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]{1,32})?)\]|([^\[\]:/@#\s]+))(?::(\d{1,5}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,22 @@ def parse_host_port(text: str, default_port: int) -> tuple[str, int]:
     if not match or len(text) > MAX_HOST + 8:
         raise UsageError(f"not an address: {text!r}", "write HOST:PORT, or [IPV6]:PORT")
     host = match[1] or match[2]
+    if match[1] and not _is_ipv6(host):
+        raise UsageError(f"not an IPv6 address: {host!r}", "write [IPV6]:PORT, or [IPV6%ZONE]:PORT")
     return host, parse_port(match[3]) if match[3] else default_port
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def without_zone(host: str) -> str:
+    """`host` as others may be told it: a zone means nothing to them (RFC 6874 1)."""
+    return host.partition("%")[0]
 
 
 def parse_relay(text: str) -> RelayAddress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import os
@@ -14,10 +15,37 @@ from tunnel.errors import RefusedError
 ATTEMPT_DELAY = 0.25  # seconds between attempts: RFC 8305 section 5's recommendation
 MAX_ADDRESSES = 8  # tried per host; more would only prolong a failure
 # Seconds of silence before the kernel probes, between probes, and probes that may fail
-# (tcp(7)): a peer that vanished is noticed within a minute, where nothing else would tell.
-KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 30, 10, 3
+# (tcp(7)): a peer that vanished is noticed within a minute, where nothing else would tell, and
+# middle boxes begin to forget what is silent for 30 s.
+KEEP_IDLE, KEEP_INTERVAL, KEEP_COUNT = 20, 10, 3
+MAX_REMEMBERED = 64  # hosts; a process dials its relay and little else
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+
+
+class LastGood:
+    """Which address of a host was connected to last: the next attempt begins with it.
+
+    So a family that is a black hole costs ATTEMPT_DELAY once and not for each connection
+    (RFC 8305 section 4 lets history sort addresses).
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, int], Address] = {}
+
+    def sort(self, host: str, port: int, addresses: list[Address]) -> list[Address]:
+        """`addresses`, the one that was good first if it is among them."""
+        good = self._places.get((host, port))
+        if good not in addresses:
+            return addresses
+        return [good, *(each for each in addresses if each != good)]
+
+    def remember(self, host: str, port: int, address: Address) -> None:
+        """`address` was connected to; the host that was dialled longest ago may be forgotten."""
+        self._places.pop((host, port), None)
+        if len(self._places) >= MAX_REMEMBERED:
+            del self._places[next(iter(self._places))]
+        self._places[host, port] = address
 
 
 def tune(sock: socket.socket) -> None:
@@ -61,15 +89,24 @@ async def resolve(host: str, port: int) -> list[Address]:
     return mixed[:MAX_ADDRESSES]
 
 
-async def dial(host: str, port: int, deadline: float) -> socket.socket:
+async def dial(
+    host: str, port: int, deadline: float, last_good: LastGood | None = None
+) -> socket.socket:
     """A connected, non-blocking, tuned socket; the caller closes it.
 
-    `deadline` is in seconds from now, for resolving and all attempts together. Raises
-    RefusedError with the code of the attempt that says most. Cancelled: nothing stays open.
+    `deadline` is in seconds from now, for resolving and all attempts together. `last_good`
+    is asked for the order, and told the outcome. Raises RefusedError with the code of the
+    attempt that says most. Cancelled: nothing stays open.
     """
     try:
         async with asyncio.timeout(deadline):
-            return await race(await resolve(host, port))
+            addresses = await resolve(host, port)
+            if last_good is None:
+                return await race(addresses)
+            sock = await race(last_good.sort(host, port, addresses))
+            with contextlib.suppress(OSError):  # it was reset already: its user will notice
+                last_good.remember(host, port, (sock.family, sock.getpeername()))
+            return sock
     except TimeoutError:
         raise RefusedError(
             Code.TIMED_OUT, f"no answer from {host}:{port} in {deadline:g} s"

@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import os
 import socket
 import ssl
 
-from tunnel.address import RelayAddress
+from tunnel.address import RelayAddress, without_zone
 from tunnel.bio_tls import BioTls
 from tunnel.codes import Code
-from tunnel.dialler import dial
+from tunnel.dialler import LastGood, dial
 from tunnel.errors import LostError, RefusedError, VshareError
 from tunnel.identity import fingerprint
+from tunnel.proxy import ProxyError
+from tunnel.proxy_dial import dial_through, way_to
 
-CONNECT_DEADLINE = 10.0  # seconds to resolve and reach a relay
+CONNECT_DEADLINE = 10.0  # seconds to resolve and reach a relay, through a proxy if need be
+_LAST_GOOD = LastGood()
 
 
 class RelayError(VshareError):
@@ -27,9 +31,20 @@ class RelayError(VshareError):
 
 
 async def dial_relay(relay: RelayAddress, deadline: float = CONNECT_DEADLINE) -> socket.socket:
-    """A connected, non-blocking socket to `relay`; the caller closes it. Raises RelayError."""
+    """A connected, non-blocking socket to `relay`; the caller closes it.
+
+    It goes through the proxy that the environment names, if any (docs/protocol.md 2). Raises
+    RelayError, UsageError for variables that name no proxy.
+    """
+    proxy = way_to(relay.host, os.environ)
     try:
-        return await dial(relay.host, relay.port, deadline)
+        if proxy is not None:
+            return await dial_through(proxy, relay.host, relay.port, deadline)
+        return await dial(relay.host, relay.port, deadline, _LAST_GOOD)
+    except ProxyError as error:
+        raise RelayError(
+            f"the relay {relay} cannot be reached: {error.text}", error.hint
+        ) from error
     except RefusedError as error:
         hint = "check the relay's address and that this machine can reach it"
         if error.code is Code.CONNECTION_REFUSED:
@@ -40,10 +55,10 @@ async def dial_relay(relay: RelayAddress, deadline: float = CONNECT_DEADLINE) ->
 def server_hostname(relay: RelayAddress) -> str | None:
     """What to send as SNI: the relay's name, nothing for an address (RFC 6066 3)."""
     try:
-        ipaddress.ip_address(relay.host.partition("%")[0])
+        ipaddress.ip_address(without_zone(relay.host))
     except ValueError:
         return relay.host
-    return None if relay.fingerprint else relay.host
+    return None if relay.fingerprint else without_zone(relay.host)
 
 
 async def relay_context(relay: RelayAddress, *protocols: str) -> ssl.SSLContext:

@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
 from tunnel import control, parking
-from tunnel.address import RelayAddress
+from tunnel.address import RelayAddress, without_zone
 from tunnel.bio_tls import BioTls
 from tunnel.control import (
     Challenge,
@@ -390,7 +390,7 @@ def _closed_on_error(sock: socket.socket) -> Iterator[None]:
 
 
 def _host(relay: RelayAddress) -> str:
-    return f"[{relay.host}]" if ":" in relay.host else relay.host
+    return f"[{without_zone(relay.host)}]" if ":" in relay.host else relay.host
 
 
 class _StopError(Exception):

@@ -11,6 +11,7 @@ from tunnel.address import (
     parse_host_port,
     parse_port,
     parse_relay,
+    without_zone,
 )
 from tunnel.errors import UsageError
 from tunnel.names import JoinCode, ShareName
@@ -25,6 +26,8 @@ PIN = "0123456789abcdef" * 4
         ("relay.example:8443", RelayAddress("relay.example", 8443)),
         ("[::1]:9", RelayAddress("::1", 9)),
         ("[fe80::1%eth0]", RelayAddress("fe80::1%eth0")),
+        ("[fe80::1%br-LAN_2.100]:9", RelayAddress("fe80::1%br-LAN_2.100", 9)),
+        ("[::ffff:192.0.2.1]:9", RelayAddress("::ffff:192.0.2.1", 9)),
         (f" 192.0.2.1:1#{PIN.upper()} ", RelayAddress("192.0.2.1", 1, PIN)),
         (f"relay#{PIN[:32]}", RelayAddress("relay", 443, PIN[:32])),
     ],
@@ -41,7 +44,9 @@ def test_a_relay_is_printed_as_it_is_read() -> None:
 
 @pytest.mark.parametrize(
     "text", ["", ":443", "a:b", "::1", "a:0", "a:65536", "a b", "https://x", "a/b", "a#", "a#12",
-             "a#" + "g" * 32, "a#" + "0" * 65, "h" * 300]
+             "a#" + "g" * 32,
+             "[]", "[1:2]", "[fe80::1%]", "[fe80::1%a b]", "[192.0.2.1]", "[::1%" + "z" * 33 + "]",
+             "a#" + "0" * 65, "h" * 300]
 )  # fmt: skip
 def test_not_relays(text: str) -> None:
     with pytest.raises(UsageError):
@@ -54,6 +59,14 @@ def test_not_relays(text: str) -> None:
 def test_not_ports(text: str) -> None:
     with pytest.raises(UsageError, match="not a port"):
         parse_port(text)
+
+
+def test_a_zone_is_for_this_host_alone() -> None:
+    assert without_zone("fe80::1%eth0") == "fe80::1"
+    assert without_zone("relay.example") == "relay.example"
+    line = parse_connect_line(f"frosty-weasel-0857@[fe80::1%eth0]:9#{PIN}")
+    assert line.relay == RelayAddress("fe80::1%eth0", 9, PIN)
+    assert str(line.relay) == f"[fe80::1%eth0]:9#{PIN[:32]}"
 
 
 def test_connect_lines() -> None:

@@ -9,9 +9,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.loops import Factory, both_loops, run
+from tests.loops import BOTH, Factory, both_loops, run
 from tunnel.codes import Code
-from tunnel.dialler import Address, dial, race, resolve
+from tunnel.dialler import (
+    ATTEMPT_DELAY,
+    MAX_REMEMBERED,
+    Address,
+    LastGood,
+    dial,
+    race,
+    resolve,
+    tune,
+)
 from tunnel.errors import RefusedError
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -163,3 +172,58 @@ def test_localhost_names_are_loopback(host: str) -> None:
         assert found
 
     run(main)
+
+
+def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        sixes: list[Address] = [(V6, (f"2001:db8::{last}", 80, 0, 0)) for last in range(1, 5)]
+        fours: list[Address] = [(V4, (f"192.0.2.{last}", 80)) for last in range(1, 3)]
+
+        async def answer(*_: object, **__: object) -> list[tuple[object, ...]]:
+            return [(family, 1, 6, "", place) for family, place in [*sixes, *fours]]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", answer)
+        assert await resolve("relay.example", 80) == [
+            sixes[0], fours[0], sixes[1], fours[1], sixes[2], sixes[3]
+        ]  # fmt: skip
+
+    run(main, BOTH["asyncio"])
+
+
+def test_what_was_good_last_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with silent() as hole, listening() as port:
+            places = [hole, (V4, ("127.0.0.1", port))]
+
+            async def answer(*_: object) -> list[Address]:
+                return list(places)
+
+            monkeypatch.setattr("tunnel.dialler.resolve", answer)
+            last_good = LastGood()
+            (await dial("relay.example", 443, 5, last_good)).close()
+            assert last_good.sort("relay.example", 443, places) == places[::-1]
+            assert last_good.sort("relay.example", 444, places) == places
+            assert last_good.sort("relay.example", 443, places[:1]) == places[:1]
+            started = loop.time()
+            (await dial("relay.example", 443, 5, last_good)).close()
+            assert loop.time() - started < ATTEMPT_DELAY
+
+    run(main)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    last_good = LastGood()
+    for number in range(MAX_REMEMBERED + 1):
+        last_good.remember(f"host{number}", 1, (V4, ("127.0.0.1", number)))
+    known = [last_good.sort(f"host{n}", 1, [(V4, ("x", 1)), (V4, ("127.0.0.1", n))])[0][1][0]
+             for n in range(MAX_REMEMBERED + 1)]  # fmt: skip
+    assert known.count("127.0.0.1") == MAX_REMEMBERED
+    assert known[0] == "x"
+
+
+def test_what_is_silent_is_kept_alive_before_middle_boxes_forget_it() -> None:
+    with socket.socket() as sock:
+        tune(sock)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 30
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) < 30
