@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tunnel.names import ShareName
 from vshare.guests import Guest
 from vshare.look import Found
@@ -10,8 +12,13 @@ from vshare.ssh_sharing import SshSharing
 from vshare.streams import Calls
 
 
-def share_calls(found: Found, name: ShareName, ssh: SshSharing | None) -> Calls:
-    """The calls; Vagrant Share had these."""
+def share_calls(
+    found: Found,
+    name: ShareName,
+    ssh: SshSharing | None,
+    places: Callable[[], list[str]] = list,
+) -> Calls:
+    """The calls; Vagrant Share had the first three. `places`: where guests can come to directly."""
 
     def share_info(guest: Guest, policy: Policy) -> object:
         return {
@@ -45,6 +52,7 @@ def share_calls(found: Found, name: ShareName, ssh: SshSharing | None) -> Calls:
         "ping": lambda guest, policy: {"pong": True},
         "share-info": share_info,
         "shared-ports": shared_ports,
+        "paths": lambda guest, policy: {"direct": places()},
     }
 
 

@@ -41,6 +41,7 @@ def cli() -> None:
 @click.option("--target", metavar="ADDRESS", help="share what is at ADDRESS, or ssh://USER@HOST")
 @click.option("--relay", metavar="HOST:PORT#PIN", help="the relay [or $VSHARE_RELAY]")
 @click.option("--lan", is_flag=True, help="without a relay: let others on this network in")
+@click.option("--relay-only", is_flag=True, help="guests on this network use the relay, too")
 @click.option("--name", help="ask for this name instead of a fresh one")
 @click.option("--disable-http", is_flag=True, help="no public URL: guests with the code only")
 @click.option("--http", "http_port", type=parse_port, metavar="PORT", help="the HTTP port to share")
@@ -99,6 +100,7 @@ def up(
     target: str | None,
     relay: str | None,
     lan: bool,
+    relay_only: bool,
     name: str | None,
     disable_http: bool,
     http_port: int | None,
@@ -134,6 +136,7 @@ def up(
         target=target,
         relay=relay,
         lan=lan,
+        direct=not relay_only,
         name=name,
         http=not disable_http,
         http_port=http_port,

@@ -33,6 +33,7 @@ class Options:
     target: str | None = None
     relay: str | None = None
     lan: bool = False
+    direct: bool = True  # whether guests in the same network may come without the relay
     name: str | None = None
     http: bool = True
     http_port: int | None = None

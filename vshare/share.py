@@ -19,6 +19,7 @@ from tunnel.address import RelayAddress, parse_relay
 from tunnel.console import Console, Interrupt
 from tunnel.errors import RemoteProtocolError, UsageError, VshareError
 from tunnel.identity import Authority, fingerprint, load_public_der
+from tunnel.lan import Networks, lan_interfaces, no_networks
 from tunnel.names import ShareName, parse_name
 from tunnel.parking import Paired
 from vshare import ssh_leftovers, ssh_setup
@@ -26,6 +27,7 @@ from vshare.approval_prompt import ask_for_approvals
 from vshare.audit import AuditLog, open_log
 from vshare.calls import share_calls
 from vshare.control_socket import ControlSocket
+from vshare.direct import DirectDoor
 from vshare.embedded import embedded_relay
 from vshare.expiry import Expiry
 from vshare.exposed import Exposed
@@ -35,6 +37,7 @@ from vshare.guests import Guests
 from vshare.handlers import Handlers
 from vshare.live_share import LiveShare, clock
 from vshare.look import Found, find_machine, look
+from vshare.machine import is_loopback
 from vshare.name_key import name_key
 from vshare.news import Newsroom
 from vshare.notify import Notifier
@@ -131,6 +134,13 @@ class _Doorman:
         else:
             self.share.server.visitor(sock, paired.address)
 
+    def direct_visitor(self, sock: socket.socket, address: str) -> None:
+        """A connection of the share's own door."""
+        if self.share is None:
+            sock.close()
+        else:
+            self.share.server.visitor(sock, address)
+
 
 async def _serve(sharing: Sharing) -> None:
     """Put the SSH key into the machine where that is wanted, register with the relay, serve."""
@@ -187,7 +197,8 @@ async def _serve_guests(
     guests = Guests()
     reception = Reception(authority, guests, newsroom, route=sharing.route, approve=options.approve)
     policy = dataclasses.replace(sharing.policy, names=sharing.policy.names | {name})
-    calls = share_calls(sharing.found, name, ssh)
+    door = DirectDoor(sharing.route, doorman.direct_visitor, _networks(sharing))
+    calls = share_calls(sharing.found, name, ssh, door.places)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh)
     server = ShareServer(name, identity, guests, reception, streams, newsroom)
     share = LiveShare(
@@ -211,14 +222,28 @@ async def _serve_guests(
         await stack.enter_async_context(ControlSocket(name, Handlers(share).table(), newsroom))
         end = _End("failed", "the share has failed")
         try:
-            async with server:
+            async with server, door:
                 doorman.share = share
+                _tell_of_door(door, console)
                 end = await _until_the_end(sharing, share, log)
         finally:  # told last: streams that ran until now have been told
             newsroom.tell("ended", reason=end.reason)
             log.close()  # what could not be written is counted in a last line
             Screen(console).ended(end.reason, str(log.path), log.head)
     end.check()
+
+
+def _networks(sharing: Sharing) -> Networks:
+    """Where guests may come to directly. A relay on loopback is for guests on this very host."""
+    if sharing.options.direct and not is_loopback(sharing.relay.host):
+        return lan_interfaces
+    return no_networks
+
+
+def _tell_of_door(door: DirectDoor, console: Console) -> None:
+    places = ", ".join(door.places())
+    if places:
+        console.detail(f"Guests on this network come straight to {places} (not with --relay-only).")
 
 
 def _granted(sharing: Sharing, link: RelayLink) -> float:

@@ -1,0 +1,224 @@
+"""The share's own door: guests come in by it, others get nothing out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.loops import run, until
+from tests.share_pair import NAME, ROUTE, Pair, share_pair
+from tunnel import join
+from tunnel.client import SNI_SUFFIX, Client
+from tunnel.dialler import dial
+from tunnel.errors import LostError
+from tunnel.frames import ALPN
+from tunnel.identity import Role, client_context, join_client_context
+from tunnel.lan import Interface
+from tunnel.tls_socket import handshake
+from vshare import direct
+from vshare.direct import DirectDoor
+
+LOOPBACK = ipaddress.ip_interface("127.0.0.1/8")
+OTHER = ipaddress.ip_interface("127.0.0.2/8")
+
+
+class Door(DirectDoor):
+    """On loopback, which stands for a network; counts who came through."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.networks: list[Interface] = [LOOPBACK]
+        self.came: list[str] = []
+        self._pair = pair
+        super().__init__(ROUTE, self.visit, lambda: self.networks)
+
+    def visit(self, sock: socket.socket, address: str) -> None:
+        self.came.append(address)
+        self._pair.server.visitor(sock, address)
+
+    @property
+    def port(self) -> int:
+        return int(self.places()[0].rpartition(":")[2])
+
+    async def dial(self) -> socket.socket:
+        return await dial("127.0.0.1", self.port, 5)
+
+
+@contextlib.asynccontextmanager
+async def door_of_share() -> AsyncIterator[tuple[Pair, Door]]:
+    async with share_pair() as pair, Door(pair) as door:
+        yield pair, door
+
+
+async def answered(sock: socket.socket) -> bytes:
+    """What comes before the end; a reset is an end, too."""
+    loop = asyncio.get_running_loop()
+    data = b""
+    with sock, contextlib.suppress(ConnectionResetError):
+        while more := await loop.sock_recv(sock, 4096):
+            data += more
+    return data
+
+
+def client_hello(context: ssl.SSLContext, server_name: str) -> bytes:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=server_name)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+def is_refused(place: tuple[str, int]) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(place) == errno.ECONNREFUSED
+
+
+def test_a_guest_comes_in() -> None:
+    async def main() -> None:
+        async with door_of_share() as (pair, door):
+            identity = dataclasses.replace(pair.identity(), route=ROUTE)
+            async with Client(door.dial, identity, NAME) as client:
+                assert await client.call("ping") == b'{"pong":true}'
+            assert set(door.came) == {"127.0.0.1"}
+
+    run(main)
+
+
+def anybody(protocol: str) -> ssl.SSLContext:
+    return join_client_context(protocol)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "label"),
+    [
+        (ALPN, "5f" * 16),
+        (ALPN, NAME),
+        (ALPN, ROUTE[:-1]),
+        (join.ALPN, ROUTE),
+        (join.ALPN, NAME),
+        ("http/1.1", ROUTE),
+    ],
+)
+def test_who_is_no_guest_gets_no_answer(protocol: str, label: str) -> None:
+    async def main() -> None:
+        async with door_of_share() as (_, door):
+            sock = await door.dial()
+            hello = client_hello(anybody(protocol), f"{label}.{SNI_SUFFIX}")
+            await asyncio.get_running_loop().sock_sendall(sock, hello)
+            assert await answered(sock) == b""
+            assert door.came == []
+
+    run(main)
+
+
+def test_joining_hidden_behind_streams_is_joining() -> None:
+    async def main() -> None:
+        async with door_of_share() as (_, door):
+            context = anybody(ALPN)
+            context.set_alpn_protocols([ALPN, join.ALPN])
+            sock = await door.dial()
+            hello = client_hello(context, f"{ROUTE}.{SNI_SUFFIX}")
+            await asyncio.get_running_loop().sock_sendall(sock, hello)
+            assert await answered(sock) == b""
+            assert door.came == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01\xff"])
+def test_what_is_no_tls_gets_no_answer(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "HEAD_DEADLINE", 0.05)
+
+    async def main() -> None:
+        async with door_of_share() as (_, door):
+            sock = await door.dial()
+            await asyncio.get_running_loop().sock_sendall(sock, data)
+            assert await answered(sock) == b""
+
+    run(main)
+
+
+def test_who_knows_the_route_still_needs_a_certificate() -> None:
+    """The route is seen by whoever listens on the network."""
+
+    async def main() -> None:
+        async with door_of_share() as (pair, door):
+            server_name = f"{ROUTE}.{SNI_SUFFIX}"
+            stranger = client_context(pair.identity(listed=False), ALPN)
+            for context in (anybody(ALPN), stranger):
+                client = await handshake(await door.dial(), context, server_hostname=server_name)
+                client.abort(LostError("looked at"))
+            await until(lambda: len(door.came) == 2)
+            await until(lambda: not pair.server._pending)
+            assert not any(guest.connections for guest in pair.guests.of_role(Role.GUEST))
+
+    run(main)
+
+
+def test_a_crowd_of_silent_ones_leaves_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One address has a part of the places alone, and the oldest makes room for the next."""
+    monkeypatch.setattr(direct, "MAX_WAITING", 3)
+    monkeypatch.setattr(direct, "MAX_WAITING_OF_ONE", 2)
+
+    async def main() -> None:
+        async with door_of_share() as (pair, door), contextlib.AsyncExitStack() as stack:
+            crowd = [stack.enter_context(await door.dial()) for _ in range(2)]
+            await until(lambda: len(door._waiting) == 2)
+            assert await answered(await door.dial()) == b""  # one too many of that address
+            assert len(door._waiting) == 2
+            monkeypatch.setattr(direct, "MAX_WAITING_OF_ONE", 10)
+            crowd += [stack.enter_context(await door.dial()) for _ in range(2)]
+            assert await answered(crowd[0]) == b""
+            assert len(door._waiting) == 3
+            identity = dataclasses.replace(pair.identity(), route=ROUTE)
+            async with Client(door.dial, identity, NAME) as client:
+                await client.ready()
+
+    run(main)
+
+
+def test_it_follows_the_hosts_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "LOOK_EVERY", 0.005)
+
+    async def main() -> None:
+        async with door_of_share() as (_, door):
+            (first,) = door.places()
+            gone = door.port
+            door.networks = [LOOPBACK, OTHER]
+            await until(lambda: len(door.places()) == 2)
+            assert door.places()[0] == first  # the port stays
+            door.networks = [OTHER]
+            await until(lambda: first not in door.places())
+            await until(lambda: is_refused(("127.0.0.1", gone)))
+            door.networks = [ipaddress.ip_interface("192.0.2.77/24")]  # not this host's
+            await until(lambda: door.places() == [])
+
+    run(main)
+
+
+def test_no_router_passes_its_packets_on() -> None:
+    async def main() -> None:
+        async with door_of_share() as (_, door):
+            (listener,) = door._listeners.values()
+            assert listener.sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 1
+
+    run(main)
+
+
+def test_it_ends_with_the_share() -> None:
+    async def main() -> None:
+        async with door_of_share() as (_, door):
+            place = ("127.0.0.1", door.port)
+            waiting = await door.dial()
+            await until(lambda: door._waiting)
+        assert await answered(waiting) == b""
+        assert is_refused(place)
+
+    run(main)
