@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import os
 import socket
@@ -36,13 +37,24 @@ _STATUS = {
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Visitor:
-    """An accepted connection: its first bytes are unread; whoever answers closes the socket."""
+    """An accepted connection: its first bytes are unread; whoever answers closes the socket.
+
+    It counts against the limits until the answer returns, or, where it is kept for longer than
+    a task should live, until what `keep` returns is called.
+    """
 
     sock: socket.socket
     route: Route
     address: str  # without port
+    leave: Callable[[], None] = lambda: None
+    kept: bool = False
+
+    def keep(self) -> Callable[[], None]:
+        """The answer returns and the connection stays: call the result, once, when it ended."""
+        self.kept = True
+        return self.leave
 
 
 Answer = Callable[[Visitor], Awaitable[None]]
@@ -103,13 +115,16 @@ class Front:
             spare[0] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     async def _serve(self, sock: socket.socket, address: str, source: str) -> None:
+        leave = functools.partial(self._admission.leave, source)
+        visitor = None
         try:
             try:
                 route = await self._route(sock)
             finally:
                 self._admission.decided()
             if route is not None:
-                await self._answers[route.answerer](Visitor(sock, route, address))
+                visitor = Visitor(sock, route, address, leave)
+                await self._answers[route.answerer](visitor)
         except VshareError as error:
             log.debug("%s: %s", address, error.text)
         except OSError as error:
@@ -117,9 +132,10 @@ class Front:
         except Exception:
             log.exception("a connection from %s failed: this is a bug", address)
         finally:
-            self._admission.leave(source)
-            if sock.fileno() >= 0:
-                sock.close()
+            if visitor is None or not visitor.kept:
+                leave()
+                if sock.fileno() >= 0:
+                    sock.close()
 
     async def _route(self, sock: socket.socket) -> Route | None:
         tune(sock)

@@ -1,4 +1,4 @@
-"""A share's parked connections: kept alive, handed out, asked for as demand grows.
+"""A share's parked connections: handed out, asked for as demand grows, let go as it shrinks.
 
 docs/protocol.md 5. Sockets here are plain, non-blocking TCP.
 """
@@ -6,112 +6,39 @@ docs/protocol.md 5. Sockets here are plain, non-blocking TCP.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from tunnel import parking
-from tunnel.errors import RemoteProtocolError, VshareError
-from tunnel.parking import Message, Paired, Type
+from relay.yard import Parked
+from tunnel.errors import VshareError
+from tunnel.parking import Paired
 
-START_TARGET = 4  # parked connections of a quiet share
+# Parked connections of a quiet share: three for strangers with codes, who come 0.2 s apart and may
+# not see it run short of them (relay/join_limits.py), one for a guest.
+START_TARGET = 4
 MAX_TARGET = 64  # of a busy one
 TAKE_WITHIN = 5.0  # seconds that a visitor waits for a parked connection
 MAX_WAITING = 256  # visitors of one share that wait at a time
-CALM_AFTER = 60.0  # seconds without a shortage, after which the target is halved
+MAX_ASKED = 256  # tickets of one share under way: each who waits costs one round of four trips
+CALM_AFTER = 60.0  # seconds without use for half of them, after which the target is halved
 MAX_ROUND_TRIPS = 16  # the last ones measured; their spread matters as well
-_PING = parking.serialize(Message(Type.PING))
-_PONG = parking.serialize(Message(Type.PONG))
 
 
 class NoParkedError(VshareError):
     """The share parked no connection in time."""
 
 
-class Parked:
-    """One parked connection; `on_gone(self)` is called once if it ends before it is taken.
+class LotClosedError(NoParkedError):
+    """The share's session has ended, for all that is known here."""
 
-    `on_round_trip(seconds)` is called for each PING that was answered.
-    """
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        on_gone: Callable[[Parked], None],
-        on_round_trip: Callable[[float], None] = lambda seconds: None,
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._sock, self._on_gone, self._on_round_trip = sock, on_gone, on_round_trip
-        self._pinged_at = 0.0
-        self._received = b""
-        self._awaiting_pong = False
-        self.released = asyncio.Event()  # taken, or gone
-        self._timer = self._loop.call_later(parking.PING_EVERY, self._ping)
-        self._loop.add_reader(sock, self._on_readable)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    """A visitor who waits for a socket."""
 
-    @property
-    def ready(self) -> bool:
-        """Whether it may be paired: never while a PONG is outstanding."""
-        return not self._awaiting_pong
-
-    def take(self, paired: Paired) -> socket.socket | None:
-        """The socket, after PAIRED was sent on it; None if it turns out to be dead."""
-        self._stop()
-        message = parking.serialize_paired(paired)
-        try:
-            with contextlib.suppress(BlockingIOError):
-                self._sock.recv(1, socket.MSG_PEEK)  # an end of stream or stray bytes: not usable
-                raise RemoteProtocolError("a parked connection spoke, or ended")
-            if self._sock.send(message) == len(message):
-                return self._sock
-        except (OSError, RemoteProtocolError):
-            pass
-        self._sock.close()
-        return None
-
-    def close(self) -> None:
-        """Give it up, without telling anybody."""
-        self._stop()
-        self._sock.close()
-
-    def _stop(self) -> None:
-        self._timer.cancel()
-        self._loop.remove_reader(self._sock)
-        self.released.set()
-
-    def _ping(self) -> None:
-        try:
-            sent = self._sock.send(_PING)
-        except OSError:
-            sent = 0
-        if sent != len(_PING):
-            self._gone()
-            return
-        self._awaiting_pong = True
-        self._pinged_at = self._loop.time()
-        self._timer = self._loop.call_later(parking.PONG_WITHIN, self._gone)
-
-    def _on_readable(self) -> None:
-        try:
-            data = self._sock.recv(len(_PONG) - len(self._received))
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self._received += data
-        if not data or not self._awaiting_pong or not _PONG.startswith(self._received):
-            self._gone()
-        elif self._received == _PONG:
-            self._received = b""
-            self._awaiting_pong = False
-            self._on_round_trip(self._loop.time() - self._pinged_at)
-            self._timer.cancel()
-            self._timer = self._loop.call_later(parking.PING_EVERY, self._ping)
-
-    def _gone(self) -> None:
-        self.close()
-        self._on_gone(self)
+    paired: Paired
+    served: asyncio.Future[socket.socket]
 
 
 class Lot:
@@ -122,116 +49,161 @@ class Lot:
     strangers who try codes cannot keep guests out.
     """
 
+    __slots__ = (
+        "_ask", "_asked", "_awaiting", "_closed", "_guests", "_joins", "_lowest", "_ready",
+        "_target", "round_trips",
+    )  # fmt: skip
+
     def __init__(self, ask: Callable[[int], None]) -> None:
         self._ask = ask
-        self._parked: list[Parked] = []
-        self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
+        # Those that were heard of last come last, and are taken first: the likeliest to live.
+        self._ready: dict[Parked, None] = {}
+        self._awaiting: dict[Parked, None] = {}  # their PONG is outstanding
+        self._guests: list[_Waiter] = []
+        self._joins: list[_Waiter] = []
         self._asked = 0
         self._target = START_TARGET
+        self._lowest = 0  # parked connections since the last look at demand
         self._closed = False
-        self.round_trips: deque[float] = deque(maxlen=MAX_ROUND_TRIPS)  # seconds
+        self.round_trips: list[float] = []  # the last ones, in seconds
 
     def __len__(self) -> int:
-        return len(self._parked)
+        return len(self._ready) + len(self._awaiting)
 
     def fill(self) -> None:
         """Ask for what is missing."""
-        missing = self._target + len(self._waiting) - len(self._parked) - self._asked
-        missing = min(missing, MAX_TARGET - self._asked)
+        waiting = len(self._guests) + len(self._joins)
+        missing = self._target + waiting - len(self) - self._asked
+        missing = min(missing, MAX_ASKED - self._asked)
         if missing > 0 and not self._closed:
             self._asked += missing
             self._ask(missing)
 
-    def add(self, sock: socket.socket) -> asyncio.Event:
+    def add(self, sock: socket.socket, on_left: Callable[[], None] = lambda: None) -> None:
         """A connection that was asked for is parked now; the lot owns `sock`.
 
-        The event is set when it was taken or has gone.
+        `on_left` is called when it was taken or has gone.
         """
         self._asked -= 1
-        parked = Parked(sock, self._on_gone, self.round_trips.append)
+        parked = Parked(sock, self, on_left)
         if self._closed:
             parked.close()
-            return parked.released
-        self._parked.append(parked)
-        self._wake()
-        return parked.released
+            return
+        self._ready[parked] = None
+        self._serve_waiting()
 
     def missed(self) -> None:
         """One that was asked for will not come."""
         self._asked -= 1
 
+    def note_round_trip(self, seconds: float) -> None:
+        """One was measured."""
+        self.round_trips.append(seconds)
+        del self.round_trips[:-MAX_ROUND_TRIPS]
+
     def calm(self) -> None:
-        """There was no shortage for CALM_AFTER: want fewer."""
-        self._target = max(START_TARGET, self._target // 2)
+        """CALM_AFTER is over: want fewer and close the oldest, if half was never in use."""
+        if self._lowest >= self._target // 2 > 0:
+            self._target = max(START_TARGET, self._target // 2)
+        for parked in list(self._ready)[: max(0, len(self) - self._target)]:
+            del self._ready[parked]
+            parked.close()
+        self._lowest = len(self)
 
     async def take(self, paired: Paired, *, join: bool = False) -> socket.socket:
         """A parked connection's socket after PAIRED, the caller's to close.
 
         Waits TAKE_WITHIN at most. Raises NoParkedError.
         """
-        sock = self._take_nowait(paired, join)
+        sock = None
+        if not self._guests and not (join and self._joins):  # else those come first
+            sock = self._take_nowait(paired, join)
         if sock is None:
             self._target = min(MAX_TARGET, self._target * 2)
-            sock = await self._wait_and_take(paired, join)
+            sock = await self._wait(paired, self._joins if join else self._guests)
+        self._lowest = min(self._lowest, len(self))
         self.fill()
         return sock
 
-    async def _wait_and_take(self, paired: Paired, join: bool) -> socket.socket:
-        if len(self._waiting) >= MAX_WAITING or self._closed:
+    async def _wait(self, paired: Paired, queue: list[_Waiter]) -> socket.socket:
+        if self._closed:
+            raise LotClosedError("the share has just left")
+        if len(self._guests) + len(self._joins) >= MAX_WAITING:
             raise NoParkedError("the share has too many visitors waiting")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TAKE_WITHIN):
-                while True:
-                    await self._turn(join)
-                    sock = self._take_nowait(paired, join)
-                    if sock is not None:
-                        return sock
-        raise NoParkedError("the share parked no connection in time")
-
-    async def _turn(self, join: bool) -> None:
-        waiter = (asyncio.get_running_loop().create_future(), join)
-        self._waiting.append(waiter)
+        waiter = _Waiter(paired, asyncio.get_running_loop().create_future())
+        queue.append(waiter)
         self.fill()
         try:
-            await waiter[0]
-        except asyncio.CancelledError:
-            if waiter[0].done() and not waiter[0].cancelled():
-                self._wake()  # the turn was ours and goes to the next
+            async with asyncio.timeout(TAKE_WITHIN):
+                return await waiter.served
+        except BaseException as error:
+            if waiter in queue:
+                queue.remove(waiter)
+            served = waiter.served
+            if served.done() and not served.cancelled() and served.exception() is None:
+                served.result().close()  # its share was told already, so nobody else gets it
+            if isinstance(error, TimeoutError):
+                raise NoParkedError("the share parked no connection in time") from None
             raise
-        finally:
-            with contextlib.suppress(ValueError):
-                self._waiting.remove(waiter)
 
     def _take_nowait(self, paired: Paired, join: bool) -> socket.socket | None:
-        for parked in self._usable(join):
-            self._parked.remove(parked)
+        reserved = -(-self._target // 4) if join else 0
+        while len(self._ready) > reserved:
+            parked, _ = self._ready.popitem()
             sock = parked.take(paired)
             if sock is not None:
                 return sock
         return None
 
-    def _usable(self, join: bool) -> list[Parked]:
-        ready = [parked for parked in self._parked if parked.ready]
-        reserved = -(-self._target // 4) if join else 0
-        return ready[: max(0, len(ready) - reserved)]
+    def _serve_waiting(self) -> None:
+        """Give what is there to those who wait: guests before joins."""
+        for queue in (self._guests, self._joins):
+            while queue:
+                if queue[0].served.done():  # has left, and not been scheduled since
+                    queue.pop(0)
+                    continue
+                sock = self._take_nowait(queue[0].paired, queue is self._joins)
+                if sock is None:
+                    break
+                queue.pop(0).served.set_result(sock)
+        if self._guests or self._joins:  # some that were there may have been dead
+            self.fill()
 
-    def _wake(self) -> None:
-        """Give the next visitor who can use a connection its turn: guests before joins."""
-        for join in (False, True):
-            if not self._usable(join):
-                continue
-            for future, is_join in self._waiting:
-                if is_join is join and not future.done():
-                    future.set_result(None)
-                    return
+    # -- what the yard tells
 
-    def _on_gone(self, parked: Parked) -> None:
-        self._parked.remove(parked)
+    def pinged(self, parked: Parked) -> None:
+        """See relay.yard.Owner."""
+        self._ready.pop(parked, None)
+        self._awaiting[parked] = None
+
+    def answered(self, parked: Parked, seconds: float) -> None:
+        """See relay.yard.Owner."""
+        del self._awaiting[parked]
+        self._ready[parked] = None
+        self.note_round_trip(seconds)
+        self._serve_waiting()
+
+    def suspect(self, parked: Parked) -> None:
+        """See relay.yard.Owner. The others may be as dead: no visitor gets them until they
+        answer."""
+        for other in list(self._ready):
+            other.ping()
+
+    def gone(self, parked: Parked) -> None:
+        """See relay.yard.Owner."""
+        self._ready.pop(parked, None)
+        self._awaiting.pop(parked, None)
         self.fill()
 
     def close(self) -> None:
-        """Close what is parked; those who wait get NoParkedError when their time is over."""
+        """Close what is parked; those who wait get LotClosedError."""
         self._closed = True
-        for parked in self._parked:
+        for parked in (*self._ready, *self._awaiting):
             parked.close()
-        self._parked.clear()
+        self._ready.clear()
+        self._awaiting.clear()
+        for waiter in (*self._guests, *self._joins):
+            if not waiter.served.done():
+                waiter.served.set_exception(LotClosedError("the share has just left"))
+        self._guests.clear()
+        self._joins.clear()

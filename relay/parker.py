@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 
+from relay.front import Visitor
 from relay.registry import LocalRegistry, Share
 from tunnel.bio_tls import BioTls
 from tunnel.errors import LostError, RemoteProtocolError
@@ -20,8 +21,8 @@ class Parker:
     def __init__(self, registry: LocalRegistry, context: ssl.SSLContext) -> None:
         self._registry, self._context = registry, context
 
-    async def park(self, sock: socket.socket) -> None:
-        """Bring `sock` from its ClientHello into a share's lot; returns when it left the lot.
+    async def park(self, visitor: Visitor) -> None:
+        """Bring a connection from its ClientHello into a share's lot, where it is kept.
 
         The lot takes the socket's descriptor over. Raises LostError, RemoteProtocolError.
         """
@@ -29,7 +30,7 @@ class Parker:
         parked = False
         try:
             async with asyncio.timeout(PARK_WITHIN):
-                tls = BioTls(sock, self._context, server_side=True)
+                tls = BioTls(visitor.sock, self._context, server_side=True)
                 await tls.handshake()
                 share = self._registry.park(await _receive_ticket(tls))
                 if share is None:
@@ -40,15 +41,14 @@ class Parker:
                 sent_at = loop.time()
                 await tls.send_all(serialize(Message(Type.PARKED)))
                 await tls.unwrap(first=True)  # our close_notify, then theirs: a round trip
-                share.lot.round_trips.append(loop.time() - sent_at)
+                share.lot.note_round_trip(loop.time() - sent_at)
                 parked = True
         except (ssl.SSLError, TimeoutError) as error:
             raise LostError(f"parking failed: {error}") from error
         finally:
-            if parked and share is not None:
-                await share.lot.add(socket.socket(fileno=sock.detach())).wait()
-            elif share is not None:
+            if share is not None and not parked:
                 share.lot.missed()
+        share.lot.add(socket.socket(fileno=visitor.sock.detach()), visitor.keep())
 
 
 async def _receive_ticket(tls: BioTls) -> bytes:

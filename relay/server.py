@@ -218,7 +218,7 @@ class _Desk:
             return None
 
     async def _park(self, visitor: Visitor) -> None:
-        await self._parker.park(visitor.sock)
+        await self._parker.park(visitor)
 
     async def _application(self, visitor: Visitor) -> None:
         await self._asgi.serve(visitor.sock, self._own_tls if visitor.route.tls else None)
