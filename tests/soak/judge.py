@@ -57,7 +57,8 @@ def judge(records: Sequence[Record], faults: Sequence[Fault]) -> Verdict:
         for outcome in outcomes:
             if _is_open(each, outcome.fault):
                 outcome.open += 1
-                outcome.went_on += each.result is Result.OK or _is_later(each, outcome, outcomes)
+                lived = each.result is Result.OK or _is_later(each, outcome, outcomes)
+                outcome.went_on += lived and outcome.fault.name != SERVICE
     for number, outcome in enumerate(outcomes):
         until = faults[number + 1].began if number + 1 < len(faults) else float("inf")
         _judge_probes(outcome, until, records, violations)
@@ -78,33 +79,37 @@ def _is_later(record: Record, outcome: Outcome, outcomes: list[Outcome]) -> bool
     )
 
 
-def _cause(record: Record, outcomes: list[Outcome]) -> Outcome | None:
-    """The last fault that began before it ended, and that may have something to do with it."""
-    before = [each for each in outcomes if each.fault.began < record.ended]
-    if before and record.began < before[-1].fault.returned + RECOVERS:
-        return before[-1]
-    return None
-
-
 def _judge_error(record: Record, outcomes: list[Outcome], violations: list[str]) -> None:
-    cause = _cause(record, outcomes)
-    what = f"{record.kind} by {record.way}: {record.text} after {record.moved} bytes"
-    if cause is None:
-        violations.append(f"without a fault: {what}")
+    before = [each for each in outcomes if each.fault.began < record.ended]
+    what = f"{record.kind} by {record.way}: {record.text}"
+    if not before:
+        violations.append(f"before any fault: {what}")
         return
     opened = bool(record.opened)
     if record.kind in CANNOT_SAY and any(text in record.text for text in NOT_OPENED):
         opened = False
+    if record.kind == "probe" and not opened:
+        return  # _judge_probes looks at those
+    cause = before[-1]
     overlaps = any(
         record.began < each.fault.returned + RECOVERS and record.ended > each.fault.began
         for each in outcomes
     )
-    excused = not opened or record.kind == GATEWAY or cause.fault.name == SERVICE
-    if excused and overlaps:
+    over = [
+        each
+        for each in outcomes
+        if each.fault.name == SERVICE
+        and record.began < each.fault.returned
+        and record.ended > each.fault.began
+    ]
+    if over and opened:
+        over[0].ended += 1  # a reader that was paused sees it later
+        return
+    if overlaps and (not opened or record.kind == GATEWAY):
         cause.ended += opened
         return
-    cause.broken += 1
-    violations.append(f"{cause.fault.name}: {what}")
+    cause.broken += opened
+    violations.append(f"{cause.fault.name}: {what} ({'open' if opened else 'not opened'})")
 
 
 def _judge_probes(
@@ -126,8 +131,8 @@ def _judge_probes(
                 outcome.settled = max(outcome.settled, after)
             if each.began > fault.returned + RECOVERS and each.result is not Result.OK:
                 violations.append(
-                    f"{fault.name}: {each.began - fault.returned:.1f} s later a new stream by"
-                    f" {each.way} failed: {each.text}"
+                    f"{fault.name}: more than {RECOVERS:.0f} s later a new stream by {each.way}"
+                    f" failed: {each.text}"
                 )
     outcome.first = late
     for way, seconds in late.items():

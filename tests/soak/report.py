@@ -9,7 +9,7 @@ from tests.soak.judge import Verdict
 from tests.soak.records import Record, Result
 from tests.soak.watch import Trend
 
-MANY = 40  # violations that are shown one by one
+MANY = 40  # kinds of violations that are shown
 
 
 def lines(records: Sequence[Record], verdict: Verdict, trends: Sequence[Trend]) -> Iterator[str]:
@@ -61,8 +61,9 @@ def _memory(trends: Sequence[Trend]) -> Iterator[str]:
 
 
 def _violations(violations: Sequence[str]) -> Iterator[str]:
-    for each in violations[:MANY]:
-        yield f"VIOLATION: {each}"
-    if len(violations) > MANY:
-        yield f"... and {len(violations) - MANY} more"
+    same = Counter(violations)
+    for each, times in same.most_common(MANY):
+        yield f"VIOLATION: {each}" + (f" ({times} times)" if times > 1 else "")
+    if len(same) > MANY:
+        yield f"... and {len(same) - MANY} other kinds"
     yield f"{len(violations)} violations" if violations else "nothing was violated"

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,7 +87,11 @@ class World:
 
     def pids(self) -> dict[str, int]:
         """The programs that run, as the machine numbers them."""
-        return {name: pid_of(each.process) for name, each in self.programs.items()}
+        found = {}
+        for name, each in list(self.programs.items()):
+            with suppress(OSError, VshareError):  # it is being killed
+                found[name] = pid_of(each.process)
+        return found
 
     # -- the load
 
@@ -148,6 +152,10 @@ def lay_cable(lab: Lab) -> None:
         address = f"{CABLE_NETWORK}.{place}"
         host.run(["ip", "address", "add", f"{address}/24", "dev", CABLE])
         host.run(["ip", "link", "set", CABLE, "up"])
+    # its answers come from the address that was asked, those by UDP too
+    machine.run(
+        ["ip", "route", "replace", f"{CABLE_NETWORK}.0/24", "dev", CABLE, "src", machine.ip]
+    )
     way = f"{machine.ip}/32 via {CABLE_NETWORK}.2 src {CABLE_NETWORK}.1"
     alice.run(["ip", "route", "add", *way.split()])
 

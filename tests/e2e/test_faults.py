@@ -1,0 +1,235 @@
+"""What must hold when something fails: streams go on or end with an error, and all comes back.
+
+Each test is a small soak of one fault: the load checks every byte, the judge every end and how
+long new streams took. Nothing of the share or of the guest is started again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Host, Lab
+from tests.soak import records
+from tests.soak.faults import Fault, Faults
+from tests.soak.judge import Outcome, judge
+from tests.soak.records import Result
+from tests.soak.world import World, world
+
+pytestmark = pytest.mark.e2e
+
+HOSTS = ("relay", "alice", "services", "bob")
+KINDS = ("probe", "echo", "down", "up", "paused", "half", "udp", "curl")
+LARGEST = 30_000_000  # bytes of one transfer
+STREAMS_WITHIN = 20.0  # seconds until the load has some streams open
+AFTER = 4.0  # seconds that are looked at after each fault
+POLL = 0.1  # seconds
+SLOW = os.environ.get("VSHARE_SLOW") == "1"
+RELAY_STATE = "/run/relay-state"
+SMALL_DISK = "size=512k"
+HELD = 4.0  # seconds for which something is full
+IDLE = 0.6  # of a processor: a program that waits for something does not spin
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[World]:
+    """A world of this module's own, with small disks for what writes."""
+    with Lab(HOSTS) as lab:
+        for host, path in ((lab.relay, RELAY_STATE), (lab.alice, audit_folder(lab.alice))):
+            host.run(["mkdir", "-p", path])
+            host.run(["mount", "-t", "tmpfs", "-o", SMALL_DISK, "tmpfs", path])
+        with world(lab, static_ip=False, relay_options=("--state-dir", RELAY_STATE)) as made:
+            yield made
+
+
+@pytest.fixture
+def faults(made: World) -> Faults:
+    return FAULTS.setdefault(id(made), Faults(made, random.Random(0)))
+
+
+FAULTS: dict[int, Faults] = {}  # it knows which addresses are in use
+
+
+def audit_folder(alice: Host) -> str:
+    return str(alice.home / ".local/state/vshare/log")
+
+
+def through(made: World, fault: Callable[[], Fault]) -> Outcome:
+    """One fault under load; fails with all that was violated."""
+    with made.load(random.getrandbits(32), KINDS, LARGEST) as (path, process):
+        deadline = time.monotonic() + STREAMS_WITHIN
+        while not ready(path):
+            assert process.poll() is None, "the load ended"
+            assert time.monotonic() < deadline, "no streams before the fault"
+            time.sleep(POLL)
+        happened = fault()
+        time.sleep(AFTER)
+    seen = records.read(path)
+    verdict = judge(seen, [happened])
+    (outcome,) = verdict.outcomes
+    print(outcome)
+    assert not verdict.violations, "\n".join(sorted(set(verdict.violations)))
+    assert outcome.open >= 3, "too few streams were open for this to say much"
+    return outcome
+
+
+def ready(path: Path) -> bool:
+    """Whether several kinds of streams have been seen to work."""
+    done = {each.kind for each in records.read(path) if each.result is Result.OK}
+    return {"probe", "down", "up", "half", "curl"} <= done
+
+
+def test_relay_killed(made: World, faults: Faults) -> None:
+    outcome = through(made, lambda: faults.relay_killed(1.0))
+    assert outcome.went_on == outcome.open - outcome.ended
+
+
+@pytest.mark.parametrize(
+    ("who", "seconds"),
+    [
+        ("alice", 1.0),
+        ("bob", 1.0),
+        ("relay", 1.0),
+        ("bob", 30.0),
+        pytest.param("alice", 30.0, marks=pytest.mark.skipif(not SLOW, reason="VSHARE_SLOW=1")),
+        pytest.param("relay", 30.0, marks=pytest.mark.skipif(not SLOW, reason="VSHARE_SLOW=1")),
+    ],
+)
+def test_link_down(made: World, faults: Faults, who: str, seconds: float) -> None:
+    outcome = through(made, lambda: faults.cut(who, seconds))
+    assert outcome.went_on == outcome.open - outcome.ended
+
+
+@pytest.mark.skipif(not SLOW, reason="ten minutes: VSHARE_SLOW=1")
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_link_down_for_ten_minutes(made: World, faults: Faults, who: str) -> None:
+    """Too long for streams, which end with an error; share, guest and names are still there."""
+    with made.load(1, ("echo", "paused", "short"), LARGEST) as (path, _):
+        time.sleep(AFTER)
+        cut = faults.cut(who, 600.0)
+    for each in records.read(path):
+        assert each.result is not Result.WRONG, each
+    with made.load(2, ("probe",)) as (path, _):
+        time.sleep(AFTER)
+    verdict = judge(records.read(path), [Fault(cut.name, cut.returned, cut.returned)])
+    assert not verdict.violations, verdict.violations
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_suspended(made: World, faults: Faults, who: str) -> None:
+    outcome = through(made, lambda: faults.suspended(who, 10.0))
+    assert outcome.went_on == outcome.open - outcome.ended
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_another_address(made: World, faults: Faults, who: str) -> None:
+    outcome = through(made, lambda: faults.moved(who))
+    assert outcome.went_on == outcome.open - outcome.ended
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_a_router_that_forgets(made: World, faults: Faults, who: str) -> None:
+    """Packets go nowhere, and nobody says so."""
+    outcome = through(made, lambda: faults.forgotten(who))
+    assert outcome.went_on == outcome.open - outcome.ended
+
+
+def test_the_machine_s_server_restarted(made: World, faults: Faults) -> None:
+    """Its streams are over, and say so: none of them looks complete."""
+    outcome = through(made, faults.service_restarted)
+    assert outcome.ended > 0
+
+
+def test_relay_out_of_file_descriptors(made: World) -> None:
+    """What is open goes on, nothing spins; when there are some again, all is well."""
+    pid = made.pids()["vrelay"]
+
+    def fault() -> Fault:
+        began, used = time.monotonic(), processor_time(pid)
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        open_now = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now, before[1]))
+        try:
+            time.sleep(HELD)
+            print(f"relay used {processor_time(pid) - used:.2f} s in {HELD:.0f} s")
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        return Fault("relay out of files", began, time.monotonic())
+
+    outcome = through(made, fault)
+    assert outcome.went_on == outcome.open - outcome.ended
+    assert made.pids()["vrelay"] == pid
+
+
+def test_relay_out_of_file_descriptors_does_not_spin(made: World) -> None:
+    """With nothing else to do: somebody waits for a connection that cannot be accepted."""
+    pid = made.pids()["vrelay"]
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with made.lab.bob.running(["nc", made.lab.relay.ip, "8443"], stderr=None):
+            time.sleep(0.5)
+            used = processor_time(pid)
+            time.sleep(2.0)
+            assert processor_time(pid) - used < 2.0 * IDLE
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def processor_time(pid: int) -> float:
+    """Seconds of CPU that a program has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+@contextmanager
+def full(host: Host, folder: str) -> Iterator[None]:
+    """A disk without a byte left, inside the block."""
+    fill = f"{folder}/fill"
+    host.run(["dd", "if=/dev/zero", f"of={fill}", "bs=512"], check=False)
+    try:
+        yield
+    finally:
+        host.run(["rm", "-f", fill])
+
+
+def test_relay_s_disk_full(made: World, faults: Faults) -> None:
+    """It can be killed and started meanwhile: names and keys are the same as before."""
+    address = made.relay_address
+
+    def fault() -> Fault:
+        with full(made.lab.relay, RELAY_STATE):
+            return faults.relay_killed(1.0)
+
+    outcome = through(made, fault)
+    assert outcome.went_on == outcome.open - outcome.ended
+    assert made.relay_address == address
+
+
+def test_audit_log_s_disk_full(made: World) -> None:
+    """Sharing goes on; the sharer is told; the log says itself how much is missing in it."""
+    alice = made.lab.alice
+    assert made.share is not None
+
+    def fault() -> Fault:
+        began = time.monotonic()
+        with full(alice, audit_folder(alice)):
+            time.sleep(HELD)
+        return Fault("audit log's disk full", began, time.monotonic())
+
+    outcome = through(made, fault)
+    assert outcome.went_on == outcome.open
+    (story,) = (alice.folder / "log").glob("*-vshare.txt")
+    assert "Warning: the audit log" in story.read_text()
+    log = alice.run(["vshare", "log", made.share.name]).stdout
+    assert "missed" in log or "missing" in log, log[-2000:]
+    alice.run(["vshare", "log", "verify", made.share.name])

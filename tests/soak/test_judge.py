@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.soak import content
+from tests.soak.faults import SERVICE, Fault
+from tests.soak.judge import judge
+from tests.soak.records import Record, Result
+from tests.soak.watch import Sample, trends
+
+CUT = Fault("cut", 100.0, 110.0)
+
+
+def record(kind: str, opened: float, ended: float, result: Result = Result.OK) -> Record:
+    began = opened or ended - 1.0
+    return Record(
+        kind=kind, way="socks", began=began, opened=opened, ended=ended, result=result, moved=5
+    )
+
+
+PROBES = [record("probe", at, at + 0.1) for at in (90.0, 111.0, 115.0)]
+
+
+def violations(*records: Record, fault: Fault = CUT) -> list[str]:
+    return judge([*PROBES, *records], [fault]).violations
+
+
+def test_all_is_well() -> None:
+    verdict = judge([*PROBES, record("down", 95.0, 130.0)], [CUT])
+    assert verdict.violations == []
+    (outcome,) = verdict.outcomes
+    assert (outcome.open, outcome.went_on, outcome.broken) == (1, 1, 0)
+    assert outcome.first == {"socks": pytest.approx(1.1)}
+
+
+@pytest.mark.parametrize("result", [Result.WRONG, Result.HUNG])
+def test_wrong_bytes_and_hanging_are_never_excused(result: Result) -> None:
+    for fault in (CUT, Fault(SERVICE, 100.0, 110.0)):
+        assert violations(record("down", 95.0, 105.0, result), fault=fault)
+
+
+def test_an_open_stream_must_go_on() -> None:
+    broken = record("echo", 95.0, 105.0, Result.ERROR)
+    assert violations(broken)
+    assert not violations(broken, fault=Fault(SERVICE, 100.0, 110.0))
+
+
+def test_one_that_was_not_opened_is_excused_while_the_fault_lasts() -> None:
+    assert not violations(record("down", 0.0, 105.0, Result.ERROR))
+    assert violations(record("down", 0.0, 120.0, Result.ERROR))
+    assert violations(record("down", 0.0, 99.0, Result.ERROR))
+
+
+def test_new_streams_are_late_or_fail() -> None:
+    late = [record("probe", 90.0, 90.1), record("probe", 112.1, 112.2)]
+    assert judge(late, [CUT]).violations == ["cut: a new stream by socks only after 2.2 s"]
+    assert violations(record("probe", 0.0, 114.0, Result.ERROR))
+    assert not violations(record("probe", 0.0, 110.5, Result.ERROR))
+
+
+def test_a_paused_reader_hears_later_that_the_server_was_restarted() -> None:
+    faults = [Fault(SERVICE, 100.0, 100.1), Fault("cut", 120.0, 121.0)]
+    probes = [record("probe", at, at + 0.1) for at in (101.0, 121.5)]
+    stream = record("paused", 95.0, 125.0, Result.ERROR)
+    assert judge([*probes, stream], faults).violations == []
+
+
+def test_datagrams_are_not_repeated() -> None:
+    twice = Record(
+        kind="udp", way="ip", began=1.0, opened=1.0, ended=2.0, result=Result.OK, repeated=1
+    )
+    assert judge([twice], []).violations == ["udp by ip: 1 datagrams twice"]
+
+
+def test_growth_is_told() -> None:
+    flat = [Sample(float(at), "flat", 50_000 + at % 3, 20) for at in range(100)]
+    leak = [Sample(float(at), "leak", 50_000 + 1000 * at, 20 + at * 3) for at in range(100)]
+    found = {each.name: each.complaints() for each in trends(flat + leak, 0.0, 100.0)}
+    assert found["flat"] == []
+    assert [text.split(" ->")[0] for text in found["leak"]] == [
+        "leak: memory 87000 kB".replace(" kB", ""),
+        "leak: open files 131",
+    ]
+
+
+def test_content_does_not_depend_on_how_it_is_asked_for() -> None:
+    whole = content.data(7, 200_001)
+    assert len(whole) == 200_001
+    assert content.data(7, 1000) == whole[:1000]
+    assert content.data(8, 1000) != whole[:1000]
+    assert whole[:1000] not in whole[1000:]
