@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -45,7 +46,8 @@ def make_app(control: Control, registry: LocalRegistry, domain: str) -> ASGIApp:
         return HTMLResponse(front_page(domain))
 
     async def health(_: Request) -> Response:
-        return PlainTextResponse(f"ok, {len(registry)} shares\n")
+        date = {"Date": email.utils.formatdate(usegmt=True)}  # RFC 9110 6.6.1: `doctor` compares
+        return PlainTextResponse(f"ok, {len(registry)} shares\n", headers=date)
 
     async def share(channel: WebSocket) -> None:
         if channel.url.scheme != "wss":  # what is signed names the certificate

@@ -14,6 +14,7 @@ from tunnel.command import run_command
 from tunnel.console import Console, run
 from tunnel.errors import UsageError
 from vshare import cli_running
+from vshare.cli_doctor import doctor
 from vshare.cli_inspect import inspect
 from vshare.cli_log import log
 from vshare.default_command import DefaultCommand
@@ -155,7 +156,7 @@ def up(
     sys.exit(run(console, lambda interrupt: share_up(options, console, interrupt)))
 
 
-for command in (*cli_running.COMMANDS, inspect, log):
+for command in (*cli_running.COMMANDS, doctor, inspect, log):
     cli.add_command(command)
 
 
