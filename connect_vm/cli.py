@@ -59,6 +59,8 @@ def cli(
 
     With --ssh you log in to it instead, if the sharer shares that too; arguments after `--` are
     for `ssh`, a command for instance.
+
+    `vconnect doctor [NAME@RELAY]` says what works between here and the relay.
     """
     _check(context, arguments, ssh=ssh, password_file=ssh_password_file)
     options = Options(
@@ -110,7 +112,12 @@ def _check(
 
 
 def main() -> NoReturn:
-    """The console script."""
+    """The console script. A share that is called `doctor` is reached as `doctor@RELAY`."""
+    if sys.argv[1:2] == ["doctor"]:
+        from connect_vm.cli_doctor import doctor  # what it needs takes others a while to load
+
+        del sys.argv[1]
+        run_command(doctor, "vconnect doctor", "doctor")
     run_command(cli, "vconnect", "connect")
 
 
