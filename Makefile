@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: help install box lab demo test fuzz soak lint unit mutations e2e clean
+.PHONY: help install box lab demo test bench fuzz soak lint unit mutations e2e clean
 
 help:
 	@echo "make demo          a real machine shared and connected to, until Ctrl-C"
@@ -10,6 +10,7 @@ help:
 	@echo "make test          install what is missing, then lint, unit, mutation, fuzz and e2e tests"
 	@echo "make fuzz          a million hostile inputs for each parser; INPUTS=N for others"
 	@echo "make soak          30 minutes of mixed load with a fault a minute; MINUTES=N for others"
+	@echo "make bench         this project measured beside the tools people would use instead; QUICK=1"
 	@echo "make lab           the lab alone: hosts behind NAT, until Ctrl-C"
 	@echo "make box           the images of the connect VM and of the demo machine"
 
@@ -34,6 +35,9 @@ fuzz: install
 
 soak: box
 	@$(PYTHON) -m tests.soak --minutes $(or $(MINUTES),30)
+
+bench: install
+	@$(PYTHON) -m bench $(if $(QUICK),--quick)
 
 lint unit mutations e2e: install
 	@.venv/bin/tox -e $@

@@ -1,0 +1,257 @@
+"""Each figure a small function: it drives one system, and returns what it measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bench.processes import cpu_seconds, memory_kb
+from bench.system import System
+from bench.way import Way
+
+MEGA, GIGA, MICRO = 1e6, 1e9, 1e6
+BURST = 200  # connections
+SETTLE = 0.5  # seconds for a program to have done what it does after starting
+WARM = 0.3  # seconds of loads whose code is then imported and whose pages are touched
+SAMPLES_EVERY = 0.05  # seconds between looks at the memory
+WRK_CONNECTIONS = 50
+WITHIN = 120.0  # seconds for one load; one that hangs is a failure
+
+Found = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A system under way, another instance of it for figures that need a fresh one."""
+
+    system: System
+    fresh: Callable[[], System]
+    seconds: float
+
+
+class LoadError(Exception):
+    """A load that failed, with its last words."""
+
+
+def drive(load: str, way: Way, seconds: float, *more: str) -> dict[str, float]:
+    """Run a load in a process of its own. Raises LoadError."""
+    command = [sys.executable, "-m", "bench.driver", load, str(way), str(seconds), *more]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN)
+    except subprocess.TimeoutExpired:
+        raise LoadError(f"{load}: not done within {WITHIN:g} s") from None
+    if done.returncode:
+        raise LoadError(f"{load}: {done.stderr.strip().splitlines()[-1]}")
+    answer: dict[str, float] = json.loads(done.stdout)
+    return answer
+
+
+@contextmanager
+def held(
+    load: str, way: Way, count: float
+) -> Iterator[tuple[dict[str, float], Callable[[], None]]]:
+    """A load that waits where it says so: its first answer, and what lets it go on."""
+    command = [sys.executable, "-m", "bench.driver", load, str(way), str(count)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        go_on = process.stdin
+        line = process.stdout.readline()
+        if not line:
+            raise LoadError(f"{load}: {process.stderr.read().strip().splitlines()[-1]}")
+
+        def let_go() -> None:
+            go_on.write("\n")
+            go_on.flush()
+
+        try:
+            yield json.loads(line), let_go
+            process.communicate(timeout=WITHIN)
+        except subprocess.TimeoutExpired:
+            raise LoadError(f"{load}: not done within {WITHIN:g} s") from None
+        finally:
+            process.kill()
+
+
+def stream(setup: Setup) -> Found:
+    """A download and an upload, and what they cost."""
+    system = setup.system
+    sides = {"share": system.share, "connect": system.connect, "relay": system.relay}
+    before = {side: cpu_seconds(processes) for side, processes in sides.items()}
+    down = drive("down", system.way, setup.seconds)
+    up = drive("up", system.way, setup.seconds)
+    found = {
+        "stream_down": down["bytes"] / down["seconds"] / MEGA,
+        "stream_up": up["bytes"] / up["seconds"] / MEGA,
+    }
+    if system.processes:
+        moved = (down["bytes"] + up["bytes"]) / GIGA
+        cost = {side: (cpu_seconds(sides[side]) - before[side]) / moved for side in sides}
+        found["cpu_per_gb"] = cost["share"] + cost["connect"]
+        found |= {f"{side}_cpu_per_gb": cost[side] for side in sides}
+    return found
+
+
+def stream_x4(setup: Setup) -> Found:
+    """Four at once."""
+    answer = drive("down_x4", setup.system.way, setup.seconds)
+    return {"stream_x4": answer["bytes"] / answer["seconds"] / MEGA}
+
+
+def rtt(setup: Setup) -> Found:
+    """An ssh key press."""
+    answer = drive("rtt", setup.system.way, setup.seconds / 2)
+    return {"rtt_p50": answer["p50"] * MICRO, "rtt_p99": answer["p99"] * MICRO}
+
+
+def rtt_loaded(setup: Setup) -> Found:
+    """The same beside a download."""
+    answer = drive("rtt_loaded", setup.system.way, setup.seconds)
+    return {"rtt_loaded_p50": answer["p50"] * MICRO, "rtt_loaded_p99": answer["p99"] * MICRO}
+
+
+def opens(setup: Setup) -> Found:
+    """New connections, one after another."""
+    answer = drive("opens", setup.system.way, setup.seconds)
+    return {"open_p50": answer["p50"] * MICRO, "open_p99": answer["p99"] * MICRO}
+
+
+def opens_many(setup: Setup) -> Found:
+    """New connections, 50 at a time."""
+    return {"opens_per_s": drive("opens_many", setup.system.way, setup.seconds)["per_second"]}
+
+
+def http(setup: Setup) -> Found:
+    """A small page, by wrk."""
+    system = setup.system
+    command = [
+        "wrk",
+        "-t",
+        "1",
+        "-c",
+        str(WRK_CONNECTIONS),
+        "-d",
+        f"{max(1, round(setup.seconds))}s",
+    ]
+    command += [
+        "--latency",
+        "-H",
+        f"Host: {system.http_host}",
+        f"http://127.0.0.1:{system.http.port}/",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN)
+    return parse_wrk(done.stdout)
+
+
+def parse_wrk(text: str) -> Found:
+    """wrk's report. Raises LoadError when requests failed."""
+    if wrong := re.search(r"Non-2xx or 3xx responses: \d+|Socket errors: .*", text):
+        raise LoadError(f"wrk: {wrong[0]}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    slow = re.search(r"^\s+99%\s+([\d.]+)(us|ms|s)$", text, re.MULTILINE)
+    if not rate or not slow:
+        raise LoadError(f"wrk said {text!r}")
+    milliseconds = float(slow[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[slow[2]]
+    return {"http_rps": float(rate[1]), "http_p99": milliseconds}
+
+
+def http_stream(setup: Setup) -> Found:
+    """A large file."""
+    system = setup.system
+    answer = drive("http_down", system.http, setup.seconds, system.http_host)
+    return {"http_stream": answer["bytes"] / answer["seconds"] / MEGA}
+
+
+def udp(setup: Setup) -> Found:
+    """Datagrams, where the system takes them."""
+    if setup.system.udp is None:
+        return {}
+    flow = drive("udp_flow", setup.system.udp, setup.seconds)
+    paced = drive("udp_paced", setup.system.udp, setup.seconds)
+    return {
+        "udp_pps": flow["per_second"],
+        "udp_rtt_p50": paced["p50"] * MICRO,
+        "udp_loss": paced["loss"] * 100,
+    }
+
+
+def burst_and_idle(setup: Setup) -> Found:
+    """200 connections at once on a fresh start; what each costs while it is idle."""
+    with running(setup.fresh()) as system:
+        drive("opens", system.way, WARM)
+        before = memories(system)
+        with held("burst", system.way, BURST) as (answer, let_go):
+            time.sleep(SETTLE)
+            after = memories(system)
+            let_go()
+    found = {"burst_200": answer["seconds"] * 1000, "burst_200_failed": answer["failed"]}
+    open_streams = BURST - answer["failed"]
+    if open_streams:
+        found |= {
+            f"{side}_kb_per_stream": (after[side] - before[side]) / open_streams for side in before
+        }
+    return found
+
+
+def moving_memory(setup: Setup) -> Found:
+    """What downloads cost whose readers stop, and then those at full speed."""
+    with running(setup.fresh()) as system:
+        drive("down", system.way, WARM)
+        before = memories(system)
+        if not before:
+            return {}
+        with held("stopped", system.way, setup.seconds) as (answer, let_go):
+            stopped = memories(system)
+            let_go()
+            most = dict(stopped)
+            end = time.monotonic() + setup.seconds
+            while time.monotonic() < end:
+                time.sleep(SAMPLES_EVERY)
+                now = memories(system)
+                most = {side: max(most[side], now[side]) for side in most}
+    count = answer["streams"]
+    return {
+        **{f"{side}_kb_per_stopped": (stopped[side] - before[side]) / count for side in before},
+        **{f"{side}_kb_per_moving": (most[side] - before[side]) / count for side in before},
+    }
+
+
+@contextmanager
+def running(system: System) -> Iterator[System]:
+    """A system for the length of a block."""
+    system.start()
+    try:
+        time.sleep(SETTLE)
+        yield system
+    finally:
+        system.stop()
+
+
+def memories(system: System) -> dict[str, int]:
+    """kB of each side."""
+    sides = {"share": system.share, "connect": system.connect, "relay": system.relay}
+    return {side: memory_kb(processes) for side, processes in sides.items() if processes}
+
+
+ALL: dict[str, Callable[[Setup], Found]] = {
+    "stream": stream,
+    "x4": stream_x4,
+    "rtt": rtt,
+    "loaded": rtt_loaded,
+    "open": opens,
+    "opens": opens_many,
+    "http": http,
+    "http_stream": http_stream,
+    "udp": udp,
+    "burst": burst_and_idle,
+    "moving": moving_memory,
+}

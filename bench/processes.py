@@ -1,0 +1,126 @@
+"""Processes that the bench started: their end, their CPU time, their memory, from /proc.
+
+A tool may fork (sshd does, for each connection), so what counts is a process and all that come
+from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+ENDS_WITHIN = 5.0  # seconds from SIGTERM until SIGKILL
+POLL = 0.02  # seconds
+
+
+class StartError(Exception):
+    """A tool that did not start, or ended."""
+
+
+class Process:
+    """A program under way; what it says on stderr is in `log`."""
+
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.command = list(command)
+        self.log = log
+        with log.open("wb") as errors:
+            self.popen = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **(environment or {})},
+                process_group=0,  # Ctrl-C is for the bench, which ends them in order
+            )
+
+    def line(self) -> bytes:
+        """The next line of its stdout. Raises StartError when there is none."""
+        assert self.popen.stdout is not None
+        line = self.popen.stdout.readline()
+        if not line:
+            raise StartError(f"{self.command[0]} ended: {self.words()}")
+        return line
+
+    def words(self) -> str:
+        """The last of what it said on stderr."""
+        return " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-4:])
+
+    def stop(self) -> None:
+        """End it and all that came from it, by their process ids."""
+        pids = family(self.popen.pid)
+        _signal([self.popen.pid], signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(ENDS_WITHIN)
+        left = [pid for pid in pids[1:] if Path(f"/proc/{pid}").exists()]
+        _signal(left, signal.SIGTERM)
+        self.popen.kill()
+        self.popen.wait()
+        for stream in (self.popen.stdin, self.popen.stdout):
+            with contextlib.suppress(OSError):
+                if stream is not None:
+                    stream.close()
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def family(pid: int) -> list[int]:
+    """`pid` and its living descendants, itself first."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """/proc/PID/stat after the name: state, ppid, ...; nothing where it is gone (proc(5))."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
+
+
+def cpu_seconds(processes: Iterable[Process]) -> float:
+    """User and system time of them, their living descendants, and the dead ones waited for."""
+    ticks = 0
+    for process in processes:
+        for pid in family(process.popen.pid):
+            ticks += sum(int(field) for field in _stat(pid)[11:15])
+    return ticks / TICKS
+
+
+def memory_kb(processes: Iterable[Process]) -> int:
+    """Proportional set size in kB: memory shared with others counts in parts."""
+    total = 0
+    for process in processes:
+        for pid in family(process.popen.pid):
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1])
+    return total
+
+
+def wait_until(check: object, what: str, within: float) -> float:
+    """Seconds until `check()` is true. Raises StartError."""
+    assert callable(check)
+    begin = time.monotonic()
+    while not check():
+        if time.monotonic() - begin > within:
+            raise StartError(f"{what}: not within {within:g} s")
+        time.sleep(POLL)
+    return time.monotonic() - begin
