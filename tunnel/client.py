@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from tunnel.alerts import AccessLostError, ShareNotFoundError, explain
+from tunnel.client_flows import ClientFlows
 from tunnel.codes import Code
 from tunnel.connection import Connection
-from tunnel.datagrams import SWEEP_EVERY, ClientLane
 from tunnel.ends import Sink
 from tunnel.errors import LocalProtocolError, LostError, RefusedError, VshareError
 from tunnel.flows import Flow, FlowReceiver
@@ -78,9 +78,8 @@ class Client:
         self._dialling = 0
         self._waiters: deque[asyncio.Future[Connection]] = deque()
         self._wanted = asyncio.Event()
-        self._lane: ClientLane | None = None
         self._group = asyncio.TaskGroup()
-        self._lane_task: asyncio.Task[VshareError | None] | None = None
+        self._lane_task: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self.hello: Hello | None = None
@@ -89,6 +88,7 @@ class Client:
     async def __aenter__(self) -> Client:
         await self._group.__aenter__()
         self._loop = asyncio.get_running_loop()
+        self.flows = ClientFlows(self._open_lane)
         create = self._group.create_task
         self._tasks = [
             create(self._keep_filled(), name="pool refill"),
@@ -107,6 +107,7 @@ class Client:
             task.cancel()
         if self._lane_task is not None:
             self._lane_task.cancel()
+        self.flows.close()
         for connection in list(self._connections):
             connection.abort("closed")
         self._tell_waiters(LostError("the session with the share has ended"))
@@ -168,23 +169,16 @@ class Client:
         return bytes(sink.data)
 
     async def open_flow(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
-        """A flow of datagrams; the first of all waits for the lane, later ones for nothing.
+        """A flow of datagrams, at once: those sent while there is no way wait a little, then go.
 
-        Raises RefusedError or LostError when there is no lane to be had.
+        Raises LostError when the session has ended. That the share gives no datagrams is told
+        to `receiver`.
         """
-        if self._lane is None or self._lane.is_lost:
-            if self._closed:
-                raise LostError("the session with the share has ended")
-            if self._lane_task is None or self._lane_task.done():
-                self._lane_task = self._group.create_task(self._open_lane(), name="lane")
-            task = self._lane_task  # shared: a caller that is cancelled leaves it to the others
-            await asyncio.wait([task])
-            error = LostError("the session has ended") if task.cancelled() else task.result()
-            if error is not None:
-                raise error.with_traceback(None)
-        if self._lane is None:
-            raise LostError("no way to the share for datagrams")
-        return self._lane.open_flow(host, port, receiver)
+        if self._closed:
+            raise LostError("the session with the share has ended")
+        if self._lane_task is None:
+            self._lane_task = self._group.create_task(self.flows.run(), name="lane")
+        return self.flows.open_flow(host, port, receiver)
 
     # -- the pool
 
@@ -339,18 +333,12 @@ class Client:
         self._told[notice.id] = None
         self._on_notice(notice)
 
-    async def _open_lane(self) -> VshareError | None:
-        """Set the lane, or give the reason why there is none, for all who wait."""
-        try:
-            end = await self.open("", 0, "datagram")
-        except VshareError as error:
-            return error
-        self._lane = ClientLane(end.connection, lambda lane: None)
-        return None
+    async def _open_lane(self) -> Connection:
+        """A connection for datagrams. Raises RefusedError or LostError."""
+        return (await self.open("", 0, "datagram")).connection
 
     async def _keep_alive(self) -> None:
-        """Ping, end what is silent, retire what is idle for long, sweep flows."""
-        swept = self._loop.time()
+        """Ping, end what is silent, retire what is idle for long."""
         while True:
             await asyncio.sleep(TICK)
             now = self._loop.time()
@@ -362,9 +350,6 @@ class Client:
                 else:
                     connection.ping()
             self._shrink(now)
-            if self._lane is not None and now - swept >= SWEEP_EVERY:
-                swept = now
-                self._lane.sweep()
 
     def _shrink(self, now: float) -> None:
         """Retire idle connections above the minimum, the longest idle first."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from tunnel.codes import Code
+
+MAX_FLOWS = 1024  # per lane; a resolver or a game uses dozens
+FLOW_IDLE = 60.0  # seconds without a datagram; RFC 4787 asks NATs for more, DNS needs far less
 
 
 class FlowReceiver(Protocol):
@@ -17,7 +21,7 @@ class FlowReceiver(Protocol):
         """The other side will not have it, or nothing listens there (ICMP). The last call."""
 
     def flow_closed(self) -> None:
-        """Silence, or the way there was lost; open a new one to go on. The last call."""
+        """Silence, or the session is over; open a new one to go on. The last call."""
 
 
 class Flow(Protocol):
@@ -28,3 +32,20 @@ class Flow(Protocol):
 
     def close(self) -> None:
         """End the flow; its receiver hears nothing more. Idempotent."""
+
+
+class CountingFlow(Flow, Protocol):
+    """A flow that knows what it lost."""
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams lost here so far, either way, for want of room."""
+
+
+@dataclass(slots=True)
+class Datagrams:
+    """How many there were: towards the share, from it, and lost on this side of it."""
+
+    sent: int = 0
+    received: int = 0
+    dropped: int = 0

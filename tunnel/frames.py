@@ -124,10 +124,12 @@ class Notice(msgspec.Struct, array_like=True, frozen=True):
 
 
 class FlowOpen(msgspec.Struct, array_like=True, frozen=True):
-    """Where a flow's datagrams go."""
+    """Where a flow's datagrams go. The flow with the same `id` goes on, if it is still open; an
+    empty one is nobody's."""
 
     host: Host
     port: Port
+    id: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
 
 
 Message = Hello | Open | Opened | Reason | Resume | Notice | FlowOpen

@@ -87,6 +87,8 @@ def _stream(fields: _Fields) -> str:
     known = isinstance(seconds, int | float) and abs(seconds) < _MAX_NUMBER
     lasted = f"{seconds:.1f}" if known else "?"
     code = f", ended by {fields['code']}" if fields.get("code") else ""
+    if fields.get("dropped"):
+        code += f"; datagrams dropped: {fields['dropped']}"
     return (
         f"{fields['guest']}: {fields['protocol']} {fields['port']}, {size(fields['bytes_in'])} in,"
         f" {size(fields['bytes_out'])} out, {lasted} s{code}"

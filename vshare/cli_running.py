@@ -239,6 +239,10 @@ def _print_code(console: Console, name: str, code: str, connect: str) -> None:
 
 def _guest_cells(guest: GuestRow) -> tuple[str, ...]:
     notes = [f"invite {guest.invite}"] if guest.invite else []
+    if guest.ssh:
+        notes.append("SSH")
+    if guest.dropped:
+        notes.append(f"{_count(guest.dropped, 'datagram')} dropped")
     return (
         guest.name,
         _since(guest.since),
@@ -247,7 +251,7 @@ def _guest_cells(guest: GuestRow) -> tuple[str, ...]:
         _count(guest.connections, "connection"),
         f"{_bytes(guest.bytes_in)} in",
         f"{_bytes(guest.bytes_out)} out",
-        ", ".join([*notes, "SSH"] if guest.ssh else notes),
+        ", ".join(notes),
     )
 
 

@@ -34,6 +34,7 @@ class Guest:
     connections: int = 0
     bytes_in: int = 0  # from the guest
     bytes_out: int = 0  # to the guest
+    dropped: int = 0  # datagrams, either way
 
 
 class Guests:

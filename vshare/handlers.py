@@ -74,6 +74,7 @@ class Handlers:
                     connections=guest.connections,
                     bytes_in=bytes_in,
                     bytes_out=bytes_out,
+                    dropped=self._share.streams.dropped(guest),
                     invite=guest.invite,
                     ssh=guest.has_ssh_key,
                 )

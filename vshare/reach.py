@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from tunnel.ends import End
-from tunnel.flows import Flow, FlowReceiver
+from tunnel.flows import CountingFlow, FlowReceiver
 
 # A closed port answers in a round trip; ten seconds are three SYNs and some more.
 OPEN_TIMEOUT_SECONDS = 10.0
@@ -41,5 +41,5 @@ class Reach(Protocol):
         The End is not linked yet; it is the caller's to bridge, or to reset.
         """
 
-    async def open_udp(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
+    async def open_udp(self, host: str, port: int, receiver: FlowReceiver) -> CountingFlow:
         """A flow to `port`. Raises RefusedError; later refusals are told to `receiver`."""

@@ -7,7 +7,8 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable
+import struct
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import Self
 from tunnel.codes import Code, code_for_os_error
 from tunnel.ends import End
 from tunnel.errors import RefusedError
-from tunnel.flows import Flow, FlowReceiver
+from tunnel.flows import CountingFlow, FlowReceiver
 from tunnel.socket_end import SocketEnd
 from vshare import own_addresses
 from vshare.exposed import Exposed, IsOwn
@@ -27,8 +28,12 @@ from vshare.reach import MAX_DATAGRAM, OPEN_TIMEOUT_SECONDS
 UDP_BUFFER_BYTES = 1024 * 1024
 # Datagrams delivered per wake-up, so that one busy flow does not hold up the others.
 DATAGRAMS_PER_WAKE = 32
+# A machine that was switched off says nothing: after a minute its streams end with an error.
+_KEEP_ALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 9}
 # getaddrinfo can return many; more than these would not be tried within the deadline.
 MAX_ADDRESSES = 4
+_SO_MEMINFO = 55  # linux/socket.h; not in Python's socket module
+_MEMINFO = struct.Struct("@9I")  # linux/sock_diag.h: the last one is SK_MEMINFO_DROPS
 
 _SockAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]  # as typeshed has it
 
@@ -60,6 +65,7 @@ class DirectReach:
         self._exposed = exposed
         self._is_own = is_own
         self._at_start: frozenset[Address] = frozenset()
+        self._flows: set[DirectFlow] = set()
         self.is_this_host = False  # whether the machine is this host; known once entered
         if literal := parse_address(address):
             self._remember([literal])
@@ -85,15 +91,21 @@ class DirectReach:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing is held: ends and flows belong to their callers."""
+        """Close what is left of flows, which their guests may have come back for; who has them is
+        told. Ends belong to their callers."""
+        for flow in list(self._flows):
+            flow.end()
 
     async def open_tcp(self, host: str, port: int) -> End:
         """See Reach.open_tcp."""
         return SocketEnd(await self._connect(host, port, socket.SOCK_STREAM))
 
-    async def open_udp(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
+    async def open_udp(self, host: str, port: int, receiver: FlowReceiver) -> CountingFlow:
         """See Reach.open_udp."""
-        return DirectFlow(await self._connect(host, port, socket.SOCK_DGRAM), receiver)
+        sock = await self._connect(host, port, socket.SOCK_DGRAM)
+        flow = DirectFlow(sock, receiver, self._flows.discard)
+        self._flows.add(flow)
+        return flow
 
     async def _connect(self, host: str, port: int, kind: socket.SocketKind) -> socket.socket:
         where = f"{host or self.address} port {port}"
@@ -200,20 +212,47 @@ def _check_reached(sock: socket.socket, candidate: _Candidate) -> None:
 def _tune(sock: socket.socket, kind: socket.SocketKind) -> None:
     if kind == socket.SOCK_STREAM:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEP_ALIVE.items():
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UDP_BUFFER_BYTES)
 
 
-class DirectFlow:
-    """A connected UDP socket; its buffer is the kernel's, which drops what does not fit."""
+def _dropped_by_kernel(sock: socket.socket) -> int:
+    """Datagrams that came while the socket's buffer was full."""
+    try:
+        memory = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        return int(_MEMINFO.unpack(memory)[-1])
+    except (OSError, struct.error):
+        return 0  # a kernel before 4.12 does not tell
 
-    def __init__(self, sock: socket.socket, receiver: FlowReceiver) -> None:
+
+class DirectFlow:
+    """A connected UDP socket; its buffer is the kernel's, which drops what does not fit.
+
+    `on_close(flow)` is called once.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        receiver: FlowReceiver,
+        on_close: Callable[[DirectFlow], None] = lambda flow: None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._receiver = receiver
+        self._on_close = on_close
         self._open = True
+        self._dropped = 0
         self._loop.add_reader(sock, self._on_readable)
+
+    @property
+    def dropped(self) -> int:
+        """See CountingFlow: those for the machine, and those that the kernel had no room for."""
+        return self._dropped + (_dropped_by_kernel(self._sock) if self._open else 0)
 
     def send(self, data: bytes) -> None:
         """See Flow.send."""
@@ -222,16 +261,23 @@ class DirectFlow:
         try:
             self._sock.send(data)
         except (BlockingIOError, InterruptedError):
-            return  # the kernel's buffer is full: dropped
+            self._dropped += 1  # the kernel's buffer is full
         except OSError as error:
             self._failed(error)
 
     def close(self) -> None:
         """See Flow.close."""
         if self._open:
+            self._dropped = self.dropped
             self._open = False
             self._loop.remove_reader(self._sock)
             self._sock.close()
+            self._on_close(self)
+
+    def end(self) -> None:
+        """Close, and tell the receiver."""
+        self.close()
+        self._receiver.flow_closed()
 
     def _on_readable(self) -> None:
         for _ in range(DATAGRAMS_PER_WAKE):
@@ -248,6 +294,7 @@ class DirectFlow:
 
     def _failed(self, error: OSError) -> None:
         if error.errno in (errno.EMSGSIZE, errno.ENOBUFS, errno.EPERM):
-            return  # this datagram cannot go (too large, or a firewall's rule); others can
+            self._dropped += 1  # this datagram cannot go (too large, or a firewall's rule)
+            return
         self.close()
         self._receiver.flow_refused(code_for_os_error(error))

@@ -143,7 +143,8 @@ class ShareState(Result, frozen=True):
 
 class GuestRow(Result, frozen=True):
     """One guest. `address` is the relay's word, `bytes_in` came from the guest, `bytes_out` went
-    to it, `invite` is the plate of the invite it came by, `ssh` whether it was given the key."""
+    to it, `dropped` datagrams were lost here for want of room, `invite` is the plate of the invite
+    it came by, `ssh` whether it was given the key."""
 
     name: str
     since: float
@@ -154,6 +155,7 @@ class GuestRow(Result, frozen=True):
     bytes_out: int = 0
     invite: str = ""
     ssh: bool = False
+    dropped: int = 0
 
 
 class WaitingRow(Result, frozen=True):

@@ -11,10 +11,10 @@ import msgspec
 
 from tunnel.codes import Code
 from tunnel.connection import Connection
-from tunnel.datagrams import ServerLane
+from tunnel.datagrams import GuestFlows, ServerFlow, ServerLane
 from tunnel.ends import End, bridge
 from tunnel.errors import RefusedError, VshareError
-from tunnel.flows import Flow, FlowReceiver
+from tunnel.flows import CountingFlow, FlowReceiver
 from tunnel.frames import Open
 from tunnel.identity import Role
 from tunnel.stream_end import StreamEnd
@@ -48,6 +48,7 @@ class _Traffic:
     bytes_out: int
     seconds: float
     code: Code | None
+    dropped: int = 0  # datagrams
 
 
 class Streams:
@@ -67,14 +68,28 @@ class Streams:
         self._newsroom = newsroom
         self._ssh = ssh
         self._open: set[_Stream] = set()
+        self._flows: dict[str, GuestFlows] = {}  # by the guest's fingerprint
 
     def traffic(self, guest: Guest) -> tuple[int, int]:
         """Bytes from the guest and to it, up to now."""
         running = [stream for stream in self._open if stream.guest is guest]
+        flows = self._flows_of(guest)
         return (
-            guest.bytes_in + sum(stream.machine.bytes_sent for stream in running),
-            guest.bytes_out + sum(stream.end.bytes_sent for stream in running),
+            guest.bytes_in
+            + sum(stream.machine.bytes_sent for stream in running)
+            + sum(flow.bytes_in for flow in flows),
+            guest.bytes_out
+            + sum(stream.end.bytes_sent for stream in running)
+            + sum(flow.bytes_out for flow in flows),
         )
+
+    def dropped(self, guest: Guest) -> int:
+        """Datagrams from the guest and to it that were lost here for want of room, up to now."""
+        return guest.dropped + sum(flow.dropped for flow in self._flows_of(guest))
+
+    def _flows_of(self, guest: Guest) -> list[ServerFlow]:
+        flows = self._flows.get(guest.fingerprint)
+        return flows.open if flows is not None else []
 
     async def serve(
         self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
@@ -155,6 +170,7 @@ class Streams:
             bytes_out=traffic.bytes_out,
             seconds=round(traffic.seconds, 3),
             code=traffic.code.name.lower() if traffic.code is not None else None,
+            dropped=traffic.dropped,
         )
 
     def _decide(self, guest: Guest, protocol: str, host: str, port: int) -> Target:
@@ -204,7 +220,7 @@ class Streams:
             return
         connection.accept(end)
 
-        async def open_flow(host: str, port: int, receiver: FlowReceiver) -> Flow:
+        async def open_flow(host: str, port: int, receiver: FlowReceiver) -> CountingFlow:
             try:
                 target = self._decide(guest, "udp", host, port)
                 return await self._reach.open_udp(target.host, target.port, receiver)
@@ -214,11 +230,17 @@ class Streams:
                     raise
                 raise RefusedError(Code.HOST_UNREACHABLE, error.text) from error
 
-        def flow_ended(
-            host: str, port: int, bytes_in: int, bytes_out: int, seconds: float, code: Code | None
-        ) -> None:
-            guest.bytes_in += bytes_in
-            guest.bytes_out += bytes_out
-            self._ended(guest, "udp", host, port, _Traffic(bytes_in, bytes_out, seconds, code))
+        flows = self._flows.get(guest.fingerprint)
+        if flows is None:
+            flows = GuestFlows(lambda *told: self._flow_ended(guest, *told))
+            self._flows[guest.fingerprint] = flows
+        await ServerLane(connection, flows).serve(open_flow)
 
-        await ServerLane(connection).serve(open_flow, flow_ended)
+    def _flow_ended(
+        self, guest: Guest, flow: ServerFlow, seconds: float, code: Code | None
+    ) -> None:
+        guest.bytes_in += flow.bytes_in
+        guest.bytes_out += flow.bytes_out
+        guest.dropped += flow.dropped
+        traffic = _Traffic(flow.bytes_in, flow.bytes_out, seconds, code, flow.dropped)
+        self._ended(guest, "udp", flow.host, flow.port, traffic)

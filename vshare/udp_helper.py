@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections import deque
+from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, cast
 
@@ -29,7 +29,8 @@ import asyncssh
 
 from tunnel.codes import Code
 from tunnel.errors import RefusedError, RemoteProtocolError
-from tunnel.flows import Flow, FlowReceiver
+from tunnel.fair_queue import FairQueue
+from tunnel.flows import CountingFlow, FlowReceiver
 from vshare.reach import MAX_DATAGRAM
 
 _FLOW_OPEN, _DGRAM, _REFUSED, _CLOSE, _READY = 1, 2, 3, 4, 5
@@ -84,28 +85,28 @@ class FrameReader:
 
 
 class DroppingWriter:
-    """Writes whole messages to a channel; while it is full, keeps the newest QUEUE_BYTES."""
+    """Writes whole messages to a channel; while it is full, keeps the newest QUEUE_BYTES.
 
-    def __init__(self, channel: asyncssh.SSHClientChannel[bytes]) -> None:
+    `on_drop(flow)` is told of each datagram that had no room.
+    """
+
+    def __init__(
+        self, channel: asyncssh.SSHClientChannel[bytes], on_drop: Callable[[int], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._channel = channel
-        self._queue: deque[bytes] = deque()
-        self._queued = 0
+        self._queue = FairQueue(QUEUE_BYTES, on_drop)
         self._paused = False
-        self.dropped = 0
         channel.set_write_buffer_limits(WRITE_HIGH_WATER)
 
-    def write(self, message: bytes, *, droppable: bool = True) -> None:
+    def write(self, message: bytes, flow: int, *, droppable: bool = True) -> None:
         """Never waits. What is not `droppable` is written at once, whatever waits."""
         if self._channel.is_closing():
             return
         if not self._paused or not droppable:
             self._channel.write(message)
-            return
-        self._queue.append(message)
-        self._queued += len(message)
-        while self._queued > QUEUE_BYTES:
-            self._queued -= len(self._queue.popleft())
-            self.dropped += 1
+        else:
+            self._queue.push(flow, message, self._loop.time())
 
     def pause(self) -> None:
         """The channel is full."""
@@ -114,10 +115,9 @@ class DroppingWriter:
     def resume(self) -> None:
         """The channel has room."""
         self._paused = False
-        while self._queue and not self._paused:
-            message = self._queue.popleft()
-            self._queued -= len(message)
-            self.write(message)
+        now = self._loop.time()
+        while not self._paused and (message := self._queue.pop(now)) is not None:
+            self._channel.write(message)
 
 
 class UdpHelper(_Session):
@@ -128,15 +128,17 @@ class UdpHelper(_Session):
         self.alive = True
         self._reader = FrameReader()
         self._receivers: dict[int, FlowReceiver] = {}
+        self._flows: dict[int, _HelperFlow] = {}
         self._next_flow = 1
 
-    def open(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
+    def open(self, host: str, port: int, receiver: FlowReceiver) -> CountingFlow:
         """A new flow; what comes of it is told to `receiver`."""
         flow = self._next_flow
         self._next_flow += 1
         self._receivers[flow] = receiver
         self._tell(_FLOW_OPEN, flow, struct.pack("!H", port) + host.encode(), droppable=False)
-        return _HelperFlow(self, flow)
+        self._flows[flow] = _HelperFlow(self, flow)
+        return self._flows[flow]
 
     def send(self, flow: int, data: bytes) -> None:
         """One datagram of `flow`."""
@@ -145,6 +147,7 @@ class UdpHelper(_Session):
 
     def close_flow(self, flow: int) -> None:
         """Forget `flow`, here and there."""
+        self._flows.pop(flow, None)
         if self._receivers.pop(flow, None) is not None:
             self._tell(_CLOSE, flow, b"", droppable=False)
 
@@ -155,14 +158,18 @@ class UdpHelper(_Session):
     def _tell(self, kind: int, flow: int, payload: bytes, *, droppable: bool = True) -> None:
         if self.alive and len(payload) <= MAX_DATAGRAM:
             message = _HEAD.pack(len(payload), kind, flow) + payload
-            self._writer.write(message, droppable=droppable)
+            self._writer.write(message, flow, droppable=droppable)
+
+    def _dropped(self, flow: int) -> None:
+        if flow in self._flows:
+            self._flows[flow].dropped += 1
 
     # What the channel tells us (asyncssh).
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         """The channel is open."""
         self.channel = chan
-        self._writer = DroppingWriter(chan)
+        self._writer = DroppingWriter(chan, self._dropped)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Output of the helper."""
@@ -190,6 +197,7 @@ class UdpHelper(_Session):
         if not self.ready.done():
             self.ready.set_exception(ConnectionError("the helper ended at once"))
         receivers, self._receivers = self._receivers, {}
+        self._flows.clear()
         for receiver in receivers.values():
             receiver.flow_closed()
 
@@ -197,6 +205,7 @@ class UdpHelper(_Session):
         if kind == _DGRAM and flow in self._receivers:
             self._receivers[flow].datagram_received(payload)
         elif kind == _REFUSED and flow in self._receivers and payload:
+            self._flows.pop(flow, None)
             self._receivers.pop(flow).flow_refused(Code.from_wire(payload[0]))
         elif kind == _READY and not self.ready.done():
             self.ready.set_result(None)
@@ -208,6 +217,7 @@ class _HelperFlow:
     def __init__(self, helper: UdpHelper, flow: int) -> None:
         self._helper = helper
         self._flow = flow
+        self.dropped = 0
 
     def send(self, data: bytes) -> None:
         """See Flow.send."""
@@ -248,11 +258,16 @@ class SocatFlow(_Session):
     def __init__(self, receiver: FlowReceiver) -> None:
         self._receiver: FlowReceiver | None = receiver
         self.alive = True
+        self.dropped = 0
 
     def send(self, data: bytes) -> None:
-        """See Flow.send; nothing is sent for an empty datagram, which a stream cannot say."""
-        if self._receiver is not None and 0 < len(data) <= SOCAT_MAX_DATAGRAM:
-            self._writer.write(data)
+        """See Flow.send; an empty datagram, which a stream cannot say, is dropped."""
+        if self._receiver is None:
+            return
+        if 0 < len(data) <= SOCAT_MAX_DATAGRAM:
+            self._writer.write(data, 0)
+        else:
+            self.dropped += 1
 
     def close(self) -> None:
         """See Flow.close."""
@@ -262,7 +277,10 @@ class SocatFlow(_Session):
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         """The channel is open."""
         self.channel = chan
-        self._writer = DroppingWriter(chan)
+        self._writer = DroppingWriter(chan, self._dropped)
+
+    def _dropped(self, flow: int) -> None:
+        self.dropped += 1
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """An answer; or what socat complains about, when the port is closed."""

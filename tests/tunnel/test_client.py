@@ -53,6 +53,19 @@ async def way_to_share() -> AsyncIterator[tuple[Pair, Way]]:
         yield pair, Way(pair)
 
 
+class Told:
+    """A flow's user."""
+
+    closed = False
+
+    def datagram_received(self, data: bytes) -> None: ...
+
+    def flow_refused(self, code: Code) -> None: ...
+
+    def flow_closed(self) -> None:
+        self.closed = True
+
+
 def assert_sound(client: Client) -> None:
     idle = [connection for connection, _ in client._idle]
     assert len(idle) == len(set(idle))
@@ -214,11 +227,15 @@ def test_closed_while_dialling_and_while_waited_for() -> None:
             client = way.client()
             async with client:
                 task = asyncio.create_task(client.open("", 80))
-                flow = asyncio.create_task(client.open_flow("", 53, None))  # type: ignore[arg-type]
+                told = Told()
+                flow = await client.open_flow("", 53, told)
+                flow.send(b"waits for a way")
                 await until(lambda: way.dials >= 2)
-            for waiting in (task, flow):
-                with pytest.raises(LostError, match="has ended"):
-                    await waiting
+            with pytest.raises(LostError, match="has ended"):
+                await task
+            assert told.closed
+            with pytest.raises(LostError, match="has ended"):
+                await client.open_flow("", 53, told)
             with pytest.raises(LostError, match="has ended"):
                 await client.open("", 80)
             assert way.states == []

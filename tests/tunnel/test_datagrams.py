@@ -7,13 +7,15 @@ import pytest
 
 from tests.loops import run, until
 from tests.tls_pair import connection_pair
-from tunnel import datagrams
+from tunnel import client_flows, datagrams, fair_queue
+from tunnel.client_flows import ClientFlows
 from tunnel.codes import Code
 from tunnel.connection import LANE_UNSENT, Connection
-from tunnel.datagrams import MAX_EARLY, MAX_QUEUED, ClientLane, ServerLane
+from tunnel.datagrams import GuestFlows, ServerFlow, ServerLane
 from tunnel.errors import LostError, RefusedError
-from tunnel.flows import Flow, FlowReceiver
-from tunnel.frames import FlowOpen, FrameType, Open, serialize, serialize_message
+from tunnel.flows import CountingFlow, FlowReceiver
+from tunnel.frames import MAX_DATAGRAM, FlowOpen, FrameType, Open, serialize, serialize_message
+from tunnel.lane_sender import MAX_QUEUED
 
 
 class Receiver:
@@ -37,6 +39,7 @@ class Loop:
         self.receiver = receiver
         self.sent: list[bytes] = []
         self.closed = 0
+        self.dropped = 0
 
     def send(self, data: bytes) -> None:
         self.sent.append(data)
@@ -52,7 +55,7 @@ class Machine:
         self.may_open = asyncio.Event()
         self.may_open.set()
 
-    async def open_flow(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
+    async def open_flow(self, host: str, port: int, receiver: FlowReceiver) -> CountingFlow:
         await self.may_open.wait()
         if host == "refused":
             raise RefusedError(Code.NOT_ALLOWED, "no")
@@ -64,14 +67,32 @@ class Machine:
         return self.ways[-1]
 
 
-async def lane_pair(buffer: int = 0) -> tuple[ClientLane, ServerLane, Connection, Connection]:
+async def never() -> Connection:
+    raise LostError("there is no other lane")
+
+
+async def lane(flows: GuestFlows | None = None) -> tuple[Connection, ServerLane, Connection]:
+    """A connection turned over to datagrams: the client's end of it, and the share's lane."""
+    return await small_lane(0, flows)
+
+
+async def small_lane(
+    buffer: int, flows: GuestFlows | None = None
+) -> tuple[Connection, ServerLane, Connection]:
     client, share, _ = await connection_pair(buffer)
     end = client.open(Open(bytes(16), "datagram", "", 0))
     _, theirs = await share.next_open()
     share.accept(theirs)
-    server_lane = ServerLane(share)
+    server_lane = ServerLane(share, flows)
     await end.opened
-    return ClientLane(client, lambda lane: None), server_lane, client, share
+    return client, server_lane, share
+
+
+async def lane_pair(buffer: int = 0) -> tuple[ClientFlows, ServerLane, Connection, Connection]:
+    client, server_lane, share = await small_lane(buffer)
+    flows = ClientFlows(never)
+    flows.attach(client)
+    return flows, server_lane, client, share
 
 
 def test_flows_open_answer_and_close() -> None:
@@ -96,15 +117,16 @@ def test_flows_open_answer_and_close() -> None:
             assert machine.ways[0].closed == 1
             assert machine.ways[0].sent == [b"question"]
             lane.open_flow("", 53, receiver)
+            lane.close()
+            assert await receiver.got.get() is None
             client.abort("test")
-        assert await receiver.got.get() is None
-        with pytest.raises(LostError):
-            lane.open_flow("", 53, receiver)
 
     run(main)
 
 
-def test_early_datagrams_are_kept_but_not_all() -> None:
+def test_early_datagrams_are_kept_but_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datagrams, "MAX_EARLY", 16 * (1 + fair_queue.OVERHEAD) + 10)
+
     async def main() -> None:
         lane, server, client, _ = await lane_pair()
         machine, receiver = Machine(), Receiver()
@@ -112,14 +134,17 @@ def test_early_datagrams_are_kept_but_not_all() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(machine.open_flow))
             flow = lane.open_flow("", 53, receiver)
-            for number in range(MAX_EARLY + 5):
-                flow.send(b"%d" % number)
+            for number in range(21):
+                flow.send(b"%c" % number)
             last = lane.open_flow("refused", 53, receiver)
             del last
             await until(lambda: len(server._flows) >= 2)
+            dropped = server._flows[1].dropped
             machine.may_open.set()
-            for number in range(5, MAX_EARLY + 5):
-                assert await receiver.got.get() == b"%d" % number
+            for number in range(5, 21):
+                assert await receiver.got.get() == b"%c" % number
+            assert dropped == 5
+            assert server._early.size == 0
             client.abort("test")
 
     run(main)
@@ -128,6 +153,7 @@ def test_early_datagrams_are_kept_but_not_all() -> None:
 def test_too_many_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         monkeypatch.setattr(datagrams, "MAX_FLOWS", 3)
+        monkeypatch.setattr(client_flows, "MAX_FLOWS", 3)
         lane, server, client, _ = await lane_pair()
         machine = Machine()
         receivers = [Receiver() for _ in range(5)]
@@ -167,8 +193,9 @@ def test_a_congested_lane_drops_the_oldest_datagrams_and_no_control_frame() -> N
                 flow.send(number.to_bytes(4, "big") + bytes(1400))
             other.send(b"x")
             assert client.congested
-            assert lane._sender._queued <= MAX_QUEUED
-            assert lane.dropped > 1000
+            assert lane._sender.queued <= MAX_QUEUED
+            assert lane.count.dropped > 1000
+            assert lane.count.sent == 2001
             share.resume_reading()
             numbers: list[int] = []
             while not numbers or numbers[-1] != 1999:
@@ -204,7 +231,7 @@ def test_silent_flows_end(monkeypatch: pytest.MonkeyPatch) -> None:
             flow.send(b"x")
             assert await receiver.got.get() == b"x"
             lane.sweep()
-            monkeypatch.setattr(datagrams, "FLOW_IDLE", -1.0)
+            monkeypatch.setattr(client_flows, "FLOW_IDLE", -1.0)
             lane.sweep()
             assert await receiver.got.get() is None
             await until(lambda: machine.ways[0].closed)
@@ -220,9 +247,10 @@ def test_a_lane_made_of_a_lost_connection_hears_of_it() -> None:
         await share.next_open()
         share.abort("pulled")
         client.abort("pulled")
-        lane = ClientLane(client, lambda lane: None)
+        flows = ClientFlows(never)
+        flows.attach(client)
         await ServerLane(share).serve(Machine().open_flow)
-        assert lane.is_lost
+        await until(lambda: flows._connection is None)
 
     run(main)
 
@@ -251,31 +279,281 @@ def test_what_ends_a_lane(frames: bytes) -> None:
 
 def test_a_flow_that_ended_is_told_of_with_what_it_carried() -> None:
     async def main() -> None:
-        lane, server, client, _ = await lane_pair()
+        ends = Ends()
         machine, receiver = Machine(), Receiver()
-        ends: list[tuple[str, int, int, int, float, Code | None]] = []
+        client, server, _ = await lane(GuestFlows(ends))
+        flows = ClientFlows(never)
+        flows.attach(client)
         async with asyncio.TaskGroup() as group:
-            group.create_task(server.serve(machine.open_flow, lambda *told: ends.append(told)))
-            flow = lane.open_flow("", 53, receiver)
+            group.create_task(server.serve(machine.open_flow))
+            flow = flows.open_flow("", 53, receiver)
             flow.send(b"hello")
             flow.send(b"you")
             assert [await receiver.got.get(), await receiver.got.get()] == [b"hello", b"you"]
+            machine.ways[0].dropped = 3  # the kernel's word
             flow.close()
-            await until(lambda: ends)
-            assert ends[0][:4] == ("", 53, 8, 8)
-            assert 0 <= ends[0][4] < 20
-            assert ends[0][5] is None
+            await until(lambda: ends.told)
+            ended, seconds, code = ends.told[0]
+            assert (ended.host, ended.port, ended.bytes_in, ended.bytes_out) == ("", 53, 8, 8)
+            assert ended.dropped == 3
+            assert 0 <= seconds < 20
+            assert code is None
 
-            lane.open_flow("refused", 1, receiver)
+            flows.open_flow("refused", 1, receiver)
             assert await receiver.got.get() is Code.NOT_ALLOWED
-            lane.open_flow("", 54, receiver)
+            flows.open_flow("", 54, receiver)
             await until(lambda: len(machine.ways) == 2)
             machine.ways[1].receiver.flow_refused(Code.CONNECTION_REFUSED)
             assert await receiver.got.get() is Code.CONNECTION_REFUSED
-            lane.open_flow("", 55, receiver).send(b"x")
+            flows.open_flow("", 55, receiver).send(b"x")
             assert await receiver.got.get() == b"x"
-            client.abort("enough")
-        told = [(port, code) for _, port, _, _, _, code in ends]
+            client.close()  # in order: nobody comes back
+        told = [(flow.port, code) for flow, _, code in ends.told]
         assert told == [(53, None), (54, Code.CONNECTION_REFUSED), (55, Code.LOST)]
+
+    run(main)
+
+
+class Ends:
+    def __init__(self) -> None:
+        self.told: list[tuple[ServerFlow, float, Code | None]] = []
+
+    def __call__(self, flow: ServerFlow, seconds: float, code: Code | None) -> None:
+        self.told.append((flow, seconds, code))
+
+
+class Guest:
+    """A client whose lanes can be cut, and the share's flows for it."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self.ends = Ends()
+        self.kept = GuestFlows(self.ends)
+        self.machine = Machine()
+        self.way = asyncio.Event()
+        self.way.set()
+        self.lanes: list[tuple[Connection, ServerLane, Connection]] = []
+        self.flows = ClientFlows(self.open_lane)
+        self._group = group
+        self._runner = group.create_task(self.flows.run())
+
+    async def open_lane(self) -> Connection:
+        await self.way.wait()
+        self.lanes.append(await lane(self.kept))
+        client, server, _ = self.lanes[-1]
+        self._group.create_task(server.serve(self.machine.open_flow))
+        return client
+
+    async def end(self) -> None:
+        self._runner.cancel()
+        self.flows.close()
+        for client, _, share in self.lanes:
+            share.resume_reading()
+            client.close()
+        await until(lambda: not self.kept.open)
+
+
+def test_a_flow_goes_on_over_the_next_lane() -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            guest, receiver = Guest(group), Receiver()
+            flow = guest.flows.open_flow("", 53, receiver)
+            flow.send(b"before the first lane")
+            assert await receiver.got.get() == b"before the first lane"
+            guest.way.clear()
+            guest.lanes[0][0].abort("pulled")
+            await until(lambda: guest.kept.open[0].lane is None)
+            way = guest.machine.ways[0]
+            way.receiver.datagram_received(b"nobody is there")
+            flow.send(b"waits")
+            guest.way.set()
+            assert await receiver.got.get() == b"waits"  # and not None: it has not ended
+            way.receiver.datagram_received(b"unasked")
+            assert await receiver.got.get() == b"unasked"
+            assert len(guest.machine.ways) == 1, "the machine sees one source all the time"
+            assert guest.kept.open[0].dropped == 1
+            assert guest.flows.lanes == 2
+            flow.close()
+            await until(lambda: guest.ends.told)
+            ended, _, code = guest.ends.told[0]
+            assert (ended.bytes_in, ended.bytes_out, code) == (26, 33, None)
+            await guest.end()
+
+    run(main)
+
+
+def test_a_flow_that_is_silent_goes_on_as_well() -> None:
+    """What the machine sends unasked has to come through without a word of the guest's."""
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            guest, receiver = Guest(group), Receiver()
+            guest.flows.open_flow("", 53, receiver).send(b"hello")
+            assert await receiver.got.get() == b"hello"
+            for number in range(3):
+                client, _, share = guest.lanes[-1]
+                (client if number % 2 else share).abort("pulled")
+                await until(lambda number=number: len(guest.lanes) == number + 2)  # type: ignore[misc]
+                await until(lambda: guest.kept.open[0].lane is guest.lanes[-1][1])
+                guest.machine.ways[0].receiver.datagram_received(b"news")
+                assert await receiver.got.get() == b"news"
+            await guest.end()
+
+    run(main)
+
+
+def test_the_next_lane_takes_a_flow_from_one_that_is_not_known_to_be_dead() -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            guest, receiver = Guest(group), Receiver()
+            flow = guest.flows.open_flow("", 53, receiver)
+            flow.send(b"one")
+            assert await receiver.got.get() == b"one"
+            old, server, share = guest.lanes[0]
+            share.pause_reading()  # so that it does not notice
+            old.abort("pulled")
+            flow.send(b"two")
+            assert await receiver.got.get() == b"two"
+            assert not server._flows
+            share.resume_reading()
+            await until(lambda: share.is_lost)
+            flow.send(b"three")
+            assert await receiver.got.get() == b"three"
+            assert len(guest.machine.ways) == 1
+            assert not guest.ends.told
+            await guest.end()
+
+    run(main)
+
+
+def test_nobody_comes_back_for_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datagrams, "KEEP_SECONDS", 0.05)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            guest, receiver = Guest(group), Receiver()
+            flow = guest.flows.open_flow("", 53, receiver)
+            flow.send(b"x")
+            assert await receiver.got.get() == b"x"
+            guest.way.clear()
+            guest.lanes[0][0].abort("pulled")
+            await until(lambda: guest.ends.told)
+            assert guest.ends.told[0][2] is Code.LOST
+            assert guest.machine.ways[0].closed == 1
+            guest.way.set()  # later than that: as a new flow
+            flow.send(b"y")
+            assert await receiver.got.get() == b"y"
+            assert len(guest.machine.ways) == 2
+            await guest.end()
+
+    run(main)
+
+
+def test_another_place_or_a_removed_guest_gets_no_flow_back() -> None:
+    async def main() -> None:
+        ends, machine = Ends(), Machine()
+        kept = GuestFlows(ends)
+        connection, server, share = await lane(kept)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(machine.open_flow))
+            id = bytes(range(16))
+            for number, (host, port) in enumerate((("", 53), ("", 54))):
+                message = FlowOpen(host, port, id)
+                connection.send_lane(serialize_message(FrameType.FLOW_OPEN, number + 1, message))
+            await until(lambda: len(machine.ways) == 2)
+            assert len(kept.open) == 2
+            kept.end_all()
+            assert all(way.closed for way in machine.ways)
+            message = FlowOpen("", 55, bytes(16))
+            connection.send_lane(serialize_message(FrameType.FLOW_OPEN, 9, message))
+            await until(lambda: len(machine.ways) == 3)
+            share.abort("pulled")
+        assert not kept.open
+        assert [code for _, _, code in ends.told] == [Code.LOST] * 3
+
+    run(main)
+
+
+def test_a_way_that_died_in_silence_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("TICK", 0.01), ("PROBE_AFTER", 0.05), ("PROBE_ENDS", 0.05)):
+        monkeypatch.setattr(client_flows, name, seconds)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            guest, receiver = Guest(group), Receiver()
+            flow = guest.flows.open_flow("", 53, receiver)
+            flow.send(b"one")
+            assert await receiver.got.get() == b"one"
+            guest.lanes[0][2].pause_reading()
+            while len(guest.lanes) < 2:
+                flow.send(b"is anybody there?")
+                await asyncio.sleep(0.005)
+            flow.send(b"last")
+            while await receiver.got.get() != b"last":
+                pass
+            await guest.end()
+
+    run(main)
+
+
+def test_a_share_without_datagrams_refuses_every_flow() -> None:
+    async def main() -> None:
+        async def refused() -> Connection:
+            raise RefusedError(Code.NOT_ALLOWED, "datagrams are for guests")
+
+        flows = ClientFlows(refused)
+        async with asyncio.TaskGroup() as group:
+            runner = group.create_task(flows.run())
+            receiver = Receiver()
+            flow = flows.open_flow("", 53, receiver)
+            flow.send(b"x")
+            assert await receiver.got.get() is Code.NOT_ALLOWED
+            flow.send(b"y")
+            assert flows.count.dropped == 1
+            runner.cancel()
+
+    run(main)
+
+
+def test_while_there_is_no_lane_little_waits() -> None:
+    async def main() -> None:
+        flows = ClientFlows(never)
+        flow, other = (flows.open_flow("", port, Receiver()) for port in (53, 54))
+        other.send(b"kept")
+        for _ in range(100):
+            flow.send(bytes(MAX_DATAGRAM))
+        assert flows._sender.queued <= MAX_QUEUED
+        assert flows.count.dropped >= 96
+        other.close()
+        assert flows.count.dropped + 3 >= 98
+        flow.send(bytes(MAX_DATAGRAM + 1))
+        assert flows.count.sent == 101
+
+    run(main)
+
+
+def test_what_is_sent_in_one_turn_leaves_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        lane, server, client, _ = await lane_pair()
+        writes: list[int] = []
+        write = Connection.send_lane
+
+        def counted(self: Connection, frame: bytes) -> None:
+            writes.append(len(frame))
+            write(self, frame)
+
+        machine, receiver = Machine(), Receiver()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(machine.open_flow))
+            flow = lane.open_flow("", 53, receiver)
+            flow.send(b"open")
+            assert await receiver.got.get() == b"open"
+            monkeypatch.setattr(Connection, "send_lane", counted)
+            for number in range(50):
+                flow.send(b"%d" % number)
+            assert not writes
+            for number in range(50):
+                assert await receiver.got.get() == b"%d" % number
+            assert len(writes) <= 3  # ours, and the share's of one read or two
+            client.abort("test")
 
     run(main)

@@ -366,7 +366,7 @@ def test_udp_refused_by_the_machine_and_by_the_policy() -> None:
     run(main)
 
 
-def test_many_first_flows_share_one_lane_and_hear_of_its_end() -> None:
+def test_many_first_flows_share_one_lane_and_outlive_it() -> None:
     async def main() -> None:
         async with share_pair() as pair, udp_echo() as port, counted(pair) as (client, dials):
             receivers = [Receiver() for _ in range(50)]
@@ -380,11 +380,13 @@ def test_many_first_flows_share_one_lane_and_hear_of_its_end() -> None:
             for number, receiver in enumerate(receivers):
                 assert await receiver.got.get() == b"%d" % number
             assert len(dials) <= 4
-            assert client._lane is not None
-            client._lane._sender._connection.abort("pulled")
-            assert [await receiver.got.get() for receiver in receivers] == [None] * 50
-            flow = await client.open_flow("", port, receivers[0])  # over a new lane
-            flow.send(b"again")
-            assert await receivers[0].got.get() == b"again"
+            assert client.flows._connection is not None
+            client.flows._connection.abort("pulled")
+            for number, task in enumerate(tasks):
+                task.result().send(b"again %d" % number)
+            for number, receiver in enumerate(receivers):
+                assert await receiver.got.get() == b"again %d" % number
+            assert client.flows.lanes == 2
+            assert client.flows.count.dropped == 0
 
     run(main)
