@@ -71,7 +71,9 @@ def bare_initramfs() -> bytes:
     )
 
 
-def machine(kernel: Path, initramfs: Path, line: str, console: Path) -> subprocess.Popen[bytes]:
+def machine(
+    kernel: Path, initramfs: Path, line: str, console: Path, tap: str = "tap0"
+) -> subprocess.Popen[bytes]:
     """QEMU with what libvirt gives the connect VM (vm_libvirt.DOMAIN_XML), emulated."""
     extra = os.environ.get("QEMU_EXTRA", "").split()
     return subprocess.Popen(
@@ -81,7 +83,7 @@ def machine(kernel: Path, initramfs: Path, line: str, console: Path) -> subproce
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", kernel, "-initrd", initramfs, "-append", line,
             "-serial", f"file:{console}",
-            "-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no",
+            "-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no",
             "-device", "virtio-net-pci,netdev=n", *extra,
         ]
     )  # fmt: skip

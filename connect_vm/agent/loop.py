@@ -14,7 +14,9 @@ Handler = Callable[[int], None]
 IN = select.EPOLLIN
 OUT = select.EPOLLOUT
 ERR = select.EPOLLERR
-BOTH = IN | OUT | select.EPOLLRDHUP | select.EPOLLET
+HUP = select.EPOLLHUP
+RDHUP = select.EPOLLRDHUP
+BOTH = IN | OUT | RDHUP | select.EPOLLET
 
 TICK = 0.5  # seconds: the resolution of all deadlines here, of which the shortest is 3 s
 
@@ -37,7 +39,7 @@ class Loop:
     def replace(self, fd: int, handler: Handler) -> None:
         """Hand a registered descriptor to another handler, which is called soon."""
         self._handlers[fd] = handler
-        self.again(lambda: handler(IN | OUT) if self._handlers.get(fd) is handler else None)
+        self.again(lambda: handler(BOTH) if self._handlers.get(fd) is handler else None)
 
     def remove(self, fd: int) -> None:
         """Forget `fd`; to be called before it is closed."""

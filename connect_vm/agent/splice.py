@@ -10,12 +10,16 @@ import socket
 import struct
 from collections.abc import Callable
 
-from .loop import ERR, Loop
+from .loop import ERR, HUP, IN, RDHUP, Loop
 
-PIPE_SIZE = 256 * 1024  # bytes; more does not help through one emulated NIC
+PIPE_SIZE = 1 << 20  # bytes; each splice costs the same under emulation, so few large ones
+MIN_SLOTS = 16  # buffers that any pipe of ours has room for, each of a byte or more (pipe(7))
 MAX_SPARE_PIPES = 16
 TURN = 8  # splices before another stream has its turn
 _F_SETPIPE_SZ = 1031  # fcntl(2); not in Python 3.11's fcntl on every build
+_splice = os.splice
+_LAST = RDHUP | HUP | ERR
+_READABLE = IN | _LAST
 _MOVE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -72,42 +76,51 @@ class _Direction:
         self._shutdown = sink.shutdown
         self._pipes = pipes
         self._pipe: Pipe | None = None
-        self._held = 0  # bytes in the pipe
+        self.held = 0  # bytes in the pipe
         self.ended = False
 
-    def move(self) -> bool:
-        """Move what can be moved; True when there is more to do at once. Raises OSError."""
-        for _ in range(TURN):
-            if self.ended:
-                return False
-            try:
-                if not (self._drain() if self._held else self._fill()):
-                    return False
-            except BlockingIOError:
-                if not self._held:
-                    self.release()
-                return False
-        return True
+    def move(self, last: bool) -> bool:
+        """Move what can be moved; True when there is more to do at once. Raises OSError.
 
-    def _fill(self) -> bool:
+        `last`: the end of stream may come without another event, so it has to be read now. One
+        flat loop, because under emulation a call costs what moving 16 KiB costs.
+        """
+        if self.ended:
+            return False
         if self._pipe is None:
             self._pipe = self._pipes.take()
-        self._held = os.splice(self._source, self._pipe[1], PIPE_SIZE, flags=_MOVE)
-        if self._held == 0:
-            self.ended = True
-            self.release()
-            self._shutdown(socket.SHUT_WR)
-        return not self.ended
+        read, write = self._pipe
+        source, sink, held = self._source, self._sink, self.held
+        try:
+            for _ in range(TURN):
+                if not held:
+                    held = moved = _splice(source, write, PIPE_SIZE, None, None, _MOVE)
+                    if not moved:
+                        self._end()
+                        return False
+                else:
+                    moved = PIPE_SIZE
+                held -= _splice(read, sink, held, None, None, _MOVE)
+                if not held and moved < MIN_SLOTS and not last:
+                    break  # no pipe is full of so little: the socket has no more
+            else:
+                return True
+        except BlockingIOError:
+            pass
+        finally:
+            self.held = held
+            if not held:
+                self.release()
+        return False
 
-    def _drain(self) -> bool:
-        if self._pipe is not None:
-            self._held -= os.splice(self._pipe[0], self._sink, self._held, flags=_MOVE)
-        return True
+    def _end(self) -> None:
+        self.ended = True
+        self._shutdown(socket.SHUT_WR)
 
     def release(self) -> None:
         """Give the pipe back."""
         if self._pipe is not None:
-            self._pipes.give(self._pipe, empty=self._held == 0)
+            self._pipes.give(self._pipe, empty=self.held == 0)
             self._pipe = None
 
 
@@ -124,28 +137,34 @@ class Joint:
         self._loop = loop
         self._sockets = pair
         self._done = done
-        self._directions = (
-            _Direction(pair[0], pair[1], pipes),
-            _Direction(pair[1], pair[0], pipes),
-        )
+        there = _Direction(pair[0], pair[1], pipes)
+        back = _Direction(pair[1], pair[0], pipes)
+        self._directions = there, back
         self._closed = False
-        for sock in pair:
-            loop.replace(sock.fileno(), self._on_event)
+        for sock, out, into in ((pair[0], there, back), (pair[1], back, there)):
+            loop.replace(sock.fileno(), self._handler(out, into))
 
-    def _on_event(self, events: int) -> None:
-        if self._closed:
-            return
-        try:
-            if events & ERR:
-                self._raise_error()
-            more = [direction.move() for direction in self._directions]
-        except OSError:
-            self._close(reset)
-            return
-        if all(direction.ended for direction in self._directions):
-            self._close(socket.socket.close)
-        elif any(more):
-            self._loop.again(lambda: self._on_event(0))
+    def _handler(self, out: _Direction, into: _Direction) -> Callable[[int], None]:
+        """For one of the sockets: `out` is read from it, `into` written to it."""
+
+        def on_event(events: int) -> None:
+            if self._closed:
+                return
+            try:
+                if events & ERR:
+                    self._raise_error()
+                more = into.held and into.move(True)
+                if not out.held and events & _READABLE:  # held: the other socket's event goes on
+                    more = out.move(bool(events & _LAST)) or more
+            except OSError:
+                self._close(reset)
+                return
+            if more:
+                self._loop.again(lambda: on_event(RDHUP))
+            elif out.ended and into.ended:
+                self._close(socket.socket.close)
+
+        return on_event
 
     def reset(self) -> None:
         """End both connections at once."""

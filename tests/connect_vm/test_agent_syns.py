@@ -132,6 +132,36 @@ def test_a_greeting_before_the_clients_ack_is_not_lost(one: Agent) -> None:
     assert client.sock.recv(100) == b" again"
 
 
+@pytest.mark.parametrize("size", [1, 15, 16, 3_000_000])
+def test_an_end_that_was_there_before_the_two_were_joined(one: Agent, size: int) -> None:
+    client, far = park(one), Client(one)
+    one.hold(1, far.header)
+    asked(client)
+    client.sendall(b"\0")
+    assert one.next_verdict() == (1, netlink.ACCEPT, ruleset.MARK_OPEN)
+    sender = threading.Thread(
+        target=lambda: (client.sendall(b"x" * size), client.shutdown(socket.SHUT_WR))
+    )
+    sender.start()
+    if size < 1000:
+        sender.join(PATIENCE)
+    far.accepted(one)
+    with far.sock.makefile("rb") as received:
+        assert received.read() == b"x" * size
+    sender.join(PATIENCE)
+
+
+def test_small_messages_one_after_another_both_ways(one: Agent) -> None:
+    client, far = joined(one)
+    for turn in range(200):
+        for there, back in ((client.sock, far), (far, client.sock)):
+            there.sendall(b"x" * (1 + turn % 40))
+            there.sendall(b"yz")
+            got = b""
+            while not got.endswith(b"yz"):
+                got += back.recv(100)
+
+
 @pytest.mark.parametrize("side", ["client", "far"])
 def test_a_reset_crosses_as_a_reset(one: Agent, side: str) -> None:
     client, far = joined(one)
