@@ -24,8 +24,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address, IPv4Network
 from importlib.util import MAGIC_NUMBER
+from ipaddress import IPv4Address, IPv4Network
 from multiprocessing import get_context
 from pathlib import Path
 

@@ -139,9 +139,12 @@ def test_an_end_that_was_there_before_the_two_were_joined(one: Agent, size: int)
     asked(client)
     client.sendall(b"\0")
     assert one.next_verdict() == (1, netlink.ACCEPT, ruleset.MARK_OPEN)
-    sender = threading.Thread(
-        target=lambda: (client.sendall(b"x" * size), client.shutdown(socket.SHUT_WR))
-    )
+
+    def send() -> None:
+        client.sendall(b"x" * size)
+        client.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
     sender.start()
     if size < 1000:
         sender.join(PATIENCE)
