@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -17,8 +18,8 @@ USER, PASSWORD = "bob", "sesame"
 
 
 @contextlib.asynccontextmanager
-async def serving(handle: Handler) -> AsyncIterator[int]:
-    """A TCP server on loopback; gives its port. What it still serves at the end is cancelled."""
+async def serving(handle: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A TCP or TLS server on loopback; gives its port. What it still serves is cancelled."""
     tasks: set[asyncio.Task[object]] = set()
 
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,6 +27,8 @@ async def serving(handle: Handler) -> AsyncIterator[int]:
         assert task is not None
         tasks.add(task)
         try:
+            if tls is not None:
+                await writer.start_tls(tls)
             await handle(reader, writer)
         except (OSError, EOFError, asyncio.CancelledError):
             pass

@@ -74,7 +74,7 @@ async def _findings(step: Step) -> list[Finding]:
     except TimeoutError:
         return [Finding(step.name, State.FAILED, "no answer in time")]
     except ssl.SSLError as error:
-        return [Finding(step.name, State.FAILED, f"TLS failed: {error.reason or error}")]
+        return [Finding(step.name, State.FAILED, f"TLS failed: {error}")]
     except OSError as error:
         return [Finding(step.name, State.FAILED, reason_of(error))]
     return found if isinstance(found, list) else [found]

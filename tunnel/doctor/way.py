@@ -119,12 +119,12 @@ class Way:
             return _skipped("TCP connection", "there is no address")
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._tcp_to(each), name="tcp") for each in self._addresses]
-        results = [task.result() for task in tasks]
-        self._open = any(error is None for error, _ in results)
-        return [
-            self._tcp_finding(address, error, seconds)
-            for address, (error, seconds) in zip(self._addresses, results, strict=True)
+        results = [
+            (address, *task.result()) for address, task in zip(self._addresses, tasks, strict=True)
         ]
+        self._addresses = [address for address, error, _ in results if error is None]
+        self._open = bool(self._addresses)
+        return [self._tcp_finding(*each) for each in results]
 
     async def _tcp_to(self, address: Address) -> tuple[OSError | None, float]:
         loop = asyncio.get_running_loop()
