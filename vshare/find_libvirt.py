@@ -79,6 +79,34 @@ async def find_address(domain_id: str) -> str | None:
         return None
 
 
+async def find_addresses(domain_id: str) -> tuple[list[str], list[str]]:
+    """What its network's DHCP server leased to the domain, and what this host's ARP table has for
+    it. Nothing when libvirt cannot say; does not raise."""
+
+    def look(libvirt: ModuleType, domain: Domain) -> tuple[list[str], list[str]]:
+        macs = {mac.lower() for mac in _MAC.findall(domain.XMLDesc())}
+        leased, neighbours = (
+            _asked(libvirt, domain, source, macs)
+            for source in (
+                libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
+                libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP,
+            )
+        )
+        return leased, neighbours
+
+    try:
+        return await with_domain(domain_id, look)
+    except VshareError:
+        return [], []
+
+
+def _asked(libvirt: ModuleType, domain: Domain, source: int, macs: Iterable[str]) -> list[str]:
+    try:
+        return usable_addresses(domain.interfaceAddresses(source), macs)
+    except libvirt.libvirtError:
+        return []  # no agent, no such network: the next source may know
+
+
 def domain_address(libvirt: ModuleType, domain: Domain) -> str | None:
     """The first usable address that the DHCP leases, the guest agent or the ARP table has."""
     macs = {mac.lower() for mac in _MAC.findall(domain.XMLDesc())}
@@ -87,17 +115,19 @@ def domain_address(libvirt: ModuleType, domain: Domain) -> str | None:
         libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT,
         libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP,
     ):
-        try:
-            interfaces = domain.interfaceAddresses(source)
-        except libvirt.libvirtError:
-            continue  # no agent, no such network: the next source may know
-        if address := pick_address(interfaces, macs):
-            return address
+        if addresses := _asked(libvirt, domain, source, macs):
+            return addresses[0]
     return None
 
 
 def pick_address(interfaces: _Interfaces, macs: Iterable[str]) -> str | None:
-    """An address of an interface that the host connects to (a MAC in `macs`), IPv4 first.
+    """The first of `usable_addresses`, if there is one."""
+    found = usable_addresses(interfaces, macs)
+    return found[0] if found else None
+
+
+def usable_addresses(interfaces: _Interfaces, macs: Iterable[str]) -> list[str]:
+    """The addresses of interfaces that the host connects to (a MAC in `macs`), IPv4 first.
 
     The guest agent also lists what is inside the machine alone: loopback, container bridges.
     """
@@ -111,7 +141,7 @@ def pick_address(interfaces: _Interfaces, macs: Iterable[str]) -> str | None:
             address = parse_ip(str(entry.get("addr"))) if isinstance(entry, dict) else None
             if address and not (address.is_loopback or address.is_link_local):
                 found.append(address)
-    return str(min(found, key=lambda address: address.version)) if found else None
+    return [str(each) for each in sorted(found, key=lambda address: address.version)]
 
 
 async def with_domain(name: str, look: Callable[[ModuleType, Domain], _Result]) -> _Result:

@@ -64,6 +64,11 @@ async def find(name: str | None = None, directory: Path | None = None) -> Machin
     )
 
 
+async def find_ssh(root: Path, name: str) -> SshAccess:
+    """How to log in to the machine `name` now. Raises VshareError."""
+    return await _Calls(root).ssh_config(name)
+
+
 def find_root(directory: Path) -> Path:
     """The nearest directory with a Vagrantfile, as `vagrant` looks for it. Raises VshareError."""
     start = Path(os.environ.get("VAGRANT_CWD") or directory).absolute()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tunnel.address import RelayAddress
 from tunnel.errors import VshareError
@@ -74,6 +74,12 @@ class LiveShare:
                     f"the SSH key in the machine still ends when it was to: {error.text}",
                     warning=True,
                 )
+
+    def machine_moved(self, address: str) -> None:
+        """It was found at another address, by which guests may call it too."""
+        policy = self.streams.policy
+        self.streams.policy = replace(policy, names=policy.names | {address.lower()})
+        self.newsroom.tell("notice", f"The machine's address is now {address}")
 
     def _warn(self, left: float) -> None:
         minutes = max(1, round(left / MINUTE))

@@ -28,6 +28,8 @@ from vshare.reach import MAX_DATAGRAM, OPEN_TIMEOUT_SECONDS
 UDP_BUFFER_BYTES = 1024 * 1024
 # Datagrams delivered per wake-up, so that one busy flow does not hold up the others.
 DATAGRAMS_PER_WAKE = 32
+# A machine that was switched off says nothing: after a minute its streams end with an error.
+_KEEP_ALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 9}
 # getaddrinfo can return many; more than these would not be tried within the deadline.
 MAX_ADDRESSES = 4
 _SO_MEMINFO = 55  # linux/socket.h; not in Python's socket module
@@ -210,6 +212,9 @@ def _check_reached(sock: socket.socket, candidate: _Candidate) -> None:
 def _tune(sock: socket.socket, kind: socket.SocketKind) -> None:
     if kind == socket.SOCK_STREAM:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEP_ALIVE.items():
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UDP_BUFFER_BYTES)

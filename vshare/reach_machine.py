@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -12,9 +14,10 @@ from tunnel.ends import End
 from tunnel.errors import RefusedError, VshareError
 from tunnel.flows import CountingFlow, FlowReceiver
 from vshare.exposed import Exposed
-from vshare.machine import Machine, is_loopback
+from vshare.find_again import Whereabouts
+from vshare.machine import Machine, SshAccess, is_loopback
 from vshare.reach import Reach
-from vshare.reach_direct import DirectReach
+from vshare.reach_moving import MAX_PLACES, MovingReach
 from vshare.reach_ssh import SshReach
 from vshare.ssh_link import SshLink
 
@@ -22,6 +25,7 @@ from vshare.ssh_link import SshLink
 class MachineReach:
     """Picks per connection: direct, or SSH where only that leads there (loopback, no address).
 
+    A machine that got another address is found there, and `on_moved(address)` called.
     Hosts beside the machine are refused without `exposed`. `link` is the SSH connection that
     the reach uses (None without SSH); it is there for others to use too (listening.py), and
     is closed with the reach.
@@ -29,9 +33,13 @@ class MachineReach:
 
     def __init__(self, machine: Machine, exposed: Exposed | None = None) -> None:
         self.machine = machine
+        self.on_moved: Callable[[str], None] = lambda address: None
         self._exposed = exposed
-        self.link = SshLink(machine.ssh) if machine.ssh else None
-        self._direct = DirectReach(machine.address, exposed) if machine.address else None
+        self._whereabouts = Whereabouts(machine)
+        self.link = SshLink(machine.ssh, self._log_in_elsewhere) if machine.ssh else None
+        self._direct: MovingReach | None = None
+        if machine.address:
+            self._direct = MovingReach(machine.address, exposed, self._whereabouts, self._moved)
         self._ssh: SshReach | None = None
         self._ssh_lock = asyncio.Lock()
         self._stack = AsyncExitStack()
@@ -79,6 +87,21 @@ class MachineReach:
     async def open_udp(self, host: str, port: int, receiver: FlowReceiver) -> CountingFlow:
         """See Reach.open_udp."""
         return await (await self._way(host)).open_udp(host, port, receiver)
+
+    def _moved(self, address: str) -> None:
+        access = self.machine.ssh
+        if self.link is not None and access is not None and access.host == self.machine.address:
+            self.link.access = replace(access, host=address)
+        self.on_moved(address)
+
+    async def _log_in_elsewhere(self) -> list[SshAccess]:
+        """Where the machine's SSH server may be by now."""
+        access, seen = self.machine.ssh, await self._whereabouts.ask()
+        if seen.ssh is not None or access is None:
+            return [seen.ssh] if seen.ssh is not None else []
+        if access.host != self.machine.address:
+            return []
+        return [replace(access, host=address) for address in seen.addresses[:MAX_PLACES]]
 
     async def _way(self, host: str) -> Reach:
         if self._direct is not None and not (host and is_loopback(host)):

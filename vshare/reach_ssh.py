@@ -27,6 +27,7 @@ from vshare.udp_helper import SocatFlow, UdpHelper
 
 # sshd(8) and dropbear(8): "client-address client-port server-address server-port".
 _OWN_ADDRESS = "sh -c 'echo $SSH_CONNECTION'"
+PATIENCE = 2.0  # seconds; a healthy machine opens a channel in milliseconds
 MAX_SOCATS = 64  # processes inside the machine
 MAX_REASON = 120  # characters of an SSH server's own words
 
@@ -79,9 +80,7 @@ class SshReach:
         target = await self._target(host)
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
-                connection = await self._connection()
-                _, end = await connection.create_connection(SshEnd, target, port)
-                return end  # type: ignore[return-value]  # asyncssh: the factory's base class
+                return await self._open_channel(target, port)
         except TimeoutError:
             raise RefusedError(
                 Code.TIMED_OUT, f"no answer from {target} port {port} in the machine"
@@ -90,6 +89,21 @@ class SshReach:
             raise _refused(error, target, port) from error
         except (asyncssh.Error, OSError) as error:
             raise RefusedError(Code.LOST, f"the machine's SSH connection: {error}") from error
+
+    async def _open_channel(self, target: str, port: int) -> End:
+        """Where the connection has been silent, on a new one if it does not answer at all."""
+        connection = await self._connection()
+        try:
+            async with asyncio.TaskGroup() as group:
+                opening = group.create_task(_open(connection, target, port), name="SSH channel")
+                await asyncio.wait([opening], timeout=PATIENCE)
+                if not opening.done() and await self._checked(connection) is not connection:
+                    opening.cancel()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None  # there is one task, or what checked it
+        if opening.cancelled():
+            return await _open(await self._connection(), target, port)
+        return opening.result()
 
     async def open_udp(self, host: str, port: int, receiver: FlowReceiver) -> CountingFlow:
         """See Reach.open_udp."""
@@ -141,6 +155,15 @@ class SshReach:
         except VshareError as error:
             raise RefusedError(Code.HOST_UNREACHABLE, error.text, error.hint) from error
 
+    async def _checked(
+        self, connection: asyncssh.SSHClientConnection
+    ) -> asyncssh.SSHClientConnection:
+        """See SshLink.checked. Raises RefusedError."""
+        try:
+            return await self.link.checked(connection)
+        except VshareError as error:
+            raise RefusedError(Code.HOST_UNREACHABLE, error.text, error.hint) from error
+
     async def _target(self, host: str) -> str:
         if host and is_loopback(host):
             # Only the machine itself may say what its loopback's names are.
@@ -171,6 +194,11 @@ class SshReach:
             names = {line.rpartition("/")[2] for line in found.decode("utf-8", "replace").split()}
             self._programs = tuple(each for each in udp_helper.PROGRAMS if each in names)
         return tuple(each for each in self._programs if each not in self._broken)
+
+
+async def _open(connection: asyncssh.SSHClientConnection, target: str, port: int) -> End:
+    _, end = await connection.create_connection(SshEnd, target, port)
+    return end  # type: ignore[return-value]  # asyncssh: the factory's base class
 
 
 def _parse(word: str) -> Address | None:

@@ -213,6 +213,7 @@ async def _serve_guests(
         ssh,
         Expiry(_granted(sharing, link)),
     )
+    sharing.reach.on_moved = share.machine_moved
     async with AsyncExitStack() as stack:
         log = stack.enter_context(open_log(name, console.warn))
         newsroom.subscribe(log.news)

@@ -11,6 +11,8 @@ is put on a command line. ~/.ssh/config counts for `ssh://` targets only.
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -25,16 +27,37 @@ LOGIN_TIMEOUT_SECONDS = 30.0
 # A dead connection is noticed after (COUNT + 1) * INTERVAL seconds of silence.
 KEEPALIVE_SECONDS = 10
 KEEPALIVE_COUNT = 2
+# A server that is being restarted is asked again and again, for as long as one log-in may take.
+ASK_AGAIN_SECONDS = 0.3
+ASK_WITHIN_SECONDS = 1.0  # for TCP alone; the kernel itself would ask again after 1, 3 and 7 s
+# A connection that does not answer is replaced this often at most.
+RENEW_EVERY_SECONDS = 5.0
+ANSWER_WITHIN_SECONDS = 2.0  # for a program that does nothing, on an emulated machine
 CLOSE_TIMEOUT_SECONDS = 2.0  # for a goodbye that the machine may never answer
 RUN_TIMEOUT_SECONDS = 15.0  # the scripts that are run take milliseconds
 MAX_OUTPUT = 1024 * 1024  # of one command; some thousand listeners
 
 
-class SshLink:
-    """An async context manager; the connection itself is made when it is first needed."""
+async def _nowhere() -> list[SshAccess]:
+    return []
 
-    def __init__(self, access: SshAccess) -> None:
+
+class SshLink:
+    """An async context manager; the connection itself is made when it is first needed.
+
+    Where the server does not let us in at `access`, and did before, `elsewhere()` says where else
+    to try; `access` then changes.
+    """
+
+    def __init__(
+        self,
+        access: SshAccess,
+        elsewhere: Callable[[], Awaitable[list[SshAccess]]] = _nowhere,
+    ) -> None:
         self.access = access
+        self._elsewhere = elsewhere
+        self._replaced: list[asyncssh.SSHClientConnection] = []  # streams may be left in them
+        self._renewed_at = 0.0
         self._connection: asyncssh.SSHClientConnection | None = None
         self._lock = asyncio.Lock()
         self._closed = False
@@ -52,6 +75,8 @@ class SshLink:
         """Close the connection and everything in it."""
         self._closed = True
         connection, self._connection = self._connection, None
+        for replaced in self._replaced:
+            replaced.abort()
         if connection is not None:
             connection.close()
             try:
@@ -65,9 +90,39 @@ class SshLink:
         async with self._lock:
             if self._closed:
                 raise VshareError(f"the SSH connection to {self.access} has been closed")
-            if self._connection is None or self._connection.is_closed():
+            if self._connection is None:
                 self._connection = await connect(self.access)
+            elif self._connection.is_closed():
+                self._connection = await self._connect_again()
             return self._connection
+
+    async def checked(self, doubtful: asyncssh.SSHClientConnection) -> asyncssh.SSHClientConnection:
+        """`doubtful` if it answers; else a new one, in which `doubtful` has no part: it keeps its
+        streams until it is known to be dead. Raises VshareError."""
+        if doubtful is not self._connection or await _answers(doubtful):
+            return await self.connection()
+        async with self._lock:
+            now = asyncio.get_running_loop().time()
+            due = now - self._renewed_at >= RENEW_EVERY_SECONDS
+            if doubtful is self._connection and (due or doubtful.is_closed()):
+                fresh = await self._connect_again()
+                self._replaced = [each for each in self._replaced if not each.is_closed()]
+                self._replaced.append(doubtful)
+                self._connection, self._renewed_at = fresh, now
+        return await self.connection()
+
+    async def _connect_again(self) -> asyncssh.SSHClientConnection:
+        """As soon as the server is there again, here or elsewhere. Raises VshareError."""
+        until = asyncio.get_running_loop().time() + LOGIN_TIMEOUT_SECONDS
+        while True:
+            for access in (self.access, *await self._elsewhere()):
+                if await _is_there(access):
+                    connection = await connect(access)
+                    self.access = access
+                    return connection
+            if asyncio.get_running_loop().time() > until:
+                return await connect(self.access)  # whose error says what is wrong
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
 
     async def run(self, command: str, *, stdin: bytes = b"") -> bytes:
         """What `command` prints, at most MAX_OUTPUT; its exit status is not looked at.
@@ -90,6 +145,33 @@ class SshLink:
             ) from None
         except (asyncssh.Error, OSError) as error:
             raise VshareError(f"a command could not be run on {self.access}: {error}") from error
+
+
+async def _answers(connection: asyncssh.SSHClientConnection) -> bool:
+    """Whether the server still does what it is asked for."""
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+            await connection.run("true")
+    except (TimeoutError, asyncssh.Error, OSError):
+        return False
+    return True
+
+
+async def _is_there(access: SshAccess) -> bool:
+    """Whether anything listens where the SSH server is; true where only log-in can tell."""
+    if access.proxy_command is not None:
+        return True
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(ASK_WITHIN_SECONDS):
+            found = await loop.getaddrinfo(access.host, access.port, type=socket.SOCK_STREAM)
+            with socket.socket(found[0][0], socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+                await loop.sock_connect(probe, found[0][4])
+    except (socket.gaierror, UnicodeError):
+        return True  # a name of the user's SSH configuration
+    except (OSError, TimeoutError):
+        return False
+    return True
 
 
 async def _read_bounded(stream: asyncssh.SSHReader[bytes]) -> bytes:

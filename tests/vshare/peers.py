@@ -90,7 +90,7 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def tcp_server(handler) -> AsyncIterator[int]:  # type: ignore[no-untyped-def]
+async def tcp_server(handler, host: str = "127.0.0.1") -> AsyncIterator[int]:  # type: ignore[no-untyped-def]
     """A TCP server on the loopback that calls `handler(reader, writer)`; its port."""
     running: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -101,7 +101,7 @@ async def tcp_server(handler) -> AsyncIterator[int]:  # type: ignore[no-untyped-
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await handler(reader, writer)
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, host, 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
     for task, writer in running.items():
