@@ -77,7 +77,7 @@ async def fetch_key(
 async def _hand_over(client: Client, identity: Identity, password: str | None) -> KeyPackage:
     try:
         async with asyncio.timeout(HANDOVER_TIMEOUT):
-            end = await client.open("", 0, PROTOCOL)
+            end = await client.open_special(PROTOCOL)
             messages = StreamMessages(end)
             try:
                 ours = hashlib.sha256(identity.certificate).digest()

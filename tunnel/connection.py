@@ -24,6 +24,7 @@ from tunnel.frames import (
     Open,
     Opened,
     Reason,
+    Resume,
     header,
     parse_message,
     serialize,
@@ -37,6 +38,9 @@ from tunnel.tls_socket import TlsSocket
 # programs send comes in frames as large as a read; PINGs come seconds apart.
 MAX_FRAMES = 8_192
 MAX_PINGS = 16
+ACK_SIZE = 8  # bytes of an offset
+OPENED = Opened()
+_DGRAM = int(FrameType.DGRAM)  # an enumeration's members are slow to get at, and to compare
 LANE_UNSENT = 64 * 1024  # bytes in the kernel; more would only be late (docs/protocol.md 9)
 
 
@@ -45,6 +49,9 @@ class LaneReceiver(Protocol):
 
     def frame_received(self, kind: int, flow: int, payload: memoryview) -> None:
         """A frame of types 32 to 35."""
+
+    def datagram_dropped(self, flow: int) -> None:
+        """More DGRAM frames came at once than are taken; this one was of `flow`."""
 
     def writable(self) -> None:
         """The connection takes frames again."""
@@ -75,11 +82,13 @@ class Connection:
         self._on_notice = on_notice
         self._parser = FrameParser()
         self._lane: LaneReceiver | None = None
-        self._asked: tuple[Open, StreamEnd] | None = None
-        self._next_open: asyncio.Future[tuple[Open, StreamEnd]] | None = None
+        self._asked: tuple[Open | Resume, StreamEnd] | None = None
+        self._next_open: asyncio.Future[tuple[Open | Resume, StreamEnd]] | None = None
+        self._settled: StreamEnd | None = None  # a resumable one that ended here, the last
         self.hello: asyncio.Future[Hello] = self._loop.create_future()
         self.stream = StreamState()
         self.end: StreamEnd | None = None
+        self.patience = 0.0  # seconds that an answer may well take; a client's, as it dialled
         self.retired_by_us = False
         self.retired_by_them = False
         self.error: LostError | None = None
@@ -118,8 +127,9 @@ class Connection:
 
     # -- what a client does
 
-    def open(self, message: Open) -> StreamEnd:
-        """Send OPEN. Its StreamEnd can be sent to at once; await `end.opened` for the answer.
+    def open(self, message: Open | Resume) -> StreamEnd:
+        """Send OPEN, whose StreamEnd can be sent to at once, or RESUME, whose has to be attached
+        first; await `end.opened` for the answer.
 
         On a connection that is lost or retired the answer is a LostError. Raises
         LocalProtocolError while a stream is under way.
@@ -130,7 +140,8 @@ class Connection:
             return end
         self.stream.send(Input.SEND_OPEN)
         self.end = StreamEnd(self)
-        self._tls.write(serialize_message(FrameType.OPEN, self.stream.number, message))
+        kind = FrameType.OPEN if isinstance(message, Open) else FrameType.RESUME
+        self._tls.write(serialize_message(kind, self.stream.number, message))
         return self.end
 
     # -- what a share does
@@ -154,8 +165,8 @@ class Connection:
         """End it in good order: what was sent, such as a notice that says why, still leaves."""
         self._tls.close()
 
-    async def next_open(self) -> tuple[Open, StreamEnd]:
-        """The next OPEN with its stream, to be answered by `accept` or `refuse`.
+    async def next_open(self) -> tuple[Open | Resume, StreamEnd]:
+        """The next OPEN or RESUME with its stream, to be answered by `accept` or `refuse`.
 
         Raises LostError. One waits at a time.
         """
@@ -170,10 +181,11 @@ class Connection:
         finally:
             self._next_open = None
 
-    def accept(self, end: StreamEnd) -> None:
-        """Answer OPENED."""
+    def accept(self, end: StreamEnd, answer: Opened | Resume = OPENED) -> None:
+        """Answer OPENED, or to RESUME the like."""
         if end is self.end and self.stream.state is not State.RESETTING:
-            self._tls.write(serialize_message(FrameType.OPENED, self.stream.number, Opened()))
+            kind = FrameType.OPENED if isinstance(answer, Opened) else FrameType.RESUME
+            self._tls.write(serialize_message(kind, self.stream.number, answer))
 
     def refuse(self, end: StreamEnd, code: Code, text: str) -> None:
         """Answer REFUSED: the stream is over."""
@@ -217,6 +229,11 @@ class Connection:
         self.stream.send(step)
         self._tls.write(header(kind, len(head) + len(data), self.stream.number) + head, data)
 
+    def send_ack(self, number: int, offset: int) -> None:
+        """Send ACK for stream `number`, which may have ended."""
+        if not self.is_lost:
+            self._tls.write(serialize(FrameType.ACK, number, offset.to_bytes(ACK_SIZE, "big")))
+
     def pause_reading(self) -> None:
         """For back-pressure by the stream."""
         self._tls.pause_reading()
@@ -233,7 +250,16 @@ class Connection:
         self.end = None
         self._tls.resume_reading()  # whatever the stream's peer wanted, the next one's may come
         end.closed(end.reason)
+        if end.carries is not None and end.reason is None:
+            self._settled = end
+            end.carries.settled()
         self._settle()
+
+    def _other_side_settled(self) -> None:
+        """A frame came that the other side sends only when it is done with the stream before."""
+        settled, self._settled = self._settled, None
+        if settled is not None and settled.carries is not None:
+            settled.carries.other_side_settled()
 
     def _settle(self) -> None:
         """Close when nothing comes any more. A share that said RETIRE waits for the client to
@@ -249,12 +275,24 @@ class Connection:
         """Plaintext: frames and pieces. Raises RemoteProtocolError, which ends the connection."""
         pings = 0
         for frames, (kind, number, payload) in enumerate(self._parser.receive_data(data), 1):
+            if self._lane is not None and kind == _DGRAM:
+                if frames <= MAX_FRAMES:
+                    self._lane.frame_received(_DGRAM, number, payload)
+                else:  # tiny ones, for which nobody is to blame
+                    self._lane.datagram_dropped(number)
+                continue
             pings += kind == FrameType.PING
             if frames > MAX_FRAMES or pings > MAX_PINGS:
                 raise RemoteProtocolError("a flood of small frames")
             self._frame_received(kind, number, payload)
             if self._tls.is_lost:
                 return
+
+    def hung_up(self) -> None:
+        """See Receiver: while paused. A stream that can go on elsewhere does so at once; another
+        gets what still lies in the kernel first."""
+        if self.end is not None and self.end.carries is not None:
+            self.abort("the other side hung up")
 
     def writable(self) -> None:
         """See Receiver."""
@@ -273,8 +311,11 @@ class Connection:
         if self._next_open is not None and not self._next_open.done():
             self._next_open.set_exception(self.error)
         end, self.end = self.end, None
+        settled, self._settled = self._settled, None
         if end is not None:
             end.lose(self.error)
+        if settled is not None and settled.carries is not None:
+            settled.carries.detach()
         if self._lane is not None:
             self._lane.connection_lost()
         self._on_change(self)
@@ -300,10 +341,13 @@ class Connection:
     def _open_received(self, number: int, payload: memoryview) -> None:
         if self._is_client or self._lane is not None:
             raise RemoteProtocolError("unexpected OPEN")
-        message = parse_message(Open, payload)
+        self._asked_for(parse_message(Open, payload), number)
+
+    def _asked_for(self, message: Open | Resume, number: int) -> None:
         self.stream.receive(Input.RECEIVE_OPEN, number)
+        self._other_side_settled()
         end = self.end = StreamEnd(self)
-        end.opened.set_result(None)
+        end.opened.set_result(OPENED)
         if self.retired_by_us:
             self.refuse(end, Code.RETIRED, "this connection takes no further streams")
         elif self._next_open is None or self._next_open.done():
@@ -312,11 +356,14 @@ class Connection:
             self._next_open.set_result((message, end))
 
     def _opened_received(self, number: int, payload: memoryview) -> None:
-        parse_message(Opened, payload)
+        self._answered(parse_message(Opened, payload), number)
+
+    def _answered(self, answer: Opened | Resume, number: int) -> None:
         if not self._is_client or number != self.stream.number or self.end is None:
-            raise RemoteProtocolError(f"unexpected OPENED for stream {number}")
+            raise RemoteProtocolError(f"unexpected answer for stream {number}")
+        self._other_side_settled()
         if not self.end.opened.done():
-            self.end.opened.set_result(None)
+            self.end.opened.set_result(answer)
 
     def _eof_received(self, number: int, payload: memoryview) -> None:
         expected = self.stream.state is not State.RESETTING
@@ -333,6 +380,8 @@ class Connection:
         answer = self.stream.state in ANSWERED
         if not self.stream.receive(Input.RECEIVE_RESET, number):
             return
+        if self._settled is not None and self._settled.number < number:
+            self._other_side_settled()
         if answer:
             self._tls.write(serialize_message(FrameType.RESET, number, Reason(Code.CLOSED)))
         if self.end is not None:
@@ -345,6 +394,7 @@ class Connection:
         self._tls.close()
 
     def _ping_received(self, number: int, payload: memoryview) -> None:
+        self._flush_acks()
         self._tls.write(serialize(FrameType.PONG, 0, bytes(payload)))
 
     def _retire_received(self, number: int, payload: memoryview) -> None:
@@ -357,10 +407,30 @@ class Connection:
         self._on_notice(parse_message(Notice, payload))
 
     def _resume_received(self, number: int, payload: memoryview) -> None:
-        raise RemoteProtocolError("RESUME is not a capability of this side", Code.UNSUPPORTED)
+        message = parse_message(Resume, payload)
+        if self._is_client:
+            self._answered(message, number)
+        elif self._lane is not None:
+            raise RemoteProtocolError("RESUME in a lane")
+        else:
+            self._asked_for(message, number)
 
-    def _ignore(self, number: int, payload: memoryview) -> None:
-        """ACK and PONG: that bytes came is all we use of them (docs/protocol.md 8.2)."""
+    def _ack_received(self, number: int, payload: memoryview) -> None:
+        """For the stream under way or the one before; for others it comes too late to matter."""
+        if len(payload) != ACK_SIZE:
+            raise RemoteProtocolError(f"an ACK of {len(payload)} bytes")
+        for end in (self.end, self._settled):
+            if end is not None and end.number == number and end.carries is not None:
+                end.carries.acked(int.from_bytes(payload, "big"))
+
+    def _pong_received(self, number: int, payload: memoryview) -> None:
+        """That bytes came is what it is for; our PING made the other side tell what it has."""
+        self._flush_acks()
+
+    def _flush_acks(self) -> None:
+        for end in (self.end, self._settled):
+            if end is not None and end.carries is not None:
+                end.carries.flush_ack()
 
 
 _HANDLERS: dict[int, Callable[[Connection, int, memoryview], None]] = {
@@ -370,9 +440,9 @@ _HANDLERS: dict[int, Callable[[Connection, int, memoryview], None]] = {
     FrameType.REFUSED: Connection._reset_received,
     FrameType.EOF: Connection._eof_received,
     FrameType.RESET: Connection._reset_received,
-    FrameType.ACK: Connection._ignore,
+    FrameType.ACK: Connection._ack_received,
     FrameType.PING: Connection._ping_received,
-    FrameType.PONG: Connection._ignore,
+    FrameType.PONG: Connection._pong_received,
     FrameType.RETIRE: Connection._retire_received,
     FrameType.RESUME: Connection._resume_received,
     FrameType.NOTICE: Connection._notice_received,

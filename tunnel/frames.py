@@ -25,7 +25,7 @@ MAX_TEXT = 300  # characters of a reason's or a notice's text: a sentence
 MAX_SKIPPED = MAX_DATA  # an unknown type of a newer peer
 HEADER_SIZE = 8
 ALPN = "vshare/1"
-CAPABILITIES: tuple[str, ...] = ("datagram", "api")
+CAPABILITIES: tuple[str, ...] = ("datagram", "api", "resume")
 
 _HEADER = struct.Struct(">II")
 
@@ -69,6 +69,7 @@ _LIMITS = {
     FrameType.DGRAM: MAX_DATAGRAM,
     FrameType.FLOW_CLOSE: 0,
 }
+_LIMIT_OF = {int(kind): _LIMITS.get(kind, MAX_CONTROL) for kind in FrameType}
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True):
@@ -106,11 +107,12 @@ class Reason(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Resume(msgspec.Struct, array_like=True, frozen=True):
-    """A wish to go on with a stream whose connection was lost."""
+    """A wish to go on with a stream whose connection was lost, and the share's yes. `offset`:
+    everything below has arrived. `generation` rises by one with each try."""
 
     id: Id
-    generation: int
-    offset: int
+    generation: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+    offset: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 
 
 class Notice(msgspec.Struct, array_like=True, frozen=True):
@@ -213,15 +215,9 @@ class FrameParser:
             word, self._stream = _HEADER.unpack(self._partial)
             self._partial.clear()
         self._kind, self._left = word >> 24, word & 0xFFFFFF
-        limit = _limit(self._kind)
+        limit = _LIMIT_OF.get(self._kind, MAX_SKIPPED)
         if self._left > limit:
             raise RemoteProtocolError(
                 f"frame type {self._kind} of {self._left} bytes, at most {limit} are allowed"
             )
         return at
-
-
-def _limit(kind: int) -> int:
-    if kind not in _KNOWN:
-        return MAX_SKIPPED
-    return _LIMITS.get(FrameType(kind), MAX_CONTROL)

@@ -8,27 +8,39 @@ from typing import TYPE_CHECKING
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End, Sink
 from tunnel.errors import LostError, RefusedError
-from tunnel.frames import HEADER_SIZE, MAX_DATA, MAX_TEXT, FrameType, Reason, serialize_message
+from tunnel.frames import (
+    HEADER_SIZE,
+    MAX_DATA,
+    MAX_TEXT,
+    FrameType,
+    Opened,
+    Reason,
+    Resume,
+    serialize_message,
+)
 from tunnel.stream_state import Input, State
 
 if TYPE_CHECKING:
     from tunnel.connection import Connection
+    from tunnel.resumable_end import ResumableEnd
 
 
 class StreamEnd(End):
     """The stream under way in a connection, as an End.
 
-    `opened` is done when the share has answered: with None, RefusedError or LostError. What
+    `opened` is done when the share has answered: with its message, RefusedError or LostError. What
     comes before `link` is kept (one read's worth, since reading is then paused).
     """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
         self.connection = connection
+        self.number = connection.stream.number
+        self.carries: ResumableEnd | None = None  # the stream that outlives this connection
         self._early = bytearray()
         self._early_eof = False
         self._linked = False
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.opened: asyncio.Future[Opened | Resume] = asyncio.get_running_loop().create_future()
         self.reason: Code | None = None
         self.lost = False
         self.bytes_received = 0  # DATA; what was sent is `bytes_sent`
@@ -89,6 +101,10 @@ class StreamEnd(End):
         """See End.resume_reading."""
         if self._is_current:
             self.connection.resume_reading()
+
+    def send_ack(self, offset: int) -> None:
+        """Say that everything below `offset` has arrived (docs/protocol.md 8.2)."""
+        self.connection.send_ack(self.number, offset)
 
     @property
     def _is_current(self) -> bool:

@@ -20,7 +20,7 @@ from tunnel.attempts import Attempts
 from tunnel.codes import Code
 from tunnel.connection import Connection
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
-from tunnel.frames import ALPN, CAPABILITIES, VERSION, Hello, Notice, Open
+from tunnel.frames import ALPN, CAPABILITIES, VERSION, Hello, Notice, Open, Resume
 from tunnel.identity import Identity, Role, join_server_context, parse_peer, server_context
 from tunnel.join_server import JoinDesk, JoinServer
 from tunnel.names import ShareName
@@ -107,6 +107,7 @@ class ShareServer:
         """A guest was struck off the list: end its connections."""
         self._gone.discard(guest.fingerprint)
         self.notify("removed", why, guest=guest)
+        self._streams.removed(guest)
         for connection, owner in list(self._connections.items()):
             if owner is not guest:
                 continue
@@ -214,7 +215,9 @@ class ShareServer:
         try:
             while True:
                 message, end = await connection.next_open()
-                if len(self._opens) >= MAX_STREAMS:
+                if isinstance(message, Resume):
+                    self._streams.resume(connection, guest, message, end)
+                elif len(self._opens) >= MAX_STREAMS:
                     connection.refuse(end, Code.BUSY, f"more than {MAX_STREAMS} streams")
                 elif message.protocol == "datagram":
                     await self._streams.serve_lane(connection, guest, end)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End
 from tunnel.frames import FrameType
+from tunnel.resumable_end import ResumableEnd
 from tunnel.stream_end import StreamEnd
 
 GREETING = b"SSH-"
@@ -19,7 +20,7 @@ TEXT = "SSH is not shared on this port; the sharer can share the machine's with 
 class SshGuard(End):
     """Stands for `end` towards `machine`, until it has seen how the machine begins."""
 
-    def __init__(self, end: StreamEnd, machine: End) -> None:
+    def __init__(self, end: StreamEnd | ResumableEnd, machine: End) -> None:
         super().__init__()
         self.finished = end.finished
         self._end = end

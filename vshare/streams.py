@@ -13,15 +13,17 @@ from tunnel.codes import Code
 from tunnel.connection import Connection
 from tunnel.datagrams import GuestFlows, ServerFlow, ServerLane
 from tunnel.ends import End, bridge
-from tunnel.errors import RefusedError, VshareError
+from tunnel.errors import RefusedError, RemoteProtocolError, VshareError
 from tunnel.flows import CountingFlow, FlowReceiver
-from tunnel.frames import Open
+from tunnel.frames import Open, Resume
 from tunnel.identity import Role
+from tunnel.resumable_end import ResumableEnd
 from tunnel.stream_end import StreamEnd
 from vshare.guests import Guest
 from vshare.news import Newsroom
 from vshare.policy import MACHINE, Policy, Target
 from vshare.reach import Reach
+from vshare.resumables import Resumables
 from vshare.ssh_guard import SshGuard
 from vshare.ssh_sharing import SshSharing
 
@@ -36,7 +38,7 @@ class _Stream:
     """One that is open: its two ends."""
 
     guest: Guest
-    end: StreamEnd
+    end: StreamEnd | ResumableEnd
     machine: End
 
 
@@ -69,6 +71,7 @@ class Streams:
         self._ssh = ssh
         self._open: set[_Stream] = set()
         self._flows: dict[str, GuestFlows] = {}  # by the guest's fingerprint
+        self._resumables = Resumables()
 
     def traffic(self, guest: Guest) -> tuple[int, int]:
         """Bytes from the guest and to it, up to now."""
@@ -138,26 +141,51 @@ class Streams:
     ) -> None:
         target = self._decide(guest, "tcp", message.host, message.port)
         machine = await self._reach.open_tcp(target.host, target.port)
-        stream = _Stream(guest, end, machine)
+        visitor = self._accept(connection, guest, message, end)
+        stream = _Stream(guest, visitor, machine)
         began = asyncio.get_running_loop().time()
         self._open.add(stream)
-        connection.accept(end)
         ssh = self._ssh if target.is_ssh else None
         try:
             if ssh is not None:
                 ssh.ssh_opened(guest)
-                await bridge(end, machine)
+                await bridge(visitor, machine)
             else:
-                await bridge(SshGuard(end, machine), machine)
+                await bridge(SshGuard(visitor, machine), machine)
         finally:
             self._open.discard(stream)
             guest.bytes_in += machine.bytes_sent
-            guest.bytes_out += end.bytes_sent
+            guest.bytes_out += visitor.bytes_sent
             if ssh is not None:
                 ssh.ssh_closed(guest)
             seconds = asyncio.get_running_loop().time() - began
-            traffic = _Traffic(machine.bytes_sent, end.bytes_sent, seconds, end.reason)
+            traffic = _Traffic(machine.bytes_sent, visitor.bytes_sent, seconds, visitor.reason)
             self._ended(guest, "tcp", message.host, message.port, traffic)
+
+    def _accept(
+        self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
+    ) -> StreamEnd | ResumableEnd:
+        """Answer OPENED. A guest's stream outlives its connection, if the guest wants that."""
+        if message.resumable and guest.role is Role.GUEST:
+            return self._resumables.accept(connection, guest, message, end)
+        connection.accept(end)
+        return end
+
+    def resume(self, connection: Connection, guest: Guest, message: Resume, end: StreamEnd) -> None:
+        """Go on with a stream of this guest's whose connection was lost. Does not raise."""
+        try:
+            self._resumables.resume(connection, guest, message, end)
+        except RefusedError as error:
+            connection.refuse(end, error.code, error.text)
+        except RemoteProtocolError as error:
+            connection.refuse(end, Code.PROTOCOL_ERROR, error.text)
+
+    def removed(self, guest: Guest) -> None:
+        """The guest was struck off the list: its streams do not wait for it."""
+        self._resumables.end_all(guest)
+        flows = self._flows.pop(guest.fingerprint, None)
+        if flows is not None:
+            flows.end_all()
 
     def _ended(self, guest: Guest, protocol: str, host: str, port: int, traffic: _Traffic) -> None:
         self._newsroom.tell(

@@ -178,13 +178,13 @@ def test_a_relay_without_the_share_is_waited_out(monkeypatch: pytest.MonkeyPatch
     async def main() -> None:
         async with share_pair() as pair:
             client, interrupt, quiet = pair.client(), Interrupt(), Notices(Screen())
-            client.state = ShareNotFoundError("no such share")
+            client.pool.state = ShareNotFoundError("no such share")
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(session._until_the_end(client, interrupt, quiet))
                 done, _ = await asyncio.wait([task], timeout=0.2)
                 assert not done
                 interrupt.stopped.set()
-            client.state = AccessLostError("not any more")
+            client.pool.state = AccessLostError("not any more")
             with pytest.raises(VshareError, match="not any more"):
                 await session._until_the_end(client, Interrupt(), quiet)
 

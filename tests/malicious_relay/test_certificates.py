@@ -73,7 +73,7 @@ def test_the_gateway_opens_nothing_but_tcp(protocol: str, host: str) -> None:
             Client(pair.dial, gateway_identity(pair), NAME) as client,
         ):
             with pytest.raises(RefusedError):
-                await client.open(host, 0, protocol)
+                await client.open_special(protocol, host)
             assert not pair.told("ssh-key")
             assert visits == []
 
@@ -129,7 +129,7 @@ def test_an_earlier_gateway_comes_in_nowhere() -> None:
                 await client.ready()
                 later = gateway_identity(pair)
                 async with asyncio.timeout(SOON):
-                    await until(lambda: not client._connections)
+                    await until(lambda: not client.pool.connections)
             async with Client(pair.dial, earlier, NAME) as client:
                 with pytest.raises(AccessLostError):
                     await client.open("", http)
@@ -157,7 +157,7 @@ def test_a_removed_guest_comes_in_nowhere() -> None:
                     (guest,) = pair.guests.of_role(Role.GUEST)
                     pair.guests.remove(guest, "by the sharer")
                     async with asyncio.timeout(SOON):
-                        await until(lambda: not client._connections)
+                        await until(lambda: not client.pool.connections)
                     with pytest.raises(VshareError):
                         await client.open("", http)
                 async with Client(attacker.dial, identity, NAME) as client:

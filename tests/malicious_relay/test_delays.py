@@ -148,6 +148,6 @@ def test_hello_is_not_waited_for() -> None:
                     await line.down.deliver_late()
                     await until(lambda: line.tasks[0].done())
                 assert client.hello is None
-                assert not client._idle
+                assert not client.pool.idle
 
     run(main)

@@ -53,7 +53,7 @@ class Visit:
         return self.guest.has_ssh_key
 
     async def ask(self) -> StreamMessages:
-        return StreamMessages(await self.client.open("", 0, PROTOCOL))
+        return StreamMessages(await self.client.open_special(PROTOCOL))
 
     def handover(self, pair: Pair, password: str = PASSWORD) -> GuestHandover:
         ours = hashlib.sha256(self.identity.certificate).digest()

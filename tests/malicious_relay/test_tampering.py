@@ -316,7 +316,7 @@ def test_a_notice_cannot_be_forged(forgery: str) -> None:
                 ) as client,
             ):
                 await client.ready()
-                (connection,) = client._connections
+                (connection,) = client.pool.connections
                 down = lines.all[0].down
                 before = len(down.records)
                 pair.server.notify("expires", "", 600.0)

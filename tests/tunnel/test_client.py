@@ -13,6 +13,7 @@ from tunnel.alerts import AccessLostError
 from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.errors import LocalProtocolError, LostError, RefusedError, VshareError
+from tunnel.resumable_end import ResumableEnd
 
 
 class Way:
@@ -67,10 +68,10 @@ class Told:
 
 
 def assert_sound(client: Client) -> None:
-    idle = [connection for connection, _ in client._idle]
+    idle = [connection for connection, _ in client.pool.idle]
     assert len(idle) == len(set(idle))
     assert all(connection.is_usable for connection in idle)
-    assert not client._waiters
+    assert not client.pool.waiters
 
 
 def test_ready_and_the_pool_is_filled_once() -> None:
@@ -79,7 +80,7 @@ def test_ready_and_the_pool_is_filled_once() -> None:
             hello = await client.ready()
             assert (hello.share, hello.role) == (NAME, "guest")
             await until(
-                lambda: len(client._idle) >= 3
+                lambda: len(client.pool.idle) >= 3
             )  # the one that was waited for, and two to spare
             await asyncio.sleep(0.05)
             assert way.dials == 3  # nothing spins
@@ -106,9 +107,9 @@ def test_gone_and_come_back() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
             await client.ready()
-            await until(lambda: len(client._idle) >= 3)  # no dial is under way
+            await until(lambda: len(client.pool.idle) >= 3)  # no dial is under way
             way.fault = LostError("no way")
-            for connection in list(client._connections):
+            for connection in list(client.pool.connections):
                 connection.abort("pulled")
             await way.until("no way")
             task = asyncio.create_task(client.open("", port))  # waits it out
@@ -153,14 +154,14 @@ def test_opens_that_are_cancelled_anywhere_leave_the_pool_sound(pauses: int) -> 
                 for task in tasks:
                     if not task.cancelled():
                         task.result().reset(Code.CLOSED)
-                assert not client._waiters
+                assert not client.pool.waiters
             sock, bridged = await socket_to(client, port)
             with sock:
                 await asyncio.get_running_loop().sock_sendall(sock, b"x")
                 assert await asyncio.get_running_loop().sock_recv(sock, 1) == b"x"
             await bridged
             # Every connection is idle again, none is lost from sight.
-            await until(lambda: len(client._idle) >= len(client._connections))
+            await until(lambda: len(client.pool.idle) >= len(client.pool.connections))
             assert_sound(client)
 
     run(main)
@@ -170,16 +171,16 @@ def test_a_waiter_that_runs_out_of_time_gives_back_what_it_was_given() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), way.client() as client:
             await client.ready()
-            await until(lambda: len(client._idle) >= 3)
+            await until(lambda: len(client.pool.idle) >= 3)
             way.open.clear()  # no new ones
-            taken = [await client._acquire() for _ in range(3)]
-            waiting = asyncio.create_task(client._acquire())
+            taken = [await client.pool.acquire() for _ in range(3)]
+            waiting = asyncio.create_task(client.pool.acquire())
             await asyncio.sleep(0)
-            client._release(taken[0])  # given, and cancelled before it runs
+            client.pool.release(taken[0])  # given, and cancelled before it runs
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            assert [connection for connection, _ in client._idle] == [taken[0]]
+            assert [connection for connection, _ in client.pool.idle] == [taken[0]]
             way.open.set()
 
     run(main)
@@ -189,15 +190,15 @@ def test_out_of_time_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> No
     async def main() -> None:
         async with way_to_share() as (_, way), way.client() as client:
             await client.ready()
-            await until(lambda: len(client._idle) >= 3)  # no dial is under way
-            await until(lambda: not client._dialling and not client._missing())
+            await until(lambda: len(client.pool.idle) >= 3)  # no dial is under way
+            await until(lambda: not client.pool._dials and not client.pool.missing())
             way.open.clear()
-            for connection in list(client._connections):
+            for connection in list(client.pool.connections):
                 connection.abort("pulled")
             monkeypatch.setattr("tunnel.client.OPEN_TIMEOUT", 0.05)
             with pytest.raises(LostError, match="no connection to the share became free"):
                 await client.open("", 80)
-            assert not client._waiters
+            assert not client.pool.waiters
             way.open.set()
 
     run(main)
@@ -207,14 +208,15 @@ def test_a_connection_lost_between_being_given_and_used() -> None:
     async def main() -> None:
         async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
             await client.ready()
-            await until(lambda: len(client._idle) >= 3)
-            taken = [await client._acquire() for _ in range(3)]
+            await until(lambda: len(client.pool.idle) >= 3)
+            taken = [await client.pool.acquire() for _ in range(3)]
             opening = asyncio.create_task(client.open("", port))
             await asyncio.sleep(0)
-            client._release(taken[0])
+            client.pool.release(taken[0])
             taken[0].abort("pulled")  # before the waiter runs
             end = await opening
-            assert end.connection is not taken[0]
+            assert isinstance(end, ResumableEnd)
+            assert end.attachment.connection is not taken[0]
             end.reset(Code.CLOSED)
 
     run(main)
@@ -249,7 +251,7 @@ def test_an_answer_to_a_call() -> None:
             assert await client.call("ping") == b'{"pong":true}'
             with pytest.raises(RefusedError, match="no call named 'nonsense'"):
                 await client.call("nonsense")
-            await until(lambda: len(client._idle) >= len(client._connections))
+            await until(lambda: len(client.pool.idle) >= len(client.pool.connections))
             assert_sound(client)
 
     run(main)
@@ -276,9 +278,9 @@ def test_idle_connections_above_the_minimum_are_retired() -> None:
                 opens = [group.create_task(client.open("", port)) for _ in range(10)]
             for task in opens:
                 task.result().reset(Code.CLOSED)
-            await until(lambda: len(client._idle) >= len(client._connections))
-            client._shrink(asyncio.get_running_loop().time() + 31)
-            assert len(client._idle) == len(client._connections) == 2
+            await until(lambda: len(client.pool.idle) >= len(client.pool.connections))
+            client.pool.shrink(asyncio.get_running_loop().time() + 31)
+            assert len(client.pool.idle) == len(client.pool.connections) == 2
             assert_sound(client)
 
     run(main)
@@ -290,8 +292,10 @@ def test_a_second_open_on_a_busy_connection_is_our_own_fault() -> None:
             end = await client.open("", port)
             from tunnel.frames import Open
 
+            assert isinstance(end, ResumableEnd)
+
             with pytest.raises(LocalProtocolError):
-                end.connection.open(Open(bytes(16), "tcp", "", port))
+                end.attachment.connection.open(Open(bytes(16), "tcp", "", port))
             end.reset(Code.CLOSED)
 
     run(main)

@@ -13,9 +13,10 @@ import pytest
 
 from tests.loops import Factory, both_loops, run
 from tests.share_pair import Pair, TcpService, share_pair, socket_to, tcp_service
-from tunnel.client import MAX_CONNECTIONS, Client
+from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.errors import RefusedError
+from tunnel.pool import MAX_CONNECTIONS
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of zero: close() sends RST
 
@@ -166,7 +167,7 @@ def test_a_closed_port_is_refused_with_the_machines_reason() -> None:
                     with pytest.raises(RefusedError, match="connection refused") as caught:
                         await client.open("", port)
                     assert caught.value.code is Code.CONNECTION_REFUSED
-                assert len(client._connections) <= 3
+                assert len(client.pool.connections) <= 3
 
     run(main)
 
@@ -229,10 +230,10 @@ async def counted(pair: Pair) -> AsyncIterator[tuple[Client, list[None]]]:
 
 def assert_pool_is_sound(client: Client) -> None:
     """No connection is in the pool twice, or while it carries a stream."""
-    idle = [connection for connection, _ in client._idle]
+    idle = [connection for connection, _ in client.pool.idle]
     assert len(idle) == len(set(idle))
     assert all(connection.is_usable for connection in idle)
-    assert not client._waiters
+    assert not client.pool.waiters
 
 
 class Flood(TcpService):
@@ -271,7 +272,7 @@ def test_a_reader_that_stops_bounds_what_is_kept(factory: Factory) -> None:
                 while before != Flood.written:  # until nothing moves any more
                     before = Flood.written
                     await asyncio.sleep(0.1)
-                connections = [*client._connections, *pair.server._connections]
+                connections = [*client.pool.connections, *pair.server._connections]
                 for connection in connections:
                     assert len(connection._tls._backlog) < 600_000
                     assert connection._tls._incoming.pending < 300_000

@@ -145,10 +145,10 @@ def test_a_client_passes_each_notice_on_once(monkeypatch: pytest.MonkeyPatch) ->
             Client(pair.dial, pair.identity(), NAME, min_idle=3, on_notice=told) as client,
         ):
             await client.ready()
-            await until(lambda: len(client._idle) >= 3)
+            await until(lambda: len(client.pool.idle) >= 3)
             for number in (1, 2, 3):
                 tell(pair.server, Notice(number, "extended"))
-            streams = [await client.open("ping", 0, "api") for _ in range(3)]
+            streams = [await client.open_special("api", "ping") for _ in range(3)]
             assert len({end.connection for end in streams}) == 3  # so all of them have spoken
             assert [notice.id for notice in told.notices] == [1, 2, 3]
             for end in streams:

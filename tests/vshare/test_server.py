@@ -107,8 +107,10 @@ async def echoes(client: Client, port: int) -> bool:
 
 
 async def refusal(client: Client, host: str, port: int, protocol: str = "tcp") -> RefusedError:
+    is_tcp = protocol == "tcp"
+    opening = client.open(host, port) if is_tcp else client.open_special(protocol, host)
     with pytest.raises(RefusedError) as caught:
-        await client.open(host, port, protocol)
+        await opening
     return caught.value
 
 

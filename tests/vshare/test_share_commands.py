@@ -17,6 +17,7 @@ from tests.share_pair import socket_to, tcp_service
 from tests.vshare.test_share import Running, own_directories, run, sharing
 from tunnel.address import parse_connect_line
 from tunnel.client import Client
+from tunnel.ends import Sink
 from tunnel.errors import RefusedError, VshareError
 from tunnel.frames import Notice
 from tunnel.identity import Identity
@@ -118,8 +119,7 @@ def test_an_invite_from_its_making_to_its_end() -> None:
             with pytest.raises(RefusedError):
                 await guest.join(code=made.code)
             async with guest.client(identity, lambda notice: None) as client:
-                end = await client.open("", port)
-                end.discard()
+                (await client.open("", port)).link(Sink())
                 with pytest.raises(RefusedError, match=str(other)):
                     await client.open("", other)
                 revoked = await ask(requests.Revoke(made.invite), requests.Revoked)

@@ -106,7 +106,7 @@ def test_without_ssh_there_is_no_key() -> None:
     async def main() -> None:
         async with share_pair() as pair, pair.client() as client:
             with pytest.raises(RefusedError, match="SSH is not shared"):
-                await client.open("", 0, "ssh-key")
+                await client.open_special("ssh-key")
 
     run(main)
 
@@ -115,6 +115,6 @@ def test_the_gateway_gets_no_key() -> None:
     async def main() -> None:
         async with share_pair() as pair, pair.client(Role.GATEWAY) as client:
             with pytest.raises(RefusedError, match="SSH is for guests"):
-                await client.open("", 0, "ssh-key")
+                await client.open_special("ssh-key")
 
     run(main)
