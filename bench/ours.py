@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from bench.processes import Process
 from bench.system import Kind, System
 from bench.way import Way
 
 BIN = Path(sys.executable).parent
+OPTIONAL = ("--relay-only",)  # without it, both ends being on one host, the relay is not used
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -29,8 +30,7 @@ class Ours(System):
     def __init__(self, tcp_port: int, udp_port: int, tree: Path = ROOT) -> None:
         super().__init__(tcp_port, udp_port)
         self._tree = tree
-        self.relay_address = ""
-        self.started: dict[str, Any] = {}
+        self.relay_address = self.share_name = self.code = self.connect_to = ""
         self._http = Way(0)
 
     @property
@@ -54,43 +54,52 @@ class Ours(System):
 
     def set_up(self) -> None:
         """The relay, the share, the guest."""
-        command = [str(BIN / "vrelay"), "serve", "--json", "--listen", "127.0.0.1:0"]
-        relay = self.run(self.relay, command, self.environment)
-        self.relay_address = event(relay, "serving")["relay"]
-        self.started = self.start_share(self.share)
-        where = self.started["url"].removeprefix("http://").rstrip("/")
-        self.http_host, self._http = where, Way(int(where.rpartition(":")[2]))
+        relay = self.run(self.relay, self.command("vrelay", "serve", "--listen", "127.0.0.1:0"))
+        self.relay_address = after(relay, "relay address:")
+        self.start_share(self.share)
         self.way, self.udp = self.start_guest(self.connect)
 
-    def start_share(self, role: list[Process]) -> dict[str, Any]:
-        """`vshare up`; returns what it printed when it was up."""
-        command = [str(BIN / "vshare"), "up", "--json", "--yes", "--relay", self.relay_address]
-        command += ["--target", "127.0.0.1", "--http", str(self.tcp_port)]
-        return event(self.run(role, command, self.environment), "started")
+    def start_share(self, role: list[Process]) -> None:
+        """`vshare up`, until it has said that it is up."""
+        options = ["--relay", self.relay_address, "--relay-only", "--yes"]
+        options += ["--target", "127.0.0.1", "--http", str(self.tcp_port)]
+        process = self.run(role, self.command("vshare", "up", *options))
+        self.share_name = after(process, "Name:")
+        self.code = after(process, "Code:")
+        self.http_host = after(process, "URL:").removeprefix("http://").rstrip("/")
+        self.connect_to = after(process, "Others connect with: vconnect")
+        self._http = Way(int(self.http_host.rpartition(":")[2]))
 
     def start_guest(self, role: list[Process]) -> tuple[Way, Way]:
         """`vconnect`; returns the ways to the target's TCP and UDP port."""
         code = self.folder / "code"
-        code.write_text(self.started["code"])
-        command = [str(BIN / "vconnect"), "--json", "--disable-static-ip"]
-        if self._knows("--relay-only"):
-            command.append("--relay-only")
-        command += ["--code-file", str(code), self.started["connect"]]
-        address = event(self.run(role, command, self.environment), "socks")["address"]
-        port, name = int(address.rpartition(":")[2]), self.started["name"]
+        code.write_text(self.code)
+        options = ["--disable-static-ip", "--relay-only", "--code-file", str(code)]
+        process = self.run(role, self.command("vconnect", *options, self.connect_to))
+        port, name = int(after(process, "SOCKS address:").rpartition(":")[2]), self.share_name
         return Way(port, name, self.tcp_port), Way(port, name, self.udp_port)
 
-    def _knows(self, option: str) -> bool:
-        """Whether this version of `vconnect` has a direct path that can be turned off."""
-        command = [str(BIN / "vconnect"), "--help"]
-        environment = self.environment | {"PATH": "/usr/bin:/bin"}
-        told = subprocess.run(command, env=environment, capture_output=True, text=True)
-        return option in told.stdout
+    def run(
+        self,
+        role: list[Process],
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """See System.run."""
+        return super().run(role, command, {**self.environment, **(environment or {})})
+
+    def command(self, program: str, *words: str) -> list[str]:
+        """A command line, without the options that this version of the program does not know."""
+        help_of = [str(BIN / program), *words[: program != "vconnect"], "--help"]
+        environment = {**os.environ, **self.environment}
+        told = subprocess.run(help_of, env=environment, capture_output=True, text=True).stdout
+        left_out = {option for option in OPTIONAL if option not in told}
+        return [str(BIN / program), *(word for word in words if word not in left_out)]
 
 
-def event(process: Process, name: str) -> dict[str, Any]:
-    """The next event called `name`. Raises StartError when the program ends before it."""
+def after(process: Process, label: str) -> str:
+    """What stands behind `label` in the next line that has it. Raises StartError."""
     while True:
-        found: dict[str, Any] = json.loads(process.line())
-        if found["event"] == name:
-            return found
+        line = process.line().decode()
+        if label in line:
+            return line.partition(label)[2].strip()

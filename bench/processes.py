@@ -13,9 +13,12 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 TICKS = os.sysconf("SC_CLK_TCK")
 ENDS_WITHIN = 5.0  # seconds from SIGTERM until SIGKILL
+SAYS_WITHIN = 30.0  # seconds for a line on stdout
 POLL = 0.02  # seconds
 
 
@@ -40,14 +43,24 @@ class Process:
                 env={**os.environ, **(environment or {})},
                 process_group=0,  # Ctrl-C is for the bench, which ends them in order
             )
+        self._lines: SimpleQueue[bytes] = SimpleQueue()
+        Thread(target=self._read, daemon=True).start()
 
-    def line(self) -> bytes:
-        """The next line of its stdout. Raises StartError when there is none."""
+    def _read(self) -> None:
+        """Read all the time: a program whose stdout is full would stand still."""
         assert self.popen.stdout is not None
-        line = self.popen.stdout.readline()
-        if not line:
+        with contextlib.suppress(ValueError):  # closed by `stop`
+            for line in self.popen.stdout:
+                self._lines.put(line)
+        self._lines.put(b"")
+
+    def line(self, within: float = SAYS_WITHIN) -> bytes:
+        """The next line of its stdout. Raises StartError when there is none."""
+        with contextlib.suppress(Empty):
+            if line := self._lines.get(timeout=within):
+                return line
             raise StartError(f"{self.command[0]} ended: {self.words()}")
-        return line
+        raise StartError(f"{self.command[0]} says nothing: {self.words()}")
 
     def words(self) -> str:
         """The last of what it said on stderr."""

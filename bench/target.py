@@ -57,6 +57,8 @@ class Target:
                 else:
                     try:
                         self._serve(number)
+                    except BlockingIOError:
+                        pass  # the number was another connection's when the kernel said this
                     except OSError:
                         self._close(number)
 
@@ -70,6 +72,8 @@ class Target:
                 self._epoll.register(sock, select.EPOLLIN)
 
     def _serve(self, number: int) -> None:
+        if number not in self._open:
+            return
         sock, kind = self._open[number]
         data = sock.recv(65536)
         if not data:
