@@ -197,7 +197,7 @@ async def _serve_guests(
     guests = Guests()
     reception = Reception(authority, guests, newsroom, route=sharing.route, approve=options.approve)
     policy = dataclasses.replace(sharing.policy, names=sharing.policy.names | {name})
-    door = DirectDoor(sharing.route, doorman.direct_visitor, _networks(sharing))
+    door = DirectDoor(sharing.route, doorman.direct_visitor, _networks(options, sharing.relay))
     calls = share_calls(sharing.found, name, ssh, door.places)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh)
     server = ShareServer(name, identity, guests, reception, streams, newsroom)
@@ -234,9 +234,9 @@ async def _serve_guests(
     end.check()
 
 
-def _networks(sharing: Sharing) -> Networks:
+def _networks(options: Options, relay: RelayAddress) -> Networks:
     """Where guests may come to directly. A relay on loopback is for guests on this very host."""
-    if sharing.options.direct and not is_loopback(sharing.relay.host):
+    if options.direct and not is_loopback(relay.host):
         return lan_interfaces
     return no_networks
 
