@@ -179,8 +179,8 @@ class Client:
         """There is a better way to the share than when the connections were made: use it."""
         self.pool.renew()
 
-    def network_changed(self) -> None:
-        """This host's network is another one: find out soon what still works."""
+    def suspect(self) -> None:
+        """The way may be another one: find out soon what still works, replace the rest."""
         self.pool.suspect()
 
     # -- streams
@@ -211,15 +211,16 @@ class Client:
     async def _answer(self, end: StreamEnd) -> Opened | Resume:
         """The share's answer; a connection that is silent meanwhile is found out about."""
         connection = end.connection
-        asked = self._loop.time()
+        heard = connection.heard_at  # not the clock: it has milliseconds
 
         timer: asyncio.TimerHandle | None = None
 
         def probe(is_last: bool) -> None:
             nonlocal timer
-            if connection.heard_at >= asked:
+            if connection.heard_at != heard:
                 return  # it lives; the machine is slow to answer
             if is_last:
+                self.pool.suspect()  # the others of its age are most likely dead as well
                 connection.abort("silent after OPEN")
                 return
             connection.ping()

@@ -314,8 +314,9 @@ class Connection:
         settled, self._settled = self._settled, None
         if end is not None:
             end.lose(self.error)
-        if settled is not None and settled.carries is not None:
-            settled.carries.detach()
+        for each in (end, settled):
+            if each is not None and each.carries is not None:
+                each.carries.detach()
         if self._lane is not None:
             self._lane.connection_lost()
         self._on_change(self)

@@ -9,6 +9,7 @@ not, the way itself is down, and nothing is gained by ending anything: TCP may y
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tunnel.connection import Connection
 
@@ -20,11 +21,20 @@ SILENCE_ENDS = 35.0  # seconds without a byte although pings were sent
 SLEPT = 4.0  # seconds: a look that comes this late means that we were stopped, or the machine slept
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A PING without an answer. `heard_at` is compared for being another: the loop's clock has
+    milliseconds, in which a PONG may well come."""
+
+    heard_at: float
+    fine_until: float
+
+
 class Liveness:
     """Looks after `connections`, whose set it is given at each call."""
 
     def __init__(self, now: float) -> None:
-        self._asked: dict[Connection, tuple[float, float]] = {}  # when, and until when it is fine
+        self._asked: dict[Connection, _Question] = {}
         self._looked_at = now
 
     def look(self, connections: Iterable[Connection], now: float) -> bool:
@@ -40,8 +50,8 @@ class Liveness:
                     self._ask(connection, now, PATIENCE)
             elif now - connection.heard_at > SILENCE_ENDS:
                 connection.abort("the share was silent")
-        self._asked = {each: at for each, at in self._asked.items() if not each.is_lost}
-        return any(now >= until for _, until in self._asked.values())
+        self._asked = {each: asked for each, asked in self._asked.items() if not each.is_lost}
+        return any(now >= asked.fine_until for asked in self._asked.values())
 
     def suspect(self, connections: Iterable[Connection], now: float) -> None:
         """The network is another one, or we have slept: ask all of them at once."""
@@ -52,12 +62,12 @@ class Liveness:
     def came_through(self, began: float) -> None:
         """A connection whose dialling `began` then is there: end what was asked before, should
         have answered by then, and is silent still."""
-        for connection, (asked, until) in list(self._asked.items()):
-            if until <= began and not self._answered(connection) and asked < began:
+        for connection, asked in list(self._asked.items()):
+            if asked.fine_until <= began and not self._answered(connection):
                 connection.abort("it was silent while a new connection came through")
 
     def _ask(self, connection: Connection, now: float, patience: float) -> None:
-        self._asked[connection] = (now, now + patience)
+        self._asked[connection] = _Question(connection.heard_at, now + patience)
         connection.ping()
 
     def _answered(self, connection: Connection) -> bool:
@@ -65,7 +75,7 @@ class Liveness:
         asked = self._asked.get(connection)
         if asked is None:
             return True
-        if connection.heard_at < asked[0]:
+        if connection.heard_at == asked.heard_at:
             return False
         del self._asked[connection]
         return True

@@ -7,6 +7,7 @@ from tests.mutations.joining import JOINING
 from tests.mutations.mutation import Mutation
 from tests.mutations.reaching import REACHING
 from tests.mutations.relaying import RELAYING
+from tests.mutations.resuming import RESUMING
 from tests.mutations.secrets import SECRETS
 
-EVERY: tuple[Mutation, ...] = (*JOINING, *CERTIFICATES, *REACHING, *SECRETS, *RELAYING)
+EVERY: tuple[Mutation, ...] = (*JOINING, *CERTIFICATES, *REACHING, *SECRETS, *RELAYING, *RESUMING)

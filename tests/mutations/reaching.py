@@ -161,8 +161,8 @@ REACHING = (
     Mutation(
         "nobody listens for SSH on other ports",
         _STREAMS,
-        "                await bridge(SshGuard(end, machine), machine)\n",
-        "                await bridge(end, machine)\n",
+        "                await bridge(SshGuard(visitor, machine), machine)\n",
+        "                await bridge(visitor, machine)\n",
         ("tests/vshare/test_ssh_guard.py::test_no_byte_of_an_ssh_server_reaches_the_guest",),
     ),
     Mutation(

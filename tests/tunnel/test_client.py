@@ -195,7 +195,7 @@ def test_out_of_time_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> No
             way.open.clear()
             for connection in list(client.pool.connections):
                 connection.abort("pulled")
-            monkeypatch.setattr("tunnel.client.OPEN_TIMEOUT", 0.05)
+            monkeypatch.setattr("tunnel.pool.WAIT", 0.05)
             with pytest.raises(LostError, match="no connection to the share became free"):
                 await client.open("", 80)
             assert not client.pool.waiters

@@ -1,0 +1,148 @@
+"""The pool while the way is down in silence; tests/tunnel/test_client.py has the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.loops import run, until
+from tests.share_pair import NAME, Pair, share_pair, tcp_service
+from tunnel import client as client_module
+from tunnel import liveness, pool
+from tunnel.client import Client
+from tunnel.connection import Connection
+from tunnel.resumable_end import ResumableEnd
+
+
+class Cable:
+    """A way to a share that can be black: bytes vanish, dials hang, nobody is told."""
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self.black = asyncio.Event()
+        self.dials = 0
+        self._through: list[asyncio.Event] = []
+
+    async def dial(self) -> socket.socket:
+        self.dials += 1
+        if self.black.is_set():
+            await asyncio.get_running_loop().create_future()  # a SYN that nobody answers
+        return await self._pair.dial()
+
+
+def silence(client: Client) -> list[Connection]:
+    """What the connections send is lost from now on, and so is what comes."""
+    connections = list(client.pool.connections)
+    for connection in connections:
+        tls = connection._tls
+        tls.write = lambda *_: None  # type: ignore[method-assign]
+        tls.pause_reading()
+        tls._reading = True  # it waits, and nothing comes
+    return connections
+
+
+@contextlib.asynccontextmanager
+async def cable() -> AsyncIterator[tuple[Pair, Cable, Client]]:
+    async with share_pair() as pair:
+        made = Cable(pair)
+        async with Client(made.dial, pair.identity(), NAME) as client:
+            await client.ready()
+            await until(lambda: len(client.pool.idle) >= 2 and not client.pool._dials)
+            yield pair, made, client
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "TICK", 0.02)
+    monkeypatch.setattr(pool, "STALLED_AFTER", 0.02)
+    monkeypatch.setattr(liveness, "PATIENCE_AFTER_CHANGE", 0.02)
+    monkeypatch.setattr(client_module, "PROBE_AFTER", 0.02)
+
+
+@pytest.mark.usefixtures("fast")
+def test_attempts_that_hang_do_not_keep_the_next_from_coming_through() -> None:
+    async def main() -> None:
+        async with tcp_service() as port, cable() as (_, way, client):
+            way.black.set()
+            before = way.dials
+            for connection in silence(client):
+                connection.abort("cut")
+            await until(lambda: way.dials >= before + 3)
+            way.black.clear()  # those that hang go on hanging
+            end = await client.open("", port)
+            assert isinstance(end, ResumableEnd)
+
+    run(main)
+
+
+@pytest.mark.usefixtures("fast")
+def test_attempts_are_bounded() -> None:
+    async def main() -> None:
+        async with cable() as (_, way, client):
+            way.black.set()
+            before = way.dials
+            for connection in silence(client):
+                connection.abort("cut")
+            most = pool.MAX_DIALLING + pool.MAX_STALLED
+            await until(lambda: way.dials - before == most)
+            await asyncio.sleep(5 * pool.TICK)  # time for more, which must not come
+            assert way.dials - before == most
+
+    run(main)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_stream_opened_on_a_connection_that_died_in_silence() -> None:
+    """Nobody waits for the timeout of a dead connection: a PING finds it out."""
+
+    async def main() -> None:
+        async with tcp_service() as port, cable() as (_, _, client):
+            dead = silence(client)
+            for connection in dead:
+                connection.patience = 0.02
+            async with asyncio.timeout(1.5):
+                end = await client.open("", port)
+            assert isinstance(end, ResumableEnd)
+            assert end.attachment.connection not in dead
+            assert any(connection.is_lost for connection in dead)
+
+    run(main)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_change_of_network_moves_open_streams() -> None:
+    async def main() -> None:
+        async with tcp_service() as port, cable() as (_, _, client):
+            end = await client.open("", port)
+            assert isinstance(end, ResumableEnd)
+            before = end.attachment.connection
+            silence(client)
+            client.suspect()
+            await until(lambda: end.attachment.connection is not before)
+            assert before.is_lost
+
+    run(main)
+
+
+@pytest.mark.usefixtures("fast")
+def test_renewed_connections_are_replaced_when_they_are_idle() -> None:
+    async def main() -> None:
+        async with tcp_service() as port, cable() as (_, _, client):
+            end = await client.open("", port)
+            assert isinstance(end, ResumableEnd)
+            busy = end.attachment.connection
+            old = set(client.pool.connections)
+            client.renew()
+            await until(lambda: old & set(client.pool.connections) == {busy})
+            await until(lambda: len(client.pool.idle) >= 2)
+            assert not busy.is_lost
+            from tunnel.codes import Code
+
+            end.reset(Code.CLOSED)
+            await until(lambda: busy not in client.pool.connections)
+
+    run(main)
