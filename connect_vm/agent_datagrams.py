@@ -6,12 +6,14 @@ import asyncio
 import logging
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from connect_vm.agent import wire
 from connect_vm.opener import Opener
 from tunnel.codes import Code
 from tunnel.errors import VshareError
+from tunnel.fair_queue import FairQueue
 from tunnel.flows import Flow
 
 log = logging.getLogger(__name__)
@@ -52,18 +54,25 @@ class _Receiver:
 class DatagramLink(asyncio.Protocol):
     """One connection of kind `U`. `lost` is done when it has ended, its flows closed.
 
-    Flows are opened in tasks of `group`, which must outlive the link.
+    Flows are opened in tasks of `group`, which must outlive the link. `on_dropped(count)` is told
+    of datagrams that were lost, here or in the VM, for want of room.
     """
 
-    def __init__(self, session: Opener, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        session: Opener,
+        group: asyncio.TaskGroup,
+        on_dropped: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._session = session
         self._group = group
         self._reader = wire.FrameReader()
         self._flows: dict[int, Flow] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._backlog: dict[int, deque[bytes]] = {}
-        self._queue: deque[bytes] = deque()
-        self._queued = 0
+        self._on_dropped = on_dropped
+        self._queue = FairQueue(MAX_QUEUED, lambda flow: on_dropped(1))
         self._paused = False
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -93,9 +102,8 @@ class DatagramLink(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         self._paused = False
-        while self._queue and not self._paused and self._transport:
-            frame = self._queue.popleft()
-            self._queued -= len(frame)
+        now = self._loop.time()
+        while not self._paused and self._transport and (frame := self._queue.pop(now)) is not None:
             self._transport.write(frame)
 
     def data_received(self, data: bytes) -> None:
@@ -109,17 +117,17 @@ class DatagramLink(asyncio.Protocol):
                 self._transport.abort()
 
     def send(self, kind: int, number: int, payload: bytes = b"") -> None:
-        """One frame to the agent; when it does not keep up, the oldest is dropped."""
+        """One frame to the agent; when it does not keep up, the oldest datagrams are dropped.
+
+        What ends a flow is written at once: there is one for each flow that the agent opened.
+        """
         if not self._transport:
             return
         frame = wire.frame(kind, number, payload)
-        if not self._paused:
+        if self._paused and kind == wire.DGRAM:
+            self._queue.push(number, frame, self._loop.time())
+        else:
             self._transport.write(frame)
-            return
-        self._queue.append(frame)
-        self._queued += len(frame)
-        while self._queued > MAX_QUEUED:
-            self._queued -= len(self._queue.popleft())
 
     def forget(self, number: int) -> None:
         """The session's side of a flow is gone."""
@@ -140,13 +148,18 @@ class DatagramLink(asyncio.Protocol):
             self._deliver(number, payload)
         elif kind == wire.FLOW_CLOSE:
             self._close(number)
+        elif kind == wire.DROPPED:
+            self._on_dropped(int.from_bytes(payload[:4], "big"))
 
     def _deliver(self, number: int, payload: bytes) -> None:
         flow = self._flows.get(number)
         if flow:
             flow.send(payload)
         elif number in self._backlog:
-            self._backlog[number].append(payload)
+            waiting = self._backlog[number]
+            if len(waiting) == BACKLOG:
+                self._on_dropped(1)
+            waiting.append(payload)
 
     async def _open(self, number: int, header: wire.Header) -> None:
         receiver = _Receiver(self, number)

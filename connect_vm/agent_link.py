@@ -38,10 +38,19 @@ class AgentLink:
     """Keeps connections parked at the agent and serves what it asks for, until left.
 
     `session` opens the streams and flows. A connection that fails is opened again, so the
-    VM may boot, or be restarted, at any time.
+    VM may boot, or be restarted, at any time. `on_dropped(count)` is told of datagrams that
+    were lost between the VM's clients and `session`, for want of room.
     """
 
-    def __init__(self, address: str, port: int, secret: bytes, session: Opener) -> None:
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        secret: bytes,
+        session: Opener,
+        *,
+        on_dropped: Callable[[int], None] = lambda count: None,
+    ) -> None:
         self._address = (address, port)
         self._secret = secret
         self._session = session
@@ -49,6 +58,7 @@ class AgentLink:
         self._up = asyncio.Event()
         self._parked = asyncio.Event()
         self._last_error = ""
+        self._on_dropped = on_dropped
         self._outer = asyncio.TaskGroup()
         self._group = asyncio.TaskGroup()
 
@@ -168,7 +178,7 @@ class AgentLink:
         loop = asyncio.get_running_loop()
         try:
             transport, link = await loop.create_connection(
-                lambda: DatagramLink(self._session, self._group), sock=sock
+                lambda: DatagramLink(self._session, self._group, self._on_dropped), sock=sock
             )
         except BaseException:
             sock.close()

@@ -91,6 +91,12 @@ class SocksServer:
         host, port = self._listener.getsockname()[:2]
         return host, port
 
+    @property
+    def dropped(self) -> int:
+        """Datagrams that were lost here for want of room; those of associations that are open
+        are counted as far as the kernel did not lose them."""
+        return self._flow_budget.dropped
+
     def add_name(self, name: str) -> None:
         """`name`, a host name or an IP address, means the shared machine from now on."""
         self._own_names.add(name)

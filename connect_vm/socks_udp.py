@@ -7,7 +7,6 @@ comes back on it is sent to the client behind the very header that the client wr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from connect_vm.own_names import OwnNames
 from tunnel.codes import Code
 from tunnel.errors import RemoteProtocolError, VshareError
 from tunnel.flows import Flow
+from tunnel.udp_socket import dropped_by_kernel, enlarge
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,11 @@ MAX_DATAGRAM = 65_535  # nothing longer fits UDP's own length field (RFC 768)
 
 
 class FlowBudget:
-    """How many flows all associations of a server may have together."""
+    """How many flows all associations of a server may have together; and what they lost."""
 
     def __init__(self, limit: int = MAX_FLOWS_OF_SERVER) -> None:
         self.left = limit
+        self.dropped = 0  # datagrams, for want of room
 
 
 class _ClientFlow:
@@ -81,6 +82,7 @@ class Association:
         self._client_host = client_host
         self._client: tuple[str, int] | None = None
         self._flows: OrderedDict[bytes, _ClientFlow] = OrderedDict()  # least recently used first
+        self._last: _ClientFlow | None = None  # of the latest datagram; most go to one place
         self._unopened: asyncio.Queue[tuple[bytes, socks.UdpHeader]] = asyncio.Queue(MAX_UNOPENED)
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -90,6 +92,7 @@ class Association:
         family = socket.AF_INET6 if ":" in self._local_host else socket.AF_INET
         self._sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
+            enlarge(self._sock)
             self._sock.bind((self._local_host, 0))
             self._loop.add_reader(self._sock, self._on_readable)
         except BaseException:
@@ -105,6 +108,7 @@ class Association:
     ) -> None:
         """Close every flow and the socket."""
         self._loop.remove_reader(self._sock)
+        self._budget.dropped += dropped_by_kernel(self._sock)
         self._sock.close()
         if self._sweep:
             self._sweep.cancel()
@@ -135,15 +139,18 @@ class Association:
         """Send an answer; dropped, as UDP may, where it does not fit or cannot be taken."""
         if self._client and entry.header in self._flows:
             self._use(entry)
-            # Too long with its header, buffer full, or the client's socket is gone.
-            with contextlib.suppress(OSError):
+            try:
                 self._sock.sendto(entry.header + data, self._client)
+            except OSError:  # too long with its header, buffer full, or the client's socket is gone
+                self._budget.dropped += 1
 
     def forget(self, entry: _ClientFlow) -> None:
         """Drop a flow that has ended; the next datagram for it opens a new one. Idempotent."""
         if self._flows.get(entry.header) is entry:
             del self._flows[entry.header]
             self._budget.left += 1
+        if self._last is entry:
+            self._last = None
 
     def _on_readable(self) -> None:
         for _ in range(MAX_BATCH):
@@ -155,7 +162,7 @@ class Association:
                 # An ICMP error for what was sent to the client; the socket is good still.
                 log.debug("association of %s: %s", self._client_host, error)
                 return
-            if self._is_client(source[:2]):
+            if source == self._client or self._is_client(source[:2]):
                 self._receive_datagram(datagram)
 
     def _is_client(self, source: tuple[str, int]) -> bool:
@@ -164,6 +171,11 @@ class Association:
         return source == self._client
 
     def _receive_datagram(self, datagram: bytes) -> None:
+        last = self._last
+        if last is not None and last.flow is not None and datagram.startswith(last.header):
+            self._use(last)
+            last.flow.send(datagram[len(last.header) :])
+            return
         try:
             header = socks.parse_udp_header(datagram)
         except RemoteProtocolError as error:
@@ -171,11 +183,14 @@ class Association:
             return
         entry = self._flows.get(datagram[: header.size])
         if entry and entry.flow:
+            self._last = entry
             self._use(entry)
             entry.flow.send(datagram[header.size :])
             return
-        with contextlib.suppress(asyncio.QueueFull):
-            self._unopened.put_nowait((datagram, header))
+        if self._unopened.full():
+            self._unopened.get_nowait()  # the oldest
+            self._budget.dropped += 1
+        self._unopened.put_nowait((datagram, header))
 
     async def _open_flow(self, raw_header: bytes, header: socks.UdpHeader) -> _ClientFlow | None:
         """A new flow, in place of the least recently used one where there is no room for it."""

@@ -120,6 +120,10 @@ class ClientFlows:
         flow.close()
         flow.receiver.flow_closed()
 
+    def lost_outside(self, count: int) -> None:
+        """Count datagrams that were lost between the programs that use flows, and here."""
+        self.count.dropped += count
+
     def _dropped(self, number: int) -> None:
         self.count.dropped += 1
 
@@ -213,6 +217,10 @@ class ClientFlows:
             found.receiver.flow_closed()
         else:
             raise RemoteProtocolError(f"unexpected frame type {kind} in a lane")
+
+    def datagram_dropped(self, flow: int) -> None:
+        """See LaneReceiver."""
+        self._dropped(flow)
 
     def writable(self) -> None:
         """See LaneReceiver."""

@@ -312,6 +312,10 @@ class ServerLane:
         if flow is not None:
             flow.drop()
 
+    def datagram_dropped(self, flow: int) -> None:
+        """See LaneReceiver."""
+        self._dropped(flow)
+
     def writable(self) -> None:
         """See LaneReceiver."""
         self._sender.writable()

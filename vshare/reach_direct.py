@@ -7,7 +7,6 @@ import errno
 import ipaddress
 import os
 import socket
-import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,21 +18,18 @@ from tunnel.ends import End
 from tunnel.errors import RefusedError
 from tunnel.flows import CountingFlow, FlowReceiver
 from tunnel.socket_end import SocketEnd
+from tunnel.udp_socket import dropped_by_kernel, enlarge
 from vshare import own_addresses
 from vshare.exposed import Exposed, IsOwn
 from vshare.neighbours import Address, parse_address, unwrap, why_by_name_only, why_never
 from vshare.reach import MAX_DATAGRAM, OPEN_TIMEOUT_SECONDS
 
-# Kernel buffer per flow (the kernel cuts it to net.core.rmem_max): some full-size datagrams.
-UDP_BUFFER_BYTES = 1024 * 1024
 # Datagrams delivered per wake-up, so that one busy flow does not hold up the others.
 DATAGRAMS_PER_WAKE = 32
 # A machine that was switched off says nothing: after a minute its streams end with an error.
 _KEEP_ALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 9}
 # getaddrinfo can return many; more than these would not be tried within the deadline.
 MAX_ADDRESSES = 4
-_SO_MEMINFO = 55  # linux/socket.h; not in Python's socket module
-_MEMINFO = struct.Struct("@9I")  # linux/sock_diag.h: the last one is SK_MEMINFO_DROPS
 
 _SockAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]  # as typeshed has it
 
@@ -216,17 +212,7 @@ def _tune(sock: socket.socket, kind: socket.SocketKind) -> None:
         for option, value in _KEEP_ALIVE.items():
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UDP_BUFFER_BYTES)
-
-
-def _dropped_by_kernel(sock: socket.socket) -> int:
-    """Datagrams that came while the socket's buffer was full."""
-    try:
-        memory = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-        return int(_MEMINFO.unpack(memory)[-1])
-    except (OSError, struct.error):
-        return 0  # a kernel before 4.12 does not tell
+    enlarge(sock)
 
 
 class DirectFlow:
@@ -252,7 +238,7 @@ class DirectFlow:
     @property
     def dropped(self) -> int:
         """See CountingFlow: those for the machine, and those that the kernel had no room for."""
-        return self._dropped + (_dropped_by_kernel(self._sock) if self._open else 0)
+        return self._dropped + (dropped_by_kernel(self._sock) if self._open else 0)
 
     def send(self, data: bytes) -> None:
         """See Flow.send."""

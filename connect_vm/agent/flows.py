@@ -9,8 +9,10 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Callable
 
 from . import wire
+from .fair_queue import FairQueue
 from .loop import IN, Loop
 from .splice import reset
 from .wire import Header
@@ -22,6 +24,8 @@ _CMSG_SIZE = socket.CMSG_SPACE(16)  # one struct sockaddr_in
 MAX_FLOWS = 1_024  # docs/protocol.md 9
 IDLE_SECONDS = 60.0
 MAX_QUEUED = 256 * 1024  # bytes of datagrams towards vconnect; beyond it the oldest go
+MAX_CONTROL = 1024 * 1024  # bytes of other frames: only a vconnect that hangs lets it come to that
+BATCH = 64 * 1024  # bytes handed to the kernel at a time; only what is queued can be dropped
 NOTSENT_LOWAT = 64 * 1024  # what the kernel queues besides
 TURN = 64  # datagrams before others have their turn
 _TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
@@ -45,41 +49,49 @@ class _Flow:
 
 
 class _Link:
-    """The datagram link to vconnect: frames out (bounded, the oldest datagram goes), bytes in."""
+    """The datagram link to vconnect: frames out (bounded, the oldest datagrams go), bytes in."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, on_drop: Callable[[int], None]) -> None:
         self.sock = sock
         self.reader = wire.FrameReader()
-        self._queue: deque[tuple[bool, bytes]] = deque()
-        self._queued = 0
-        self._rest = b""
+        self._control: deque[bytes] = deque()
+        self._controlled = 0
+        self._queue = FairQueue(MAX_QUEUED, on_drop)
+        self._rest = memoryview(b"")
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
 
     def queue(self, kind: int, flow: int, payload: bytes = b"") -> None:
-        """Add a frame and push out old datagrams; control frames stay."""
+        """Add a frame; where it is too much, the oldest datagrams go."""
         data = wire.frame(kind, flow, payload)
-        self._queue.append((kind == wire.DGRAM, data))
-        self._queued += len(data)
-        while self._queued > MAX_QUEUED:
-            for index, (droppable, old) in enumerate(self._queue):
-                if droppable:
-                    del self._queue[index]
-                    self._queued -= len(old)
-                    break
-            else:
-                return
+        if kind == wire.DGRAM:
+            self._queue.push(flow, data, time.monotonic())
+        else:
+            self._control.append(data)
+            self._controlled += len(data)
 
     def flush(self) -> None:
         """Send until the kernel has enough. Raises OSError other than BlockingIOError."""
         try:
-            while self._rest or self._queue:
-                if not self._rest:
-                    self._rest = b"".join(data for _, data in self._queue)
-                    self._queue.clear()
-                    self._queued = 0
+            while self._rest or self._gather():
                 self._rest = self._rest[self.sock.send(self._rest) :]
         except BlockingIOError:
-            return
+            if self._controlled > MAX_CONTROL:
+                raise ConnectionAbortedError("vconnect reads nothing") from None
+
+    def _gather(self) -> bool:
+        """Take the next frames; whether there were any."""
+        batch = list(self._control)
+        size, now = self._controlled, time.monotonic()
+        self._control.clear()
+        self._controlled = 0
+        while size < BATCH:
+            data = self._queue.pop(now)
+            if data is None:
+                break
+            batch.append(data)
+            size += len(data)
+        self._rest = memoryview(b"".join(batch))
+        return bool(batch)
 
 
 class Flows:
@@ -92,6 +104,7 @@ class Flows:
         self._by_number: dict[int, _Flow] = {}
         self._next = 1
         self._link: _Link | None = None
+        self._dropped = 0  # datagrams that vconnect was not told of yet
         self._icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         self._icmp.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
         listener.setsockopt(socket.SOL_IP, IP_RECVORIGDSTADDR, 1)
@@ -101,7 +114,7 @@ class Flows:
     def link_up(self, sock: socket.socket) -> None:
         """vconnect opened its datagram link (again): flows start from nothing."""
         self._link_down()
-        self._link = _Link(sock)
+        self._link = _Link(sock, self._drop)
         self._loop.replace(sock.fileno(), self._on_link)
 
     def _link_down(self) -> None:
@@ -127,7 +140,8 @@ class Flows:
 
     def _from_client(self, header: Header, data: bytes) -> None:
         if not self._link:
-            return  # nobody to carry it: lost, as datagrams may be
+            self._dropped += 1  # nobody to carry it
+            return
         flow = self._by_header.get(header) or self._open(header, self._link)
         if flow:
             flow.last = time.monotonic()
@@ -189,7 +203,7 @@ class Flows:
             try:
                 flow.sock.send(payload)
             except OSError:
-                return  # full, or the client is gone: lost, as datagrams may be
+                self._dropped += 1  # full, or the client is gone
         elif kind == wire.FLOW_REFUSED:
             self._refuse(flow.header)
             self._forget(flow)
@@ -224,7 +238,13 @@ class Flows:
         except OSError:
             self._link_down()
 
+    def _drop(self, _flow: int) -> None:
+        self._dropped += 1
+
     def _tick(self, now: float) -> None:
+        if self._dropped and self._link:
+            self._link.queue(wire.DROPPED, 0, struct.pack("!I", min(self._dropped, 0xFFFF_FFFF)))
+            self._dropped = 0
         for flow in list(self._by_number.values()):
             if flow.last + IDLE_SECONDS < now:
                 self._close(flow)

@@ -10,7 +10,7 @@ from tests.tls_pair import connection_pair
 from tunnel import client_flows, datagrams, fair_queue
 from tunnel.client_flows import ClientFlows
 from tunnel.codes import Code
-from tunnel.connection import LANE_UNSENT, Connection
+from tunnel.connection import LANE_UNSENT, MAX_FRAMES, Connection
 from tunnel.datagrams import GuestFlows, ServerFlow, ServerLane
 from tunnel.errors import LostError, RefusedError
 from tunnel.flows import CountingFlow, FlowReceiver
@@ -554,6 +554,32 @@ def test_what_is_sent_in_one_turn_leaves_in_one_write(monkeypatch: pytest.Monkey
             for number in range(50):
                 assert await receiver.got.get() == b"%d" % number
             assert len(writes) <= 3  # ours, and the share's of one read or two
+            client.abort("test")
+
+    run(main)
+
+
+@pytest.mark.parametrize("size", [0, 10])
+def test_tiny_datagrams_by_the_thousand_do_not_end_a_lane(size: int) -> None:
+    """More of them fit into one read than frames of other kinds may come at once."""
+
+    async def main() -> None:
+        flows, server, client, share = await lane_pair()
+        machine, receiver = Machine(), Receiver()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(machine.open_flow))
+            flow = flows.open_flow("", 53, receiver)
+            flow.send(b"open")
+            assert await receiver.got.get() == b"open"
+            frame = serialize(FrameType.DGRAM, 1, bytes(size))
+            client.data_received(memoryview(frame * (MAX_FRAMES + 5)))
+            share.data_received(memoryview(frame * (MAX_FRAMES + 7)))
+            assert flows.count.received == 1 + MAX_FRAMES
+            assert flows.count.dropped == 5
+            assert server._flows[1].dropped == 7
+            assert len(machine.ways[0].sent) == 1 + MAX_FRAMES
+            assert not client.is_lost
+            assert not share.is_lost
             client.abort("test")
 
     run(main)

@@ -1,0 +1,1 @@
+../../tunnel/fair_queue.py
