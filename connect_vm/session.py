@@ -26,6 +26,7 @@ from tunnel.alerts import AccessLostError, ShareNotFoundError
 from tunnel.client import Client, Dial
 from tunnel.console import Console, Interrupt
 from tunnel.errors import UsageError, VshareError
+from tunnel.flows import Datagrams
 from tunnel.identity import Identity
 from tunnel.names import JoinCode, ShareName, parse_code
 from tunnel.prompt import ask_hidden
@@ -233,7 +234,21 @@ async def _stay(
         interrupt.serving = True
         await _until_the_end(client, interrupt, notices)
         console.step("Disconnecting...")
+    _tell_of_datagrams(client.flows.count, socks.dropped, console)
     console.event(event="ended", reason="interrupted")
+
+
+def _tell_of_datagrams(count: Datagrams, dropped_by_socks: int, console: Console) -> None:
+    """What became of the datagrams, if there were any; with -v also when none was lost."""
+    dropped = count.dropped + dropped_by_socks
+    if not (count.sent or count.received or dropped):
+        return
+    if console.verbose:
+        console.detail(f"Datagrams: {count.sent} sent, {count.received} received.")
+    if dropped:
+        were = "datagram was" if dropped == 1 else "datagrams were"
+        console.step(f"{dropped} {were} dropped: the way was too slow, or lost for a while.")
+    console.event(event="datagrams", sent=count.sent, received=count.received, dropped=dropped)
 
 
 async def _start_vm(
@@ -244,7 +259,13 @@ async def _start_vm(
     wish = vm.Wish(options.ip, _console_log(console), console.detail)
     with console.busy("the connect VM boots"):
         machine = await stack.enter_async_context(vm.run(options.driver, wish))
-        link = AgentLink(str(machine.control), machine.port, machine.secret, client)
+        link = AgentLink(
+            str(machine.control),
+            machine.port,
+            machine.secret,
+            client,
+            on_dropped=client.flows.lost_outside,
+        )
         await stack.enter_async_context(link)
         await link.ready(BOOT_TIMEOUT)
     console.detail("The machine is booted and ready!")
