@@ -20,6 +20,7 @@ from tunnel.errors import UsageError
 @click.argument("name", metavar="NAME[@RELAY]")
 @click.argument("arguments", metavar="[-- SSH ARGUMENTS]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--relay", metavar="HOST:PORT#PIN", help="the relay [or $VSHARE_RELAY]")
+@click.option("--relay-only", is_flag=True, help="through the relay, also on the same network")
 @click.option("--code-file", type=click.Path(path_type=Path), help="read the code from a file")
 @click.option("--as", "guest", metavar="NAME", help="what the sharer sees you as")
 @click.option("--disable-static-ip", is_flag=True, help="SOCKS only, no VM")
@@ -40,6 +41,7 @@ def cli(
     name: str,
     arguments: tuple[str, ...],
     relay: str | None,
+    relay_only: bool,
     code_file: Path | None,
     guest: str | None,
     disable_static_ip: bool,
@@ -66,6 +68,7 @@ def cli(
     options = Options(
         line=name,
         relay=relay,
+        relay_only=relay_only,
         code_file=code_file,
         static_ip=not disable_static_ip,
         ip=static_ip,

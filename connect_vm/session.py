@@ -21,6 +21,7 @@ from connect_vm.join_share import join_share
 from connect_vm.notices import Notices
 from connect_vm.own_names import OwnNames
 from connect_vm.socks_server import SocksServer
+from connect_vm.ways import Guest, Ways, guest_client, networks_for
 from tunnel.address import ConnectLine, RelayAddress, parse_connect_line, parse_relay
 from tunnel.alerts import AccessLostError, ShareNotFoundError
 from tunnel.client import Client, Dial
@@ -28,6 +29,7 @@ from tunnel.console import Console, Interrupt
 from tunnel.errors import UsageError, VshareError
 from tunnel.flows import Datagrams
 from tunnel.identity import Identity
+from tunnel.lan import Place, serialize_place
 from tunnel.names import JoinCode, ShareName, parse_code
 from tunnel.prompt import ask_hidden
 from tunnel.relay_tls import dial_relay
@@ -55,6 +57,7 @@ class Options:
     guest: str | None = None
     ssh_password_file: Path | None = None
     ssh_arguments: tuple[str, ...] = ()
+    relay_only: bool = False
 
 
 class ShareInfo(msgspec.Struct):
@@ -90,8 +93,9 @@ async def connect(options: Options, console: Console, interrupt: Interrupt) -> N
     dial, identity = await join(options, line, console)
     notices = Notices(console)
     watch = Watch(line.name, console, notices)
-    async with Client(dial, identity, line.name, watch.changed, on_notice=notices) as client:
-        await client.ready()
+    guest = Guest(identity, line.name)
+    ways = Ways(dial, guest, watch.way_changed, networks_for(relay_only=options.relay_only))
+    async with guest_client(ways, guest, watch.changed, notices) as client:
         info = await _describe(client, line, console)
         names = OwnNames(line.name, info.machine)
         async with SocksServer(client, options.socks_host, options.socks_port, names) as socks:
@@ -204,6 +208,15 @@ class Watch:
             return
         self._console.warn(f"the connection to '{self._name}' is lost, trying again: {error.text}")
         self._console.event(event="lost", text=error.text)
+
+    def way_changed(self, place: Place | None, why: str) -> None:
+        """See Ways' told."""
+        if place is not None:
+            self._console.step(f"Streams go directly to {place[0]}, not through the relay.")
+            self._console.event(event="path", value="direct", address=serialize_place(place))
+        elif not self._notices.over.is_set():
+            self._console.step(f"Streams go through the relay again: {why}.")
+            self._console.event(event="path", value="relay", text=why)
 
 
 async def _stay(

@@ -9,6 +9,7 @@ from connect_vm import ssh_builtin, ssh_run
 from connect_vm.notices import Notices
 from connect_vm.session import Options, ShareInfo, Watch, join, share_info
 from connect_vm.ssh_key import Asking, fetch_key
+from connect_vm.ways import Guest, Ways, guest_client, networks_for
 from tunnel.address import parse_connect_line
 from tunnel.client import Client
 from tunnel.console import Console, Interrupt
@@ -33,8 +34,11 @@ async def connect_ssh(options: Options, console: Console, interrupt: Interrupt) 
     dial, identity = await join(options, line, console)
     notices = Notices(console)
     watch = Watch(line.name, console, notices)
-    async with Client(dial, identity, line.name, watch.changed, on_notice=notices) as client:
-        await client.ready()
+    guest = Guest(identity, line.name)
+    ways = Ways(  # of which nothing is told: the screen is the machine's
+        dial, guest, lambda place, why: None, networks_for(relay_only=options.relay_only)
+    )
+    async with guest_client(ways, guest, watch.changed, notices) as client:
         info = await _require_ssh(client, console)
         login = await fetch_key(client, identity, asking if info.ssh != "open" else None, console)
         console.step("Executing SSH...")
