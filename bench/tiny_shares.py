@@ -171,6 +171,10 @@ class TinyShare:
         for sock in list(self.parked):
             self._close(sock)
 
+    async def ping(self) -> None:
+        """The sign of life that a relay waits for."""
+        await self._send(PING, b"")
+
     async def _receive_text(self) -> bytes:
         while True:
             first, size = await self._tls.receive_exactly(2)
@@ -181,7 +185,7 @@ class TinyShare:
                 await self._send(PONG_FRAME, payload)
             elif first == TEXT:
                 return payload
-            elif first == CLOSE:
+            elif first == CLOSE:  # PONG needs no answer
                 raise RuntimeError(f"the relay ended a channel: {payload!r}")
 
     async def _send(self, first: int, payload: bytes) -> None:
@@ -217,6 +221,7 @@ class _Fleet:
             return {}
         if word == "register":
             self._shares = await self._register(self._count, group)
+            group.create_task(self._ping_all(), name="pings")
             return {"routes": [share.route for share in self._shares]}
         await self._park(self._shares, self._parked)
         return {"parked": sum(len(share.parked) for share in self._shares)}
@@ -230,6 +235,12 @@ class _Fleet:
             for share in shares:
                 registering.create_task(self._one(share, group, at_once), name="register")
         return shares
+
+    async def _ping_all(self) -> None:
+        while True:
+            for share in self._shares:
+                await asyncio.sleep(control.PING_EVERY / len(self._shares))
+                await share.ping()
 
     async def _one(
         self, share: TinyShare, group: asyncio.TaskGroup, at_once: asyncio.Semaphore

@@ -1,4 +1,4 @@
-"""The relay's own application: the control channel, the front page, the health check."""
+"""The relay's own application: the front page, the health check."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from http import HTTPStatus
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
-from relay.control import POLICY_VIOLATION, Control
 from relay.pages import error_page, front_page
 from relay.registry import LocalRegistry
 from relay.routes import parse_site, strip_port
-from tunnel.control import PATH
 
 
 class OwnNameOnly:
@@ -39,7 +36,7 @@ class OwnNameOnly:
         await self._app(scope, receive, send)
 
 
-def make_app(control: Control, registry: LocalRegistry, domain: str) -> ASGIApp:
+def make_app(registry: LocalRegistry, domain: str) -> ASGIApp:
     """The ASGI application for the relay's own name."""
 
     async def front(_: Request) -> Response:
@@ -49,11 +46,5 @@ def make_app(control: Control, registry: LocalRegistry, domain: str) -> ASGIApp:
         date = {"Date": email.utils.formatdate(usegmt=True)}  # RFC 9110 6.6.1: `doctor` compares
         return PlainTextResponse(f"ok, {len(registry)} shares\n", headers=date)
 
-    async def share(channel: WebSocket) -> None:
-        if channel.url.scheme != "wss":  # what is signed names the certificate
-            await channel.close(POLICY_VIOLATION)
-            return
-        await control.serve(channel)
-
-    routes = [Route("/", front), Route("/healthz", health), WebSocketRoute(PATH, share)]
+    routes = [Route("/", front), Route("/healthz", health)]
     return OwnNameOnly(Starlette(routes=routes), domain)

@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from tunnel.control import MAX_MESSAGE, PING_EVERY, SILENCE_ENDS
+from relay.channel import Channel, Session
+from relay.front import Visitor
 
 FIRST_REQUEST_WITHIN = 10.0  # seconds from the hand-over, TLS handshake included
 HANDSHAKE_WITHIN = 5.0  # seconds
 KEEP_ALIVE = 15  # seconds that an idle connection stays
 MAX_HEAD = 16 * 1024  # bytes
-MAX_QUEUE = 16  # control messages of one share not yet handled
+ABORT_TURNS = 3  # turns of the loop until an aborted transport has told its protocol
+LOOK_EVERY = 5.0  # seconds between looks at who went silent
 
 
 class _Http(H11Protocol):
-    """uvicorn's HTTP protocol that says when its connection is over."""
+    """uvicorn's HTTP protocol that says when it is done with its connection, and leaves WebSockets
+    to `make_channel`."""
 
-    def __init__(self, over: asyncio.Event, **arguments: Any) -> None:
+    def __init__(
+        self, over: asyncio.Event, make_channel: Callable[[], Channel], **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
         self._over = over
-        self.upgraded = False
+        self._make_channel = make_channel
         # uvicorn calls it like the class, once, when a client upgrades
         self.ws_protocol_class = self._web_socket  # type: ignore[assignment]  # a factory will do
 
-    def _web_socket(self, **arguments: Any) -> WebSocketsSansIOProtocol:
-        self.upgraded = True
-        return _WebSocket(self._over, **arguments)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio.BaseProtocol."""
-        super().connection_lost(exc)
+    def _web_socket(self, **_: Any) -> Channel:
         self._over.set()
-
-
-class _WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol that says when its connection is over."""
-
-    def __init__(self, over: asyncio.Event, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._over = over
+        return self._make_channel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
@@ -56,13 +47,16 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
 
 class AsgiServer:
-    """Serves an ASGI application on connections that somebody else accepted."""
+    """Serves an ASGI application on connections that somebody else accepted; a WebSocket is the
+    control channel, and gets its session from `open_session`."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, open_session: Callable[[Channel], Session]) -> None:
+        self._open_session = open_session
+        self._channels: set[Channel] = set()
         self._config = uvicorn.Config(
             app,
             http=H11Protocol,
-            ws=WebSocketsSansIOProtocol,
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -70,29 +64,32 @@ class AsgiServer:
             date_header=False,
             timeout_keep_alive=KEEP_ALIVE,
             h11_max_incomplete_event_size=MAX_HEAD,
-            ws_max_size=MAX_MESSAGE,
-            ws_max_queue=MAX_QUEUE,
-            ws_ping_interval=PING_EVERY,
-            ws_ping_timeout=SILENCE_ENDS - PING_EVERY,
-            ws_per_message_deflate=False,
         )
         self._config.load()
         self._state = ServerState()
 
-    async def serve(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Serve `sock` (whose first bytes are unread) until its connection is over."""
+    async def serve(self, visitor: Visitor, tls: ssl.SSLContext | None) -> None:
+        """Serve a visitor (whose first bytes are unread) until its connection is over, or has
+        become a control channel, which is kept."""
         loop = asyncio.get_running_loop()
         over = asyncio.Event()
-        http = _Http(over, config=self._config, server_state=self._state, app_state={}, _loop=loop)
+        http = _Http(
+            over,
+            lambda: self._make_channel(visitor, encrypted=tls is not None),
+            config=self._config,
+            server_state=self._state,
+            app_state={},
+            _loop=loop,
+        )
         try:
             transport, _ = await loop.connect_accepted_socket(
                 lambda: http,
-                sock,
+                visitor.sock,
                 ssl=tls,
                 ssl_handshake_timeout=HANDSHAKE_WITHIN if tls else None,
             )
         except (OSError, ssl.SSLError):  # a stranger's handshake that came to nothing
-            sock.close()
+            visitor.sock.close()
             return
         try:
             timer = loop.call_later(FIRST_REQUEST_WITHIN, _abort_if_silent, http, transport)
@@ -102,16 +99,40 @@ class AsgiServer:
             if not over.is_set():
                 transport.abort()
 
+    def _make_channel(self, visitor: Visitor, *, encrypted: bool) -> Channel:
+        leave = visitor.keep()
+
+        def on_over(channel: Channel) -> None:
+            self._channels.discard(channel)
+            leave()
+
+        channel = Channel(self._open_session, on_over, encrypted=encrypted)
+        self._channels.add(channel)
+        return channel
+
+    async def keep_house(self) -> None:
+        """Run until cancelled: end the channels that are silent."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            now = asyncio.get_running_loop().time()
+            for channel in list(self._channels):
+                channel.check(now)
+
     async def close(self) -> None:
-        """Cancel the application's calls that are still running."""
+        """End the channels that are left, and the application's calls that are still running."""
+        await asyncio.sleep(0)  # what was said last leaves with this turn of the loop
+        for channel in list(self._channels):
+            channel.abort()
         for task in list(self._state.tasks):
             task.cancel()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks)
+        for _ in range(ABORT_TURNS):
+            await asyncio.sleep(0)
 
 
 def _abort_if_silent(http: _Http, transport: asyncio.Transport) -> None:
     """A slow sender of its first head gets no more time; uvicorn has no deadline for that."""
     cycle: object = http.cycle  # uvicorn's annotation leaves out the None it starts with
-    if cycle is None and not http.upgraded:
+    if cycle is None:
         transport.abort()

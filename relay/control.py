@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from relay.channel import POLICY_VIOLATION
 from relay.names import NameBook
 from relay.registry import LocalRegistry, Share
 from tunnel import control
-from tunnel.control import Challenge, Ended, FromRelay, Register, Registered, Rejected
+from tunnel.control import Challenge, FromRelay, FromShare, Register, Registered, Rejected
 from tunnel.errors import RemoteProtocolError, UsageError
 from tunnel.names import ShareName, parse_name
 
 REGISTER_WITHIN = 10.0  # seconds from the challenge
-SEND_WITHIN = 10.0  # seconds for a message to leave; a peer that does not read is ended
 MAX_LEASE = 30 * 86_400.0  # seconds; a share that lives longer registers again
-POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
 SERVICE_RESTART = 1012  # IANA's WebSocket close codes
 
 log = logging.getLogger(__name__)
@@ -59,7 +57,7 @@ class RejectionError(Exception):
 
 
 class Control:
-    """Registers shares and speaks with them for as long as they stay."""
+    """Registers shares. `open` gives what speaks with one of them."""
 
     def __init__(
         self,
@@ -72,47 +70,40 @@ class Control:
         self._registry, self._names, self._urls = registry, names, urls
         self._certificate, self._gateway_key = certificate, gateway_key
 
-    async def serve(self, channel: WebSocket) -> None:
-        """One session, from accept to close."""
-        await channel.accept()
-        with contextlib.suppress(WebSocketDisconnect, TimeoutError):
-            share = await self._register(channel)
-            if share is not None:
-                try:
-                    await self._converse(channel, share)
-                finally:
-                    self._registry.remove(share)
-                    log.info("share %s left", share.name)
-        with contextlib.suppress(Exception):  # it may be closed already, which is what is wanted
-            await channel.close(SERVICE_RESTART)
+    def open(self, channel: Line) -> ShareSession:
+        """A share's session on a channel that was just opened."""
+        return ShareSession(self, channel)
 
-    async def _register(self, channel: WebSocket) -> Share | None:
+    def challenge(self) -> Challenge:
+        """What a registration has to sign."""
         nonce = secrets.token_bytes(control.NONCE)
-        challenge = Challenge(nonce, self._urls.domain, control.VERSION, self._gateway_key)
-        await _send(channel, challenge)
-        try:
-            async with asyncio.timeout(REGISTER_WITHIN):
-                request = control.parse_from_share(await channel.receive_text())
-            if not isinstance(request, Register):
-                raise RemoteProtocolError("the first message was not a registration")
-            share = self._admit(request, nonce)
-        except RejectionError as rejection:
-            log.info("refused a share: %s", rejection.message.text)
-            await _send(channel, rejection.message)
-            return None
-        except (RemoteProtocolError, KeyError) as error:
-            log.info("control channel: %s", error)
-            await channel.close(POLICY_VIOLATION)
-            return None
-        name, lease = share.name, share.ends_at - time.time()
-        urls = self._urls
+        return Challenge(nonce, self._urls.domain, control.VERSION, self._gateway_key)
+
+    def register(self, request: Register, nonce: bytes, session: ShareSession) -> Share:
+        """The share that asks, registered and told so. Raises RejectionError."""
+        share = self._admit(request, nonce, session)
+        name, lease, urls = share.name, share.ends_at - time.time(), self._urls
         url, https_url = (urls.http(name), urls.https(name)) if request.http else ("", "")
-        share.outgoing.put_nowait(Registered(name, urls.domain, url, https_url, max(0.0, lease)))
+        share.send(Registered(name, urls.domain, url, https_url, max(0.0, lease)))
         share.lot.fill()
         log.info("share %s registered", name)
         return share
 
-    def _admit(self, request: Register, nonce: bytes) -> Share:
+    def extend(self, share: Share, expires_in: float) -> float:
+        """Move the end of a lease; what is granted, in seconds."""
+        granted = min(expires_in, MAX_LEASE)
+        self._registry.extend(share, time.time() + granted)
+        return granted
+
+    def end_lease(self, share: Share) -> None:
+        """The sharer has ended the share."""
+        self._names.end_lease(share.name, time.time())
+
+    def remove(self, share: Share) -> None:
+        """The share's session is over."""
+        self._registry.remove(share)
+
+    def _admit(self, request: Register, nonce: bytes, session: ShareSession) -> Share:
         if request.version != control.VERSION:
             raise RejectionError("version", f"this relay speaks version {control.VERSION}")
         try:
@@ -128,7 +119,7 @@ class Control:
         ends_at = time.time() + min(request.expires_in, MAX_LEASE)
         name = self._name_for(request, key_hash, ends_at)
         give = self._registry.give_tickets
-        share = Share(name, key_hash, request.http, ends_at, give, request.route)
+        share = Share(name, key_hash, request.http, ends_at, give, request.route, session)
         if not self._registry.add(share):
             raise RejectionError("full", "this relay has as many shares as it can take")
         return share
@@ -148,50 +139,93 @@ class Control:
             raise RejectionError("name-taken", f"the name {name} belongs to somebody else")
         return name
 
-    async def _converse(self, channel: WebSocket, share: Share) -> None:
-        async with asyncio.TaskGroup() as group:
-            reader = group.create_task(self._read(channel, share), name="control-read")
-            writer = group.create_task(self._write(channel, share), name="control-write")
-            await share.over.wait()
-            reader.cancel()
-            writer.cancel()
-        with contextlib.suppress(asyncio.QueueEmpty, RuntimeError):
-            while True:
-                await _send(channel, share.outgoing.get_nowait())
 
-    async def _read(self, channel: WebSocket, share: Share) -> None:
+class Line(Protocol):
+    """A channel, as a session needs it."""
+
+    def send(self, text: str) -> None:
+        """Send one message."""
+
+    def close(self, code: int) -> None:
+        """End it in good order."""
+
+
+class ShareSession:
+    """What is spoken on one control channel, from the challenge to its end."""
+
+    __slots__ = ("_control", "_line", "_nonce", "_share", "_timer")
+
+    def __init__(self, desk: Control, line: Line) -> None:
+        self._control, self._line = desk, line
+        self._share: Share | None = None
+        self._nonce = b""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def opened(self) -> None:
+        """See relay.channel.Session."""
+        challenge = self._control.challenge()
+        self._nonce = challenge.nonce
+        self.deliver(challenge)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(REGISTER_WITHIN, self._line.close, SERVICE_RESTART)
+
+    def received(self, text: bytes) -> None:
+        """See relay.channel.Session."""
         try:
-            while True:
-                message = control.parse_from_share(await channel.receive_text())
-                match message:
-                    case control.Publish():
-                        share.published = message
-                    case control.Extend(expires_in=expires_in):
-                        granted = min(expires_in, MAX_LEASE)
-                        self._registry.extend(share, time.time() + granted)
-                        share.send(control.Extended(granted))
-                    case control.End():
-                        self._names.end_lease(share.name, time.time())
-                        return
-                    case Register():
-                        raise RemoteProtocolError("a second registration")
-        except (WebSocketDisconnect, KeyError, RuntimeError):
-            pass  # it left, or spoke binary
+            message = control.parse_from_share(text)
+            if self._share is None:
+                self._register(message)
+            else:
+                self._handle(message, self._share)
         except RemoteProtocolError as error:
-            share.send(Ended("closed", error.text))
-        finally:
-            share.over.set()
+            log.info("control channel: %s", error)
+            self._forget_timer()
+            if self._share is None:
+                self._line.close(POLICY_VIOLATION)
+            else:
+                self._share.end("closed", error.text)
 
-    async def _write(self, channel: WebSocket, share: Share) -> None:
+    def lost(self) -> None:
+        """See relay.channel.Session."""
+        self._forget_timer()
+        if self._share is not None:
+            self._share.finish()
+
+    def deliver(self, message: FromRelay) -> None:
+        """See relay.registry.Deliverer."""
+        self._line.send(control.serialize(message))
+
+    def hang_up(self) -> None:
+        """See relay.registry.Deliverer."""
+        if self._share is not None:
+            self._control.remove(self._share)
+            log.info("share %s left", self._share.name)
+        self._line.close(SERVICE_RESTART)
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _register(self, message: FromShare) -> None:
+        if not isinstance(message, Register):
+            raise RemoteProtocolError("the first message was not a registration")
+        self._forget_timer()
         try:
-            while True:
-                await _send(channel, await share.outgoing.get())
-        except (WebSocketDisconnect, TimeoutError, RuntimeError):
-            pass
-        finally:
-            share.over.set()
+            self._share = self._control.register(message, self._nonce, self)
+        except RejectionError as rejection:
+            log.info("refused a share: %s", rejection.message.text)
+            self.deliver(rejection.message)
+            self._line.close(SERVICE_RESTART)
 
-
-async def _send(channel: WebSocket, message: FromRelay) -> None:
-    async with asyncio.timeout(SEND_WITHIN):
-        await channel.send_text(control.serialize(message))
+    def _handle(self, message: FromShare, share: Share) -> None:
+        match message:
+            case control.Publish():
+                share.published = message
+            case control.Extend(expires_in=expires_in):
+                share.send(control.Extended(self._control.extend(share, expires_in)))
+            case control.End():
+                self._control.end_lease(share)
+                share.finish()
+            case Register():
+                raise RemoteProtocolError("a second registration")

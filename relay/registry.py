@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from relay.lot import CALM_AFTER, Lot
 from relay.names import NameBook
@@ -14,9 +15,18 @@ from tunnel.names import ShareName
 from tunnel.parking import TICKET, TICKET_LASTS
 
 MAX_SHARES = 10_000  # per relay: each costs a control channel and 4 parked connections
-MAX_OUTGOING = 64  # messages that wait for a slow control channel; more end it
 HOUSEKEEPING_EVERY = 5.0  # seconds
 FORGET_NAMES_EVERY = 3600.0  # seconds; names are held for days
+
+
+class Deliverer(Protocol):
+    """What brings a share its messages."""
+
+    def deliver(self, message: FromRelay) -> None:
+        """Send it; a share that does not read is ended."""
+
+    def hang_up(self) -> None:
+        """The session is over, for both."""
 
 
 class Share:
@@ -26,6 +36,11 @@ class Share:
     connections are wanted.
     """
 
+    __slots__ = (
+        "_line", "_over", "ends_at", "http", "is_over", "key_hash", "lot", "name", "published",
+        "route", "visitors",
+    )  # fmt: skip
+
     def __init__(
         self,
         name: ShareName,
@@ -33,28 +48,45 @@ class Share:
         http: bool,
         ends_at: float,
         ask: Callable[[Share, int], None],
-        route: str = "",
+        route: str,
+        line: Deliverer,
     ) -> None:
         self.name, self.key_hash, self.http = name, key_hash, http
         self.route = route
         self.ends_at = ends_at  # seconds since the epoch
-        self.outgoing: asyncio.Queue[FromRelay] = asyncio.Queue(MAX_OUTGOING)
+        self._line = line
         self.published: Publish | None = None
         self.visitors = 0
         self.lot = Lot(lambda count: ask(self, count))
-        self.over = asyncio.Event()
+        self.is_over = False
+        self._over: asyncio.Event | None = None
+
+    @property
+    def over(self) -> asyncio.Event:
+        """Set when the session is over; made when somebody wants to wait for it."""
+        if self._over is None:
+            self._over = asyncio.Event()
+            if self.is_over:
+                self._over.set()
+        return self._over
 
     def send(self, message: FromRelay) -> None:
-        """Queue a message for the share; a share that does not read is ended."""
-        try:
-            self.outgoing.put_nowait(message)
-        except asyncio.QueueFull:
-            self.over.set()
+        """Tell the share something, while its session lasts."""
+        if not self.is_over:
+            self._line.deliver(message)
 
     def end(self, code: str, text: str) -> None:
         """Say why and end the session."""
         self.send(Ended(code, text))
-        self.over.set()
+        self.finish()
+
+    def finish(self) -> None:
+        """End the session."""
+        if not self.is_over:
+            self.is_over = True
+            if self._over is not None:
+                self._over.set()
+            self._line.hang_up()
 
     def close(self) -> None:
         """Free what it holds; streams that are paired already go on."""

@@ -103,7 +103,7 @@ class Relay:
             control = Control(
                 self.registry, names, urls, identity.der, public_der(gateway_key.public_key())
             )
-            asgi = AsgiServer(make_app(control, self.registry, self.domain))
+            asgi = AsgiServer(make_app(self.registry, self.domain), control.open)
             gateway = Gateway(self.registry, gateway_key, sites, identity.context("http/1.1"))
             admission = Admission(budget)
             desk = _Desk(self.registry, identity, gateway, asgi, admission)
@@ -111,12 +111,13 @@ class Relay:
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.registry.keep_house(), name="housekeeping")
+                    watching = group.create_task(asgi.keep_house(), name="channels")
                     serving = group.create_task(front.run(), name="front")
                     gathering = group.create_task(gateway.run(), name="gateway")
                     try:
                         yield
                     finally:
-                        await self._wind_down(serving, gathering)
+                        await self._wind_down(serving, gathering, watching)
                         raise _StopError
             except* _StopError:
                 pass
@@ -126,8 +127,7 @@ class Relay:
 
     async def _wind_down(self, *tasks: asyncio.Task[None]) -> None:
         for share in self.registry.shares():
-            share.over.set()
-            self.registry.remove(share)
+            share.finish()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -221,7 +221,7 @@ class _Desk:
         await self._parker.park(visitor)
 
     async def _application(self, visitor: Visitor) -> None:
-        await self._asgi.serve(visitor.sock, self._own_tls if visitor.route.tls else None)
+        await self._asgi.serve(visitor, self._own_tls if visitor.route.tls else None)
 
     async def _nobody(self, visitor: Visitor) -> None:
         refuse(visitor, UNRECOGNIZED_NAME)

@@ -8,7 +8,7 @@ import pytest
 
 from relay.names import NameBook
 from relay.registry import LocalRegistry, Share
-from tunnel.control import Ended, Tickets
+from tunnel.control import Ended, FromRelay, Tickets
 from tunnel.names import ShareName
 from tunnel.parking import TICKET_LASTS
 
@@ -22,13 +22,32 @@ def registry() -> Iterator[LocalRegistry]:
 ROUTE = "0123456789abcdef" * 2
 
 
+class Line:
+    """What a share was told."""
+
+    def __init__(self) -> None:
+        self.told: list[FromRelay] = []
+        self.hung_up = 0
+
+    def deliver(self, message: FromRelay) -> None:
+        self.told.append(message)
+
+    def hang_up(self) -> None:
+        self.hung_up += 1
+
+
 def share_of(registry: LocalRegistry, name: str = "the-name", route: str = "") -> Share:
     ends_at = time.time() + 60
-    return Share(ShareName(name), b"key", True, ends_at, registry.give_tickets, route)
+    return Share(ShareName(name), b"key", True, ends_at, registry.give_tickets, route, Line())
+
+
+def line_of(share: Share) -> Line:
+    assert isinstance(share._line, Line)
+    return share._line
 
 
 def tickets_of(share: Share) -> list[bytes]:
-    message = share.outgoing.get_nowait()
+    message = line_of(share).told.pop(0)
     assert isinstance(message, Tickets)
     return message.tickets
 
@@ -64,7 +83,7 @@ def test_a_ticket_ends_with_its_session(registry: LocalRegistry) -> None:
         ticket = tickets_of(earlier)[0]
         later = share_of(registry)
         registry.add(later)
-        ended = earlier.outgoing.get_nowait()
+        ended = line_of(earlier).told.pop(0)
         assert isinstance(ended, Ended)
         assert ended.code == "evicted"
         assert registry.park(ticket) is None
@@ -81,7 +100,7 @@ def test_old_tickets_are_replaced(registry: LocalRegistry) -> None:
         share.lot.fill()
         old = tickets_of(share)
         registry.drop_old_tickets(time.monotonic())
-        assert share.outgoing.empty()
+        assert not line_of(share).told
         registry.drop_old_tickets(time.monotonic() + TICKET_LASTS + 1)
         assert registry.park(old[0]) is None
         share.lot.fill()
@@ -194,7 +213,7 @@ def test_at_its_expiry_a_connected_share_is_ended() -> None:
         registry.add(share)
         clock.now = share.ends_at - 1
         registry.expire()
-        assert not share.over.is_set()
+        assert not share.is_over
         registry.extend(share, share.ends_at + 3600)
         clock.now += 3600
         registry.expire()
@@ -206,7 +225,7 @@ def test_at_its_expiry_a_connected_share_is_ended() -> None:
         assert not share.over.is_set()
         registry.expire()
         assert share.over.is_set()
-        ended = share.outgoing.get_nowait()
+        ended = line_of(share).told.pop(0)
         assert isinstance(ended, Ended)
         assert ended.code == "expired"
 
