@@ -49,8 +49,8 @@ def _soak(made: World, seconds: float, seed: int, keep: Path | None) -> int:
     began = time.monotonic()
     with made.load(seed) as (path, _), watch.Watch(made.pids) as watching:
         happened = _break_things(made, seconds, seed)
+        ended = time.monotonic()
         click.echo("the load ends what it has begun")
-    ended = time.monotonic()
     seen = records.read(path)
     if keep is not None:
         keep.write_bytes(path.read_bytes())

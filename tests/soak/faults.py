@@ -28,6 +28,11 @@ class Fault:
     returned: float
 
     @property
+    def is_sharers(self) -> bool:
+        """Whether only the sharer's side had to do with it."""
+        return "alice" in self.name or "vshare" in self.name
+
+    @property
     def lasted(self) -> float:
         return self.returned - self.began
 

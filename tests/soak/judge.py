@@ -105,11 +105,21 @@ def _judge_error(record: Record, outcomes: list[Outcome], violations: list[str])
     if over and opened:
         over[0].ended += 1  # a reader that was paused sees it later
         return
-    if overlaps and (not opened or record.kind == GATEWAY):
+    if overlaps and (not opened or _visitor_is_cut_off(record, outcomes)):
         cause.ended += opened
         return
     cause.broken += opened
     violations.append(f"{cause.fault.name}: {what} ({'open' if opened else 'not opened'})")
+
+
+def _visitor_is_cut_off(record: Record, outcomes: list[Outcome]) -> bool:
+    """Whether it was the visitor's own connection to the relay that was lost."""
+    return record.kind == GATEWAY and any(
+        record.began < each.fault.returned
+        and record.ended > each.fault.began
+        and not each.fault.is_sharers
+        for each in outcomes
+    )
 
 
 def _judge_probes(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CURL_LARGEST = 50_000_000  # bytes
 CURL_RATE = "10M"  # bytes per second
+CURL_GIVES_UP = ("--speed-time", "75", "--speed-limit", "1")
+"""Where the visitor's own router forgets its connection, nobody tells it."""
 WITHIN = 180.0  # seconds for one program; longer than any fault and what follows it
 ROWS = 100  # inserted by one transaction
 HALVES_APART = 1.0  # seconds that a transaction stays open
@@ -51,6 +53,7 @@ def _curl(public: str, host: str) -> Callable[[Job], Awaitable[object]]:
         seed, size = job.dice.getrandbits(32), job.size(min(CURL_LARGEST, job.largest))
         url = f"http://{public}/{seed}/{size}"
         options = ("-sSf", "--noproxy", "*", "--limit-rate", CURL_RATE, "-H", f"Host: {host}")
+        options += CURL_GIVES_UP
         code, output, errors = await _run("curl", *options, url)
         job.opened = job.began if output else 0.0
         job.moved = len(output)
