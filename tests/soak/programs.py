@@ -52,8 +52,8 @@ def _curl(public: str, host: str) -> Callable[[Job], Awaitable[object]]:
     async def work(job: Job) -> None:
         seed, size = job.dice.getrandbits(32), job.size(min(CURL_LARGEST, job.largest))
         url = f"http://{public}/{seed}/{size}"
-        options = ("-sSf", "--noproxy", "*", "--limit-rate", CURL_RATE, "-H", f"Host: {host}")
-        options += CURL_GIVES_UP
+        options = ["-sSf", "--noproxy", "*", "--limit-rate", CURL_RATE, "-H", f"Host: {host}"]
+        options.extend(CURL_GIVES_UP)
         code, output, errors = await _run("curl", *options, url)
         job.opened = job.began if output else 0.0
         job.moved = len(output)
