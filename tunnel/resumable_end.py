@@ -31,7 +31,7 @@ from tunnel.stream_end import StreamEnd
 WINDOW = 1152 * 1024  # bytes sent and not acknowledged: with all other buffers below 2 MiB a stream
 MIN_WINDOW = 128 * 1024  # of one among very many streams
 BUDGET = 256 * 1024 * 1024  # bytes that the streams of a process keep all together
-ACK_EVERY = 256 * 1024  # bytes received: a frame per read at full speed, a quarter of the window
+ACK_EVERY = 512 * 1024  # bytes received: at full speed a small frame for two or three reads
 RESUME_WITHIN = 60.0  # seconds that a client tries to go on
 HELD_FOR = 75.0  # seconds that a share keeps a stream for its guest: the same, and a slow join
 MAX_FRUITLESS = 8  # resumptions in a row after which not a byte moved

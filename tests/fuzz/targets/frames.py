@@ -31,6 +31,7 @@ from tunnel.frames import (
     serialize,
     serialize_message,
 )
+from tunnel.resumable_end import Phase, ResumableEnd
 from tunnel.stream_end import StreamEnd
 from tunnel.stream_state import MAX_STREAM, State
 
@@ -182,7 +183,7 @@ def _connection(data: bytes, *, act: bool) -> Any:
         connection = Connection(
             tls.as_tls, is_client=bool(which & 1), on_change=lambda connection: None
         )
-        ends: list[StreamEnd] = []
+        ends: Ends = []
         if which & 1:
             ends.append(connection.open(Open(ID, "tcp", "", 80)))
         for number, piece in enumerate(pieces):
@@ -195,24 +196,36 @@ def _connection(data: bytes, *, act: bool) -> Any:
         verdict = (state, error, tls.is_lost, connection.hello.done())
         tls.lose(None)
         for end in ends:
-            require(end.finished.done() or connection.end is not end, "a lost stream has ended")
+            over = end.finished.done() or connection.end is not end
+            require(over or isinstance(end, ResumableEnd), "a lost stream has ended")
+            if isinstance(end, ResumableEnd):
+                require(end.phase is not Phase.ATTACHED, "a lost stream is detached")
+                end.give_up(Code.LOST)
         return verdict
 
     return main
 
 
-async def _act(connection: Connection, ends: list[StreamEnd], which: int, number: int) -> None:
+Ends = list[StreamEnd | ResumableEnd]
+
+
+async def _act(connection: Connection, ends: Ends, which: int, number: int) -> None:
     """What this side may do, chosen by the input's first byte and the piece's number."""
     if connection._asked is not None:
         _, end = await connection.next_open()
         if which & 1:
             connection.refuse(end, Code.NOT_ALLOWED, "no")
+        elif which & 2:
+            connection.accept(end, Opened(resumable=True))
+            stream = ResumableEnd(ID, end, lambda stream: None)
+            ends.append(stream)
+            stream.link(Sink(100))
         else:
             connection.accept(end)
             ends.append(end)
             end.link(Sink(100))
     step = (which + number) % 8
-    if ends and not ends[-1].lost:
+    if ends and not ends[-1].finished.done():
         if step == 1:
             ends[-1].send(b"data")
         elif step == 2:
