@@ -15,9 +15,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench import figures
+from bench import elsewhere, figures
 from bench.figures import LoadError, Setup
 from bench.ours import ROOT, Ours
+from bench.peers.chisel import ChiselBoth, ChiselPublic
+from bench.peers.frp import FrpPublic, FrpStcp
 from bench.peers.ssh import SshEndToEnd, SshEndToEndGcm, SshPublic
 from bench.peers.stunnel import Stunnel
 from bench.processes import Process, StartError
@@ -25,12 +27,16 @@ from bench.results import Samples, serialize
 from bench.system import Kind, Loopback, System
 from bench.table import render
 from bench.units import FIGURES
+from tunnel.errors import VshareError
 
-PEERS = (Loopback, SshEndToEndGcm, SshEndToEnd, Stunnel, SshPublic)
+PEERS = (
+    *(Loopback, SshEndToEndGcm, SshEndToEnd, Stunnel, FrpStcp, ChiselBoth),
+    *(SshPublic, FrpPublic, ChiselPublic),
+)
 RESULTS = Path(__file__).parent / "results.json"
 ROUNDS, SECONDS = 3, 2.0
 QUICK_ROUNDS, QUICK_SECONDS = 2, 0.4
-NOT_QUICK = ("moving",)
+NOT_QUICK = ("moving", *elsewhere.ALL)
 PAUSE = 0.1  # seconds between figures, for what the last one left to be done
 
 
@@ -69,6 +75,16 @@ class Run:
                 for name in names[first:] + names[:first]:
                     self._take(figure, name)
                 turn += 1
+
+    def take_elsewhere(self, chosen: Sequence[str]) -> None:
+        """What this project has alone."""
+        for name in chosen:
+            say(name)
+            try:
+                for figure, value in elsewhere.ALL[name]():
+                    self.samples.add(figure, Ours.name, value)
+            except (LoadError, VshareError, OSError) as error:
+                say(f"{name}: {error}")
 
     def _take(self, figure: str, name: str) -> None:
         system, fresh = self.systems[name]
@@ -122,7 +138,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="shorter loads, two rounds")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="of one load")
-    parser.add_argument("--figures", help=f"of {','.join(figures.ALL)}")
+    parser.add_argument("--figures", help=f"of {','.join((*figures.ALL, *elsewhere.ALL))}")
     parser.add_argument("--systems", help="names or parts of names; this project is always there")
     parser.add_argument("--tree", type=Path, default=ROOT, help="the source that is measured")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=TREE",
@@ -162,7 +178,9 @@ def main() -> None:
     os.chdir(ROOT)
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     run = Run(options.seconds or (QUICK_SECONDS if options.quick else SECONDS))
-    chosen = options.figures.split(",") if options.figures else list(figures.ALL)
+    chosen = (
+        options.figures.split(",") if options.figures else [*figures.ALL, *elsewhere.available()]
+    )
     if options.quick and not options.figures:
         chosen = [name for name in chosen if name not in NOT_QUICK]
     before = os.getloadavg()
@@ -171,15 +189,15 @@ def main() -> None:
         try:
             tcp, udp = map(int, target.line().split())
             run.start(makers(options, tcp, udp))
-            run.measure(chosen, rounds)
+            run.measure([name for name in chosen if name in figures.ALL], rounds)
         finally:
             run.stop()
             target.stop()
+    run.take_elsewhere([name for name in chosen if name in elsewhere.ALL])
     results = run.samples.results({name: each.unit for name, each in FIGURES.items()})
-    kinds = {Kind.END_TO_END: "end-to-end", Kind.PUBLIC: "public"}
     groups = {
-        text: [name for name, (system, _) in run.systems.items() if system.kind is kind]
-        for kind, text in kinds.items()
+        kind.value: [name for name, (system, _) in run.systems.items() if system.kind is kind]
+        for kind in (Kind.END_TO_END, Kind.PER_HOP, Kind.PUBLIC)
     }
     after = os.getloadavg()
     print("\n".join(header()))

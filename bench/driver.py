@@ -20,7 +20,7 @@ from bench.way import Way, is_fine, parse
 
 TIMEOUT = 30.0  # seconds that nothing may move
 AHEAD = 4  # blocks asked for that have not come yet
-PINGS_AHEAD = 50  # not counted: caches and pools are warm then
+WARM_UP = 0.1  # seconds of pings that are not counted
 DOWNLOAD_LEAD = 0.4  # seconds that a download runs before the pings beside it count
 DOWNLOAD_TAIL = 1.0  # seconds that it runs longer, for a machine that is busy
 X = 4  # streams of stream_x4
@@ -138,7 +138,8 @@ def rtt(way: Way, seconds: float) -> Answer:
     times: list[float] = []
     with connected(way) as sock:
         sock.sendall(b"E")
-        for _ in range(PINGS_AHEAD):
+        warm = time.perf_counter() + WARM_UP
+        while time.perf_counter() < warm:
             sock.sendall(b"p")
             exactly(sock, 1)
         end = time.perf_counter() + seconds

@@ -14,6 +14,7 @@ from bench.driver import AHEAD, Answer, connected, pull
 from bench.way import Way, is_fine
 
 WORKERS = 50
+WARM_UP = 1.0  # seconds of opens_many that do not count: `burst` is the one for a cold start
 GIVE_UP = 20.0  # seconds for a burst to be answered
 STOPPED = 8  # streams whose reader stops
 FILLS_WITHIN = 2.0  # seconds for every buffer on the way to be full
@@ -29,6 +30,11 @@ class Many:
         self._open: dict[int, tuple[socket.socket, int, bytes]] = {}  # step, what came of it
         self.done: list[socket.socket] = []
         self.failed = 0
+
+    @property
+    def opening(self) -> int:
+        """How many are under way."""
+        return len(self._open)
 
     def start(self) -> None:
         """One more connection."""
@@ -77,23 +83,28 @@ class Many:
 
 
 def opens_many(way: Way, seconds: float) -> Answer:
-    """50 workers, each opening and closing; how many a second."""
+    """50 workers, each opening and closing; how many a second, once pools have grown."""
     many = Many(way)
-    count = 0
+    _open_and_close(many, WARM_UP)
     begin = time.perf_counter()
-    for _ in range(WORKERS):
-        many.start()
-    while (now := time.perf_counter()) < begin + seconds:
-        many.turn(begin + seconds - now)
+    count = _open_and_close(many, seconds)
+    return {"per_second": count / (time.perf_counter() - begin), "failed": many.failed}
+
+
+def _open_and_close(many: Many, seconds: float) -> int:
+    count = 0
+    end = time.perf_counter() + seconds
+    while (now := time.perf_counter()) < end:
+        for _ in range(WORKERS - many.opening):
+            many.start()
+        many.turn(end - now)
         if many.failed > WORKERS:
             raise ConnectionError(f"{many.failed} connections failed")
         for sock in many.done:
             sock.close()
             count += 1
-        for _ in range(WORKERS - len(many._open)):
-            many.start()
         many.done.clear()
-    return {"per_second": count / (time.perf_counter() - begin), "failed": many.failed}
+    return count
 
 
 def burst(way: Way, count: float) -> Answer:
@@ -105,7 +116,7 @@ def burst(way: Way, count: float) -> Answer:
     begin = time.perf_counter()
     for _ in range(int(count)):
         many.start()
-    while many._open and time.perf_counter() < begin + GIVE_UP:
+    while many.opening and time.perf_counter() < begin + GIVE_UP:
         many.turn(0.1)
     answer = {
         "seconds": time.perf_counter() - begin,

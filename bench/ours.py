@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from bench.processes import Process
-from bench.system import Kind, System
+from bench.driver import connected, exactly
+from bench.processes import Process, wait_until
+from bench.system import READY_WITHIN, Kind, System
 from bench.way import Way
 
 BIN = Path(sys.executable).parent
@@ -69,6 +72,14 @@ class Ours(System):
         self.http_host = after(process, "URL:").removeprefix("http://").rstrip("/")
         self.connect_to = after(process, "Others connect with: vconnect")
         self._http = Way(int(self.http_host.rpartition(":")[2]))
+        wait_until(self._url_answers, f"{self.name}: its URL", READY_WITHIN)
+        self.took["share_ready"] = time.monotonic() - process.started
+
+    def _url_answers(self) -> bool:
+        with contextlib.suppress(OSError), connected(self._http, READY_WITHIN) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % self.http_host.encode())
+            return b" 200 " in exactly(sock, len("HTTP/1.1 200 OK"))
+        return False
 
     def start_guest(self, role: list[Process]) -> tuple[Way, Way]:
         """`vconnect`; returns the ways to the target's TCP and UDP port."""

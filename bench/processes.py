@@ -19,7 +19,7 @@ from threading import Thread
 TICKS = os.sysconf("SC_CLK_TCK")
 ENDS_WITHIN = 5.0  # seconds from SIGTERM until SIGKILL
 SAYS_WITHIN = 30.0  # seconds for a line on stdout
-POLL = 0.02  # seconds
+POLL = 0.005  # seconds
 
 
 class StartError(Exception):
@@ -34,6 +34,7 @@ class Process:
     ) -> None:
         self.command = list(command)
         self.log = log
+        self.started = time.monotonic()
         with log.open("wb") as errors:
             self.popen = subprocess.Popen(
                 self.command,

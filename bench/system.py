@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -22,8 +23,9 @@ class Kind(Enum):
 
     LIMIT = "limit"
     OURS = "ours"
-    END_TO_END = "end-to-end encrypted"
-    PUBLIC = "public port"
+    END_TO_END = "end-to-end"  # encrypted so
+    PER_HOP = "per-hop"  # both sides run it, the relay reads
+    PUBLIC = "public"  # a port of the relay's
 
 
 class System:
@@ -45,6 +47,7 @@ class System:
         self.way = Way(tcp_port)
         self.udp: Way | None = None
         self.http_host = "localhost"
+        self.took: dict[str, float] = {}  # seconds until a side was ready
         self._stack = contextlib.ExitStack()
         self.folder = Path()
 
@@ -64,7 +67,7 @@ class System:
         self.folder.chmod(0o755)
         try:
             self.set_up()
-            self.wait_for_echo(self.way)
+            self.wait_for_echo(self.way, self.connect or self.share)
         except BaseException:
             self.stop()
             raise
@@ -91,13 +94,16 @@ class System:
         role.append(process)
         return process
 
-    def wait_for_echo(self, way: Way) -> float:
-        """Seconds until a byte goes to the target and back."""
+    def wait_for_echo(self, way: Way, side: Sequence[Process]) -> None:
+        """Until a byte goes to the target and back; `side` is what was waited for."""
         try:
-            return wait_until(lambda: echoes(way), f"{self.name}: {way}", READY_WITHIN)
+            wait_until(lambda: echoes(way), f"{self.name}: {way}", READY_WITHIN)
         except StartError as error:
             said = "; ".join(process.words() for process in self.processes if process.words())
             raise StartError(f"{error}: {said}") from None
+        if side:
+            figure = "connect_ready" if side is self.connect else "share_ready"
+            self.took[figure] = time.monotonic() - side[-1].started
 
     def wait_for_port(self, port: int) -> None:
         """Until something listens there."""

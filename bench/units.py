@@ -54,18 +54,20 @@ FIGURES: dict[str, Meaning] = {
     "relay_kb_per_stopped": _less("kB", "memory of the relay per download whose reader stops"),
     "share_kb_per_stopped": _less("kB", "the same of the share side"),
     "connect_kb_per_stopped": _less("kB", "the same of the connect side"),
-    "share_ready": _less("s", "from starting the share side until it answers"),
+    "share_ready": _less("s", "from starting the share side until its public side answers"),
     "connect_ready": _less("s", "from starting the connect side until a byte comes back"),
     "relay_kb_per_parked": _less("kB", "memory of the relay per parked connection"),
-    "shares_per_gb": _more("", "idle shares in 1 GB of the relay's, two parked connections each"),
-    "resume_cost": _more("", "speed of a download that can be resumed, to one that cannot"),
+    "shares_per_gb": _more("", "idle shares in 1 GiB of the relay's, two parked connections each"),
     "vm_ready": _less("s", "from starting QEMU until the connect VM answers"),
     "vm_ready_bare": _less("s", "the same kernel until its init prints"),
-    "vm_ready_ratio": _less("", "the former divided by the latter, of CPU time"),
+    "vm_ready_ratio": _less("", "the one divided by the other"),
+    "vm_ready_cpu_ratio": _less("", "the same of CPU time"),
     "vm_image_mb": _less("MB", "kernel and initramfs"),
-    "vm_ram_mb": _less("MB", "RAM given to it"),
-    "static_ip_stream": _more("MB/s", "a download through the static IP"),
-    "static_ip_fraction": _more("", "of what the VM's bare NIC moves"),
+    "vm_ram_mb": _less("MiB", "RAM given to it"),
+    "static_ip_down": _more("MB/s", "a download through the static IP"),
+    "static_ip_up": _more("MB/s", "an upload through it"),
+    "static_ip_down_fraction": _more("", "of what a VM's bare NIC moves"),
+    "static_ip_up_fraction": _more("", "of what a VM's bare NIC moves"),
     "static_ip_open_p50": _less("us", "connect, one byte, close through the static IP"),
 }
 
@@ -73,6 +75,5 @@ FIGURES: dict[str, Meaning] = {
 OURS_ALONE = frozenset(
     name
     for name in FIGURES
-    if name.startswith(("vm_", "static_ip", "resume"))
-    or name in ("relay_kb_per_parked", "shares_per_gb")
+    if name.startswith(("vm_", "static_ip")) or name in ("relay_kb_per_parked", "shares_per_gb")
 )

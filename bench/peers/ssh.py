@@ -56,6 +56,8 @@ class SshPublic(System):
         self._ssh(self.share, self._relay_port, "-R", f"127.0.0.1:{public}:127.0.0.1:{target}")
         self.wait_for_port(public)
         self.way = Way(public)
+        if target == self.tcp_port:
+            self.wait_for_echo(self.way, self.share)
 
     def _sshd(self, role: list[Process]) -> int:
         port = free_port()
