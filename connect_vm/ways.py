@@ -39,6 +39,7 @@ from tunnel.lan import (
     serialize_place,
 )
 from tunnel.names import ShareName
+from tunnel.network_watch import watch_network
 
 DIAL_WITHIN = 0.5  # seconds for TCP to a neighbour, whose answer takes milliseconds
 PROVE_WITHIN = 2.0  # seconds for TCP, TLS and HELLO
@@ -211,7 +212,8 @@ async def guest_client(
         await client.ready()
         async with asyncio.TaskGroup() as group:
             task = group.create_task(ways.run(client), name="direct way")
-            yield client
+            with watch_network(client.suspect):
+                yield client
             task.cancel()
 
 
