@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutations.certificates import CERTIFICATES
+from tests.mutations.direct import DIRECT
 from tests.mutations.joining import JOINING
 from tests.mutations.mutation import Mutation
 from tests.mutations.reaching import REACHING
@@ -10,4 +11,12 @@ from tests.mutations.relaying import RELAYING
 from tests.mutations.resuming import RESUMING
 from tests.mutations.secrets import SECRETS
 
-EVERY: tuple[Mutation, ...] = (*JOINING, *CERTIFICATES, *REACHING, *SECRETS, *RELAYING, *RESUMING)
+EVERY: tuple[Mutation, ...] = (
+    *JOINING,
+    *CERTIFICATES,
+    *REACHING,
+    *SECRETS,
+    *RELAYING,
+    *RESUMING,
+    *DIRECT,
+)

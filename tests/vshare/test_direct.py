@@ -175,7 +175,8 @@ def test_a_crowd_of_silent_ones_leaves_room(monkeypatch: pytest.MonkeyPatch) -> 
             assert len(door._waiting) == 2
             monkeypatch.setattr(direct, "MAX_WAITING_OF_ONE", 10)
             crowd += [stack.enter_context(await door.dial()) for _ in range(2)]
-            assert await answered(crowd[0]) == b""
+            async with asyncio.timeout(direct.HEAD_DEADLINE / 2):
+                assert await answered(crowd[0]) == b""
             assert len(door._waiting) == 3
             identity = dataclasses.replace(pair.identity(), route=ROUTE)
             async with Client(door.dial, identity, NAME) as client:
