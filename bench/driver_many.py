@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import closing
 
 from bench.driver import AHEAD, Answer, connected, pull
 from bench.way import Way, is_fine
@@ -30,6 +31,12 @@ class Many:
         self._open: dict[int, tuple[socket.socket, int, bytes]] = {}  # step, what came of it
         self.done: list[socket.socket] = []
         self.failed = 0
+
+    def close(self) -> None:
+        """End all of them."""
+        for sock in (*self.done, *(sock for sock, _, _ in self._open.values())):
+            sock.close()
+        self._epoll.close()
 
     @property
     def opening(self) -> int:
@@ -84,11 +91,11 @@ class Many:
 
 def opens_many(way: Way, seconds: float) -> Answer:
     """50 workers, each opening and closing; how many a second, once pools have grown."""
-    many = Many(way)
-    _open_and_close(many, WARM_UP)
-    begin = time.perf_counter()
-    count = _open_and_close(many, seconds)
-    return {"per_second": count / (time.perf_counter() - begin), "failed": many.failed}
+    with closing(Many(way)) as many:
+        _open_and_close(many, WARM_UP)
+        begin = time.perf_counter()
+        count = _open_and_close(many, seconds)
+        return {"per_second": count / (time.perf_counter() - begin), "failed": many.failed}
 
 
 def _open_and_close(many: Many, seconds: float) -> int:

@@ -73,10 +73,15 @@ class Process:
         _signal([self.popen.pid], signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(ENDS_WITHIN)
-        left = [pid for pid in pids[1:] if Path(f"/proc/{pid}").exists()]
-        _signal(left, signal.SIGTERM)
+        _signal(pids[1:], signal.SIGTERM)
         self.popen.kill()
         self.popen.wait()
+        deadline = time.monotonic() + ENDS_WITHIN
+        while any(map(runs, pids[1:])):
+            if time.monotonic() > deadline:
+                _signal(pids[1:], signal.SIGKILL)
+                break
+            time.sleep(POLL)
         for stream in (self.popen.stdin, self.popen.stdout):
             with contextlib.suppress(OSError):
                 if stream is not None:
@@ -106,6 +111,11 @@ def _stat(pid: int) -> list[str]:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return []
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    return _stat(pid)[:1] not in ([], ["Z"])
 
 
 def cpu_seconds(processes: Iterable[Process]) -> float:
