@@ -28,6 +28,9 @@ ALPN = "vshare/1"
 CAPABILITIES: tuple[str, ...] = ("datagram", "api", "resume")
 
 _HEADER = struct.Struct(">II")
+# Frames of DATA at least this long are joined with the one before: of shorter ones as many could
+# come in one read as there are bytes, and each costs a copy.
+_WORTH_JOINING = 4 * 1024
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]  # 0: the protocol has no port
 Host = Annotated[str, msgspec.Meta(max_length=255)]  # RFC 1035 2.3.4
@@ -166,8 +169,9 @@ def parse_message(kind: type[M], payload: bytes | memoryview) -> M:
 class FrameParser:
     """Takes bytes as they come, gives (type, stream, payload) triples.
 
-    For DATA the payload is a piece of a frame, a view into what `receive_data` was given:
-    use it before the next step of the iteration. Every other payload is whole.
+    For DATA the payload is a piece of a frame, or of several in a row, a view into what
+    `receive_data` was given, which is written to if it can be: use the payload before the next
+    step of the iteration. Every other payload is whole.
     """
 
     def __init__(self) -> None:
@@ -183,24 +187,50 @@ class FrameParser:
             if self._left is None:
                 at = self._read_header(data, at)
                 continue
-            piece = data[at : at + self._left]
-            at += len(piece)
-            self._left -= len(piece)
+            begun, at = at, min(at + self._left, end)
+            self._left -= at - begun
             done = self._left == 0
             if done:
                 self._left = None
             if self._kind == FrameType.DATA:
-                if piece:
-                    yield self._kind, self._stream, piece
+                begun, stop, at = self._join(data, begun, at)
+                if stop > begun:
+                    yield self._kind, self._stream, data[begun:stop]
             elif self._kind not in _KNOWN:
                 continue
             elif done and not self._partial:
-                yield self._kind, self._stream, piece
+                yield self._kind, self._stream, data[begun:at]
             else:
-                self._partial += piece
+                self._partial += data[begun:at]
                 if done:
                     whole, self._partial = self._partial, bytearray()
                     yield self._kind, self._stream, memoryview(whole)
+
+    def _join(self, data: memoryview, begun: int, at: int) -> tuple[int, int, int]:
+        """Put the DATA that comes next right behind begun:at, or that right before it.
+
+        One piece is one system call later on, several are several. Returns where the piece
+        begins and stops now, and how far `data` is parsed.
+        """
+        stop, end = at, len(data)
+        while self._left is None and end - at > HEADER_SIZE and not data.readonly:
+            word, stream = _HEADER.unpack_from(data, at)
+            kind, length = word >> 24, word & 0xFFFFFF
+            if kind != FrameType.DATA or stream != self._stream:
+                break
+            if not _WORTH_JOINING <= length <= MAX_DATA:
+                break
+            start = at + HEADER_SIZE
+            at = min(start + length, end)
+            size = at - start
+            if stop - begun < size:
+                data[begun + start - stop : start] = data[begun:stop]
+                begun, stop = begun + start - stop, at
+            else:
+                data[stop : stop + size] = data[start:at]
+                stop += size
+            self._left = length - size or None
+        return begun, stop, at
 
     def _read_header(self, data: memoryview, at: int) -> int:
         if not self._partial and len(data) - at >= HEADER_SIZE:

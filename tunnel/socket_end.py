@@ -14,10 +14,16 @@ import threading
 
 from tunnel.codes import Code, code_for_os_error
 from tunnel.ends import Bytes, End
+from tunnel.frames import HEADER_SIZE
+from tunnel.send_queue import SendQueue
 
 # One read's size: large enough for full speed, small enough that one busy stream does not
 # hold up the others for long.
 READ_SIZE = 256 * 1024
+# A program's bytes are read in such portions: with its header a frame fills 16 TLS records.
+DATA_SIZE = READ_SIZE - HEADER_SIZE
+# 16 full records of TLS 1.3 on the wire (RFC 8446 5.2): 5 bytes before, 1 and a tag of 16 behind
+CIPHERTEXT_SIZE = 16 * (16 * 1024 + 22)
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST (socket(7), SO_LINGER)
 
@@ -26,7 +32,8 @@ class _Scratch(threading.local):
     """Read buffers of one thread. Valid only until the callback that filled them returns."""
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(READ_SIZE))
+        self.view = memoryview(bytearray(CIPHERTEXT_SIZE))
+        self.data = self.view[:DATA_SIZE]
 
 
 scratch = _Scratch()
@@ -50,7 +57,7 @@ class SocketEnd(End):
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._sock = sock
-        self._backlog = bytearray()  # bounded: the peer is paused while it is not empty
+        self._queue = SendQueue(sock, self._on_moved, self._fail)
         self._reading = False
         self._received_eof = False
         self._eof_pending = False
@@ -61,19 +68,8 @@ class SocketEnd(End):
         if self.finished.done() or self._eof_pending:
             return
         self.bytes_sent += len(data)
-        if self._backlog:
-            self._backlog += data
-            return
-        try:
-            sent = self._sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
-            self._fail(error)
-            return
-        if sent < len(data):
-            self._backlog += memoryview(data)[sent:]
-            self._loop.add_writer(self._sock, self._on_writable)
+        self._queue.send(data)
+        if self._queue.pending:
             self.peer.pause_reading()
 
     def send_eof(self) -> None:
@@ -81,7 +77,7 @@ class SocketEnd(End):
         if self.finished.done() or self._eof_pending:
             return
         self._eof_pending = True
-        if not self._backlog:
+        if not self._queue.pending:
             self._shut_down()
 
     def reset(self, code: Code) -> None:
@@ -108,14 +104,14 @@ class SocketEnd(End):
 
     def _on_readable(self) -> None:
         try:
-            size = self._sock.recv_into(scratch.view)
+            size = self._sock.recv_into(scratch.data)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._fail(error)
             return
         if size:
-            self.peer.send(scratch.view[:size])
+            self.peer.send(scratch.data[:size])
             if not self.finished.done() and (hidden := hidden_error(self._sock)):
                 self._deliver_rest()
                 self._fail(hidden)
@@ -128,23 +124,14 @@ class SocketEnd(End):
     def _deliver_rest(self) -> None:
         """What arrived before the reset, as far as the peer takes it."""
         try:
-            while self._reading and (size := self._sock.recv_into(scratch.view)):
-                self.peer.send(scratch.view[:size])
+            while self._reading and (size := self._sock.recv_into(scratch.data)):
+                self.peer.send(scratch.data[:size])
         except OSError:
             pass  # nothing more, or the error again
 
-    def _on_writable(self) -> None:
-        try:
-            sent = self._sock.send(self._backlog)
-        except (BlockingIOError, InterruptedError):
+    def _on_moved(self) -> None:
+        if self._queue.pending:
             return
-        except OSError as error:
-            self._fail(error)
-            return
-        del self._backlog[:sent]
-        if self._backlog:
-            return
-        self._loop.remove_writer(self._sock)
         if self._eof_pending:
             self._shut_down()
         # Also after EOF: the peer may have to hear that its stream was reset.
@@ -172,7 +159,6 @@ class SocketEnd(End):
         if self.finished.done():
             return
         self.pause_reading()
-        self._loop.remove_writer(self._sock)
-        self._backlog.clear()
+        self._queue.stop()
         self._sock.close()
         self.closed(code)

@@ -17,6 +17,7 @@ from typing import Protocol, cast
 from tunnel.dialler import tune
 from tunnel.ends import Bytes
 from tunnel.errors import LostError, RemoteProtocolError
+from tunnel.send_queue import SendQueue
 from tunnel.socket_end import READ_SIZE, hidden_error, scratch
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds; a relayed handshake is two round trips
@@ -24,15 +25,20 @@ HANDSHAKE_READ = 16 * 1024  # one record
 CLOSE_TIMEOUT = 5.0  # seconds that close() waits for the last bytes to leave
 # Users stop while `congested`; whoever makes us answer without end and reads nothing is cut off.
 MAX_BACKLOG = 8 * 1024 * 1024
-_SMALL = 16 * 1024 - 8  # header and data of this size share one TLS record
+_RECORD = 16 * 1024  # bytes of plaintext in a full record (RFC 8446 5.1)
+# BIO_write(3) zeroes what it grows by and then copies: in portions that stay in the CPU's cache.
+_FEED = 64 * 1024
+# What one read's records hold, and a record begun before: it never fills up.
+_PLAIN_SIZE = READ_SIZE + 2 * _RECORD
 
 
 class _Plain(threading.local):
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(READ_SIZE))
+        self.view = memoryview(bytearray(_PLAIN_SIZE))
 
 
 _plain = _Plain()
+_NOTHING = memoryview(b"")
 
 
 class Receiver(Protocol):
@@ -67,7 +73,7 @@ class TlsSocket:
         self._tls = tls
         self._incoming = incoming
         self._outgoing = outgoing
-        self._backlog = bytearray()  # ciphertext; bounded by users that respect `congested`
+        self._queue = SendQueue(sock, self._on_moved, self._lose)  # ciphertext
         self._receiver: Receiver | None = None
         self._reading = False
         self._closing = False
@@ -90,7 +96,7 @@ class TlsSocket:
     @property
     def congested(self) -> bool:
         """Whether the kernel did not take everything yet. Stop writing until `writable`."""
-        return bool(self._backlog)
+        return bool(self._queue.pending)
 
     @property
     def is_reading(self) -> bool:
@@ -131,11 +137,13 @@ class TlsSocket:
         if self._lost or self._closing:
             return
         try:
-            if len(data) <= _SMALL:
+            room = _RECORD - len(head)
+            if len(data) <= room:
                 self._tls.write(head + data if data else head)
-            else:
-                self._tls.write(head)
-                self._tls.write(data)
+            else:  # records stay full: a small one costs as much as its copy
+                view = memoryview(data)
+                self._tls.write(head + view[:room])
+                self._tls.write(view[room:])
         except ssl.SSLError as error:
             self._lose_soon(error)
             return
@@ -150,7 +158,7 @@ class TlsSocket:
         with contextlib.suppress(ssl.SSLError):  # unwrap wants the peer's answer: not waited for
             self._tls.unwrap()
         self._flush()
-        if self._backlog:
+        if self._queue.pending:
             self._timer = self._loop.call_later(CLOSE_TIMEOUT, self._lose, None)
         else:
             self._lose(None)
@@ -171,22 +179,19 @@ class TlsSocket:
             self._lose(LostError("the connection ended without a word"))
             return
         self.progress_at = self._loop.time()
-        self._incoming.write(scratch.view[:size])
-        self._deliver()
+        self._deliver(scratch.view[:size])
         if not self._lost and (hidden := hidden_error(self._sock)):
             self._lose(hidden)
 
-    def _deliver(self) -> None:
-        receiver, view = self._receiver, _plain.view
-        if receiver is None:
+    def _deliver(self, data: memoryview = _NOTHING) -> None:
+        receiver = self._receiver
+        if receiver is None or self.is_lost:
             return
+        view = _plain.view
+        filled = self._decrypt(data, view)
         try:
-            while not self.is_lost:
-                filled = self._decrypt(view)
-                if filled:
-                    receiver.data_received(view[:filled])
-                if filled < READ_SIZE:
-                    break
+            if filled:
+                receiver.data_received(view[:filled])
         except RemoteProtocolError as error:
             self._lose(error)
             return
@@ -198,56 +203,41 @@ class TlsSocket:
         if self._read_error is not None or self._peer_closed:
             self._lose(self._read_error)
 
-    def _decrypt(self, view: memoryview) -> int:
-        """Fill `view` with plaintext, a record after the other; returns how much there was."""
-        filled = 0
-        try:
-            while filled < READ_SIZE:
-                # Into a buffer, read() returns how much; typeshed knows the other form alone.
-                size = cast(int, self._tls.read(READ_SIZE - filled, cast(bytearray, view[filled:])))
-                if not size:  # close_notify
-                    self._peer_closed = True
-                    break
-                filled += size
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError as error:
-            self._read_error = error
-        return filled
+    def _decrypt(self, data: memoryview, view: memoryview) -> int:
+        """Feed `data`, fill `view` with the plaintext of all whole records; returns its size."""
+        filled = at = 0
+        incoming, read = self._incoming, self._tls.read
+        while True:
+            if data:
+                incoming.write(data[at : at + _FEED])
+                at += _FEED
+            try:
+                while incoming.pending:  # asking in vain costs an exception
+                    # Into a buffer, read() returns how much; typeshed knows the other form alone.
+                    size = cast(int, read(_RECORD, cast(bytearray, view[filled:])))
+                    if not size:  # close_notify
+                        self._peer_closed = True
+                        return filled
+                    filled += size
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                self._read_error = error
+                return filled
+            if at >= len(data):
+                return filled
 
     def _flush(self) -> None:
         made = self._outgoing.read()
-        if self._backlog:
-            self._backlog += made
-            if len(self._backlog) > MAX_BACKLOG:
+        if made:
+            self._queue.send(made)
+            if len(self._queue.pending) > MAX_BACKLOG:
                 self._lose_soon(LostError("the other side reads nothing"))
-            return
-        if not made:
-            return
-        try:
-            sent = self._sock.send(made)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
-            self._lose_soon(error)
-            return
-        if sent < len(made):
-            self._backlog += memoryview(made)[sent:]
-            self._loop.add_writer(self._sock, self._on_writable)
 
-    def _on_writable(self) -> None:
-        try:
-            sent = self._sock.send(self._backlog)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lose(error)
-            return
+    def _on_moved(self) -> None:
         self.progress_at = self._loop.time()
-        del self._backlog[:sent]
-        if self._backlog:
+        if self._queue.pending:
             return
-        self._loop.remove_writer(self._sock)
         if self._closing:
             self._lose(None)
         elif self._receiver is not None:
@@ -262,10 +252,9 @@ class TlsSocket:
             return
         self.pause_reading()
         self._lost = True
-        self._loop.remove_writer(self._sock)
+        self._queue.stop()
         if self._timer is not None:
             self._timer.cancel()
-        self._backlog.clear()
         self._sock.close()
         if self._receiver is not None:
             self._receiver.connection_lost(error)

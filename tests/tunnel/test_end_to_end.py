@@ -274,7 +274,7 @@ def test_a_reader_that_stops_bounds_what_is_kept(factory: Factory) -> None:
                     await asyncio.sleep(0.1)
                 connections = [*client.pool.connections, *pair.server._connections]
                 for connection in connections:
-                    assert len(connection._tls._backlog) < 600_000
+                    assert len(connection._tls._queue.pending) < 600_000
                     assert connection._tls._incoming.pending < 300_000
                 # Other streams are not held up.
                 other, _ = await socket_to(client, echo)

@@ -163,3 +163,47 @@ def test_an_open_outside_its_limits_is_refused(message: Open) -> None:
 def test_members_of_a_newer_version_are_ignored() -> None:
     payload = b"\x93\x02\xa3who\xa5later"  # [2, "who", "later"]
     assert parse_message(Reason, payload) == Reason(2, "who")
+
+
+def data_frames(sizes: list[int]) -> bytes:
+    """Frames of DATA of one stream, each byte telling where it belongs."""
+    payloads = [
+        bytes((number + at) % 251 for at in range(size)) for number, size in enumerate(sizes)
+    ]
+    return b"".join(serialize(FrameType.DATA, 7, payload) for payload in payloads)
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 100, 4095, 4096, 5000, 9000]), min_size=1, max_size=6),
+    st.lists(st.integers(0, 30_000), max_size=4),
+)
+def test_frames_that_are_joined_lose_nothing(sizes: list[int], cuts: list[int]) -> None:
+    whole = data_frames(sizes) + serialize(FrameType.EOF, 7)
+    whole += serialize(FrameType.DATA, 8, b"y" * 5000)  # another stream's is never joined
+    expected = parse([whole])
+    parser, found = FrameParser(), list[tuple[int, int, bytes]]()
+    ends = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
+    for a, b in itertools.pairwise(ends):
+        for kind, stream, payload in parser.receive_data(memoryview(bytearray(whole[a:b]))):
+            if found and kind == found[-1][0] == FrameType.DATA:
+                found[-1] = (kind, stream, found[-1][2] + payload)
+            else:
+                found.append((kind, stream, bytes(payload)))
+    assert found == expected
+
+
+def test_large_frames_of_one_read_are_one_piece_and_small_ones_are_not() -> None:
+    def pieces(*sizes: int) -> int:
+        given = memoryview(bytearray(data_frames(list(sizes))))
+        return len(list(FrameParser().receive_data(given)))
+
+    assert pieces(100, 5000, 5000, 4096) == 1
+    assert pieces(5000, 4095, 4095) == 3  # the user counts them: a flood is a flood
+
+
+def test_a_bad_header_behind_a_piece_is_still_judged() -> None:
+    bad = (int(FrameType.DATA) << 24 | MAX_DATA + 1).to_bytes(4, "big") + (7).to_bytes(4, "big")
+    frames = FrameParser().receive_data(memoryview(bytearray(data_frames([10]) + bad + b"x")))
+    assert bytes(next(frames)[2]) == bytes(range(10))
+    with pytest.raises(RemoteProtocolError):
+        next(frames)

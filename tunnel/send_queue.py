@@ -1,0 +1,68 @@
+"""What leaves through a non-blocking socket: at once if the kernel takes it, else when it does.
+
+Both kinds of ends send through this (tunnel/socket_end.py, tunnel/tls_socket.py). It is
+bounded by its user, who stops when `pending` is not empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from tunnel.ends import Bytes
+
+
+class SendQueue:
+    """Sends over `sock`, which stays its user's.
+
+    `moved` is called when some of what was pending has left, from the event loop; so is
+    `failed`, once or more often, never from within `send`.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        moved: Callable[[], None],
+        failed: Callable[[OSError], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._moved = moved
+        self._failed = failed
+        self.pending = bytearray()
+
+    def send(self, data: Bytes) -> None:
+        """Take all of `data`, which the caller may reuse at once."""
+        if self.pending:
+            self.pending += data
+            return
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            # Not from within the user's call: nothing that it holds changes under its hands.
+            self._loop.call_soon(self._failed, error)
+            return
+        if sent < len(data):
+            self.pending += memoryview(data)[sent:]
+            self._loop.add_writer(self._sock, self._on_writable)
+
+    def stop(self) -> None:
+        """Drop what is pending; before the socket is closed."""
+        self._loop.remove_writer(self._sock)
+        self.pending.clear()
+
+    def _on_writable(self) -> None:
+        try:
+            sent = self._sock.send(self.pending)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._failed(error)
+            return
+        del self.pending[:sent]
+        if not self.pending:
+            self._loop.remove_writer(self._sock)
+        self._moved()
