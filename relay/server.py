@@ -27,7 +27,7 @@ from relay.front import (
 from relay.gateway import Gateway
 from relay.join_limits import JoinLimits
 from relay.limits import Admission, budget_for
-from relay.lot import NoParkedError
+from relay.lot import LotClosedError, NoParkedError
 from relay.names import NameBook
 from relay.parker import Parker
 from relay.registry import MAX_SHARES, LocalRegistry
@@ -178,6 +178,11 @@ class _Desk:
         share.visitors += 1
         try:
             parked = await share.lot.take(Paired("visitor", visitor.address))
+        except LotClosedError:
+            if self._registry.get_by_route(route) not in (share, None):
+                await self._pair(visitor)  # it registered again: what it parks now is alive
+            else:
+                refuse(visitor, INTERNAL_ERROR)
         except NoParkedError:
             refuse(visitor, INTERNAL_ERROR)
         else:

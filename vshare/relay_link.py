@@ -34,6 +34,7 @@ from tunnel.control import (
 )
 from tunnel.errors import LostError, RemoteProtocolError, VshareError
 from tunnel.names import ShareName
+from tunnel.network_watch import watch_network
 from tunnel.parking import HEADER, PARK_ALPN, Message, Paired, Type
 from tunnel.relay_tls import (
     RelayError,
@@ -49,8 +50,15 @@ PARK_WITHIN = 15.0  # seconds from the dialling to PARKED
 PARKED_SILENCE = parking.PING_EVERY + parking.PONG_WITHIN + 15  # seconds: the relay is gone
 EXTEND_WITHIN = 5.0  # seconds for the relay's answer to `extend`; a terminal waits for it
 FIRST_RETRY = 0.1  # seconds; new streams are to work within 2 s of the network's return
-LAST_RETRY = 1.5  # seconds
-MAX_PARKING = 128  # connections being parked or parked: more than a relay asks for
+LAST_RETRY = 1.0  # seconds, while nobody answers: a SYN costs a relay nothing
+LAST_RETRY_BUSY = 8.0  # seconds, when it answers and has no time: a handshake costs it 1 ms
+DIAL_EVERY = 1.0  # seconds between SYNs while earlier ones hang: the kernel's own pauses double
+MAX_DIALS = 8  # under way
+PROBE_AFTER = 10.0  # seconds without a word, where one parked connection or another is pinged
+PROBE_WITHIN = 1.5  # seconds for the answer to a ping: a round trip on a bad link, and then some
+LOOK_EVERY = 1.0  # seconds
+SLEPT = 3.0  # seconds that a look may be late; more, and this process or its host was asleep
+MAX_PARKING = 384  # connections being parked or parked: more than a relay asks for
 _PONG = parking.serialize(Message(Type.PONG))
 
 _HINTS = {
@@ -104,7 +112,11 @@ class RelayLink:
         self._park_context: ssl.SSLContext | None = None
         self._channel: ClientConnection | None = None
         self._published: Publish | None = None
-        self._parking = 0
+        self._parked: set[asyncio.Task[None]] = set()  # or being parked, since it registered
+        self._heard_at = 0.0  # loop time of the relay's last word
+        self._look = asyncio.Event()  # something happened: do not wait for the next look
+        self._changed = asyncio.Event()  # the network did: what waits to try again need not
+        self._answers = False  # whether somebody accepted the last connection
         self._extending = asyncio.Lock()
         self._extended: asyncio.Future[float | None] | None = None  # seconds; None: ask again
         self.registered: Registered
@@ -170,11 +182,14 @@ class RelayLink:
         try:
             async with asyncio.TaskGroup() as group:
                 main = group.create_task(self._keep(channel, group), name="relay-link")
+                watch = group.create_task(self._watch(), name="relay-watch")
                 try:
-                    yield
+                    with watch_network(self._look.set):
+                        yield
                 finally:
                     await self._say_end()
-                    main.cancel()
+                    for task in (main, watch, *self._parked):
+                        task.cancel()
                     raise _StopError
         except* _StopError:
             pass
@@ -210,8 +225,53 @@ class RelayLink:
                     channel.transport.abort()
                 channel = None
             if not self.ended.done():
-                await asyncio.sleep(delay * random.uniform(0.7, 1.0))  # not all shares at once
-                delay = min(delay * 2, LAST_RETRY)
+                await self._pause(delay * random.uniform(0.5, 1.0))  # not all shares at once
+                delay = min(delay * 2, LAST_RETRY_BUSY if self._answers else LAST_RETRY)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not for longer than until the network changed."""
+        if not self._answers:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
+        else:
+            await asyncio.sleep(seconds)
+        self._changed.clear()
+
+    async def _watch(self) -> None:
+        """Probe after silence, after a sleep, and when the network changed."""
+        loop = asyncio.get_running_loop()
+        while True:
+            asleep_since = time.time()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._look.wait()
+            slept = time.time() - asleep_since > LOOK_EVERY + SLEPT
+            if self._look.is_set() or slept or loop.time() - self._heard_at > PROBE_AFTER:
+                self._look.clear()
+                await self.probe()
+
+    async def probe(self) -> None:
+        """Ask the relay for a sign of life, and connect anew at once if none comes soon.
+
+        To be called when the network may have changed: what went over the old one is dead
+        without a word.
+        """
+        self._changed.set()
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            async with asyncio.timeout(PROBE_WITHIN):
+                await (await channel.ping())
+        except (WebSocketException, TimeoutError):
+            log.info("the relay is silent, connecting anew")
+            channel.transport.abort()
+        else:
+            self._heard()
+
+    def _heard(self) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
 
     def _end(self, ended: Ended) -> None:
         if not self.ended.done():
@@ -250,7 +310,9 @@ class RelayLink:
             anchor = await anchor_of(relay)
             self._context = context_for(anchor, "http/1.1")
             self._park_context = context_for(anchor, PARK_ALPN)
-        sock = await dial_relay(relay)
+        self._answers = False
+        sock = await self._dial()
+        self._answers = True
         try:
             channel = await connect(
                 f"wss://{_host(relay)}:{relay.port}{control.PATH}",
@@ -274,9 +336,42 @@ class RelayLink:
             channel.transport.abort()
             raise
         self._channel = channel
+        self._heard()
+        for task in self._parked:  # of an earlier session: no visitor comes there any more
+            task.cancel()
+        self._parked = set()
         self.connected.set()
         await self._send_published_or_ask()
         return channel
+
+    async def _dial(self) -> socket.socket:
+        """A connection to the relay: the first that comes about. Raises VshareError."""
+        won: list[socket.socket] = []
+        errors: list[VshareError] = []
+
+        async def attempt() -> None:
+            try:
+                won.append(await dial_relay(self._relay))
+            except VshareError as error:
+                errors.append(error)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                dials: set[asyncio.Task[None]] = set()
+                while not won and not errors:
+                    if len(dials) < MAX_DIALS:
+                        dials.add(group.create_task(attempt(), name="dial relay"))
+                    _, dials = await asyncio.wait(
+                        dials, timeout=DIAL_EVERY, return_when=asyncio.FIRST_COMPLETED
+                    )
+                for task in dials:
+                    task.cancel()
+            if not won:
+                raise errors[0]
+            return won.pop(0)
+        finally:
+            for sock in won:
+                sock.close()
 
     async def _register(self, channel: ClientConnection) -> None:
         challenge = control.parse_from_relay(await channel.recv())
@@ -311,12 +406,12 @@ class RelayLink:
 
     async def _converse(self, channel: ClientConnection, group: asyncio.TaskGroup) -> None:
         async for text in channel:
+            self._heard()
             match control.parse_from_relay(text):
                 case Tickets(tickets=tickets):
                     for ticket in tickets:
-                        if self._parking < MAX_PARKING:
-                            self._parking += 1
-                            group.create_task(self._park(ticket), name="parking")
+                        if len(self._parked) < MAX_PARKING:
+                            self._start_parking(ticket, group)
                 case Extended(expires_in=granted):
                     self._answer_extend(granted)
                 case Ended() as ended:
@@ -324,6 +419,12 @@ class RelayLink:
                     return
                 case _:
                     raise RemoteProtocolError("the relay sent an unexpected control message")
+
+    def _start_parking(self, ticket: bytes, group: asyncio.TaskGroup) -> None:
+        task = group.create_task(self._park(ticket), name="parking")
+        parked = self._parked
+        parked.add(task)
+        task.add_done_callback(parked.discard)
 
     async def _park(self, ticket: bytes) -> None:
         """Park one connection and wait with it for its visitor."""
@@ -333,12 +434,10 @@ class RelayLink:
                 with _closed_on_error(sock):
                     await self._hand_in(sock, ticket)
             with _closed_on_error(sock):
-                paired = await _await_visitor(sock)
+                paired = await self._await_visitor(sock)
                 self._on_visitor(sock, paired)
         except (VshareError, OSError, TimeoutError, ssl.SSLError) as error:
             log.debug("a parked connection was lost: %s", error)
-        finally:
-            self._parking -= 1
 
     async def _hand_in(self, sock: socket.socket, ticket: bytes) -> None:
         if self._park_context is None:
@@ -352,21 +451,21 @@ class RelayLink:
             raise RemoteProtocolError(f"not parked: {payload.decode(errors='replace')!r}")
         await tls.unwrap(first=False)
 
-
-async def _await_visitor(sock: socket.socket) -> Paired:
-    """Answer PINGs until PAIRED came; not a byte beyond it is read. Raises LostError."""
-    while True:
-        try:
-            async with asyncio.timeout(PARKED_SILENCE):
-                kind, length = parking.parse_header(await _receive_exactly(sock, HEADER))
-                payload = await _receive_exactly(sock, length)
-        except TimeoutError:
-            raise LostError("the relay went silent") from None
-        if kind is Type.PAIRED:
-            return parking.parse_paired(payload)
-        if kind is not Type.PING:
-            raise RemoteProtocolError(f"unexpected on a parked connection: {kind.name}")
-        await asyncio.get_running_loop().sock_sendall(sock, _PONG)
+    async def _await_visitor(self, sock: socket.socket) -> Paired:
+        """Answer PINGs until PAIRED came; not a byte beyond it is read. Raises LostError."""
+        while True:
+            try:
+                async with asyncio.timeout(PARKED_SILENCE):
+                    kind, length = parking.parse_header(await _receive_exactly(sock, HEADER))
+                    payload = await _receive_exactly(sock, length)
+            except TimeoutError:
+                raise LostError("the relay went silent") from None
+            if kind is Type.PAIRED:
+                return parking.parse_paired(payload)
+            if kind is not Type.PING:
+                raise RemoteProtocolError(f"unexpected on a parked connection: {kind.name}")
+            self._heard()
+            await asyncio.get_running_loop().sock_sendall(sock, _PONG)
 
 
 async def _receive_exactly(sock: socket.socket, size: int) -> bytes:

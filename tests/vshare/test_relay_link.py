@@ -1,6 +1,7 @@
 """The share's link, against a real relay."""
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import time
@@ -15,12 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from relay.config import RelayConfig
 from relay.registry import Share
 from relay.server import Relay
+from tests.loops import until
 from tests.tunnel.test_clienthello import real_hello
 from tunnel.address import RelayAddress
 from tunnel.control import Ended
 from tunnel.names import ShareName
 from tunnel.parking import Paired
-from tunnel.relay_tls import RelayError
+from tunnel.relay_tls import RelayError, dial_relay
 from vshare.relay_link import RejectedError, RelayLink
 
 ROUTE = "0123456789abcdef" * 2
@@ -266,5 +268,154 @@ def test_something_that_is_no_relay() -> None:
             with pytest.raises(RelayError, match="does not answer in TLS"):
                 async with make_link(RelayAddress("127.0.0.1", port, "0" * 64), asyncio.Queue()):
                     pass
+
+    run(main)
+
+
+class Wire:
+    """Forwards to a relay. `cut` makes all that goes through it now dead without a word, as a
+    change of the network does; what comes later gets through."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._dead: list[asyncio.Event] = []
+        self.port = 0
+
+    async def __aenter__(self) -> "Wire":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    def cut(self) -> None:
+        """From now on nothing passes on the connections that are there."""
+        for event in self._dead:
+            event.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        event = asyncio.Event()
+        self._dead.append(event)
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+
+        async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                while data := await source.read(65_536):
+                    if event.is_set():
+                        return
+                    target.write(data)
+            if not event.is_set():
+                target.close()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(carry(reader, far_writer))
+                group.create_task(carry(far_reader, writer))
+                group.create_task(event.wait()).add_done_callback(lambda _: None)
+        finally:
+            writer.transport.abort()
+            far_writer.transport.abort()
+
+
+def through(relay: Relay, wire: Wire) -> RelayAddress:
+    return RelayAddress("127.0.0.1", wire.port, relay.fingerprint)
+
+
+async def back(relay: Relay, link: RelayLink, earlier: Share | None) -> Share:
+    """The share's next session at its relay."""
+    while (share := relay.registry.get_by_route(link.route)) in (earlier, None):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    assert share is not None
+    return share
+
+
+def test_a_probe_finds_a_dead_way_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vshare.relay_link.PROBE_WITHIN", 0.05)
+
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        async with (
+            Relay(RelayConfig()) as relay,
+            Wire(relay.port) as wire,
+            make_link(through(relay, wire), visitors) as link,
+        ):
+            await visit(relay.port, link, visitors)
+            earlier = await back(relay, link, None)
+            channel = link._channel
+            await link.probe()
+            assert link._channel is channel  # it was alive
+            before = set(link._parked)
+            wire.cut()
+            await link.probe()
+            later = await back(relay, link, earlier)
+            assert earlier.is_over
+            assert not len(earlier.lot)  # nobody is paired with what is dead
+            await until(lambda: not before & link._parked and len(later.lot) >= 4)
+            await until(lambda: all(task.done() for task in before))
+            await visit(relay.port, link, visitors)
+
+    run(main)
+
+
+def test_silence_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vshare.relay_link.PROBE_WITHIN", 0.05)
+    monkeypatch.setattr("vshare.relay_link.PROBE_AFTER", 0.2)
+    monkeypatch.setattr("vshare.relay_link.LOOK_EVERY", 0.05)
+
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        async with (
+            Relay(RelayConfig()) as relay,
+            Wire(relay.port) as wire,
+            make_link(through(relay, wire), visitors) as link,
+        ):
+            earlier = await back(relay, link, None)
+            wire.cut()
+            await back(relay, link, earlier)
+            await visit(relay.port, link, visitors)
+
+    run(main)
+
+
+def test_dials_overlap_while_they_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vshare.relay_link.DIAL_EVERY", 0.01)
+    dials: list[RelayAddress] = []
+
+    async def hanging(relay: RelayAddress) -> socket.socket:
+        dials.append(relay)
+        if len(dials) < 4:
+            await asyncio.Event().wait()  # a SYN into nowhere
+        return await dial_relay(relay)
+
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        async with Relay(RelayConfig()) as relay:
+            link = make_link(relay.address, visitors)
+            monkeypatch.setattr("vshare.relay_link.dial_relay", hanging)
+            async with link:
+                assert len(dials) >= 4
+                await visit(relay.port, link, visitors)
+
+    run(main)
+
+
+def test_a_sleep_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vshare.relay_link.LOOK_EVERY", 0.01)
+    probed = asyncio.Event()
+
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        async with Relay(RelayConfig()) as relay, make_link(relay.address, visitors) as link:
+
+            async def probe() -> None:
+                probed.set()
+
+            monkeypatch.setattr(link, "probe", probe)
+            await asyncio.sleep(0.05)
+            assert not probed.is_set()
+            clock = time.time
+            monkeypatch.setattr("vshare.relay_link.time.time", lambda: clock() + 60)
+            await probed.wait()
 
     run(main)
