@@ -76,6 +76,8 @@ async def resolve(host: str, port: int) -> list[Address]:
         host = "localhost"
     loop = asyncio.get_running_loop()
     try:
+        if "%" in host:
+            return [_with_zone(host, port)]
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "not a host name"
@@ -87,6 +89,17 @@ async def resolve(host: str, port: int) -> list[Address]:
     turns = families.values()  # getaddrinfo has sorted them (RFC 6724)
     mixed = [one for group in itertools.zip_longest(*turns) for one in group if one is not None]
     return mixed[:MAX_ADDRESSES]
+
+
+def _with_zone(host: str, port: int) -> Address:
+    """An IPv6 literal with a zone: it stays in the text, since uvloop loses the scope's number.
+
+    Raises gaierror for a zone that this host does not have. Does not block.
+    """
+    numeric = socket.AI_NUMERICHOST
+    found = socket.getaddrinfo(host, port, socket.AF_INET6, socket.SOCK_STREAM, flags=numeric)
+    _, _, flow, scope = found[0][4]  # type: ignore[misc]  # IPv6 addresses have four parts
+    return socket.AF_INET6, (host, port, flow, scope)
 
 
 async def dial(

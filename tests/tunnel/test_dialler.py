@@ -227,3 +227,14 @@ def test_what_is_silent_is_kept_alive_before_middle_boxes_forget_it() -> None:
         tune(sock)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 30
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) < 30
+
+
+@both_loops
+def test_a_zone_is_kept(factory: Factory) -> None:
+    async def main() -> None:
+        scope = socket.if_nametoindex("lo")
+        assert await resolve("fe80::1%lo", 80) == [(V6, ("fe80::1%lo", 80, 0, scope))]
+        with pytest.raises(RefusedError, match="cannot resolve 'fe80::1%nowhere0'"):
+            await resolve("fe80::1%nowhere0", 80)
+
+    run(main, factory)

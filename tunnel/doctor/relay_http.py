@@ -41,6 +41,7 @@ class RelayHttp:
         self._patience = patience
         self.place = authority(relay.host, relay.port)
         self._date: tuple[float, float] | None = None  # seconds since the epoch: theirs, ours
+        self._mtu = 0  # bytes
 
     def steps(self, *, sharing: bool) -> Iterator[Step]:
         """Every step, in order; the control channel's is for shares."""
@@ -155,6 +156,7 @@ class RelayHttp:
                         answers.append(await self._exchange(http, reader, writer, headers))
                         if times is not None:
                             times.append(loop.time() - started)
+                    self._mtu = _path_mtu(writer.get_extra_info("socket"))
                 finally:
                     writer.transport.abort()
         except TimeoutError:
@@ -168,9 +170,7 @@ class RelayHttp:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         sock = await self._dial()
-        level, option = _MTU[sock.family]
         try:
-            self._mtu = sock.getsockopt(level, option)
             return await asyncio.open_connection(
                 sock=sock, ssl=self._context, server_hostname=server_hostname(self._relay) or ""
             )
@@ -215,6 +215,11 @@ class RelayHttp:
                 except (ValueError, TypeError, OverflowError):
                     return
                 self._date = theirs, time.time()
+
+
+def _path_mtu(sock: socket.socket) -> int:
+    """What the kernel has learned of the way by now (ip(7), ipv6(7)); bytes."""
+    return sock.getsockopt(*_MTU[sock.family])
 
 
 def _duration(seconds: float) -> str:
