@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bench.ours import Ours
 from bench.processes import cpu_seconds, memory_kb
 from bench.system import System
 from bench.way import Way
@@ -20,6 +22,7 @@ BURST = 200  # connections
 SETTLE = 0.5  # seconds for a program to have done what it does after starting
 WARM = 0.3  # seconds of loads whose code is then imported and whose pages are touched
 SAMPLES_EVERY = 0.05  # seconds between looks at the memory
+RESUME_TURNS = 4
 WRK_CONNECTIONS = 50
 WITHIN = 120.0  # seconds for one load; one that hangs is a failure
 
@@ -105,6 +108,21 @@ def stream_x4(setup: Setup) -> Found:
     """Four at once."""
     answer = drive("down_x4", setup.system.way, setup.seconds)
     return {"stream_x4": answer["bytes"] / answer["seconds"] / MEGA}
+
+
+def resume(setup: Setup) -> Found:
+    """What it costs that streams can be resumed: downloads with and without, taking turns."""
+    system = setup.system
+    plain = system.way_not_resumable() if isinstance(system, Ours) else None
+    if plain is None:
+        return {}
+    ways = (system.way, plain)
+    speeds: tuple[list[float], list[float]] = ([], [])
+    for turn in range(RESUME_TURNS):
+        for number in (turn % 2, 1 - turn % 2):
+            answer = drive("down", ways[number], setup.seconds / 2)
+            speeds[number].append(answer["bytes"] / answer["seconds"])
+    return {"resume_ratio": statistics.median(speeds[0]) / statistics.median(speeds[1])}
 
 
 def rtt(setup: Setup) -> Found:
@@ -238,6 +256,7 @@ def memories(system: System) -> dict[str, int]:
 ALL: dict[str, Callable[[Setup], Found]] = {
     "stream": stream,
     "x4": stream_x4,
+    "resume": resume,
     "rtt": rtt,
     "loaded": rtt_loaded,
     "open": opens,

@@ -35,6 +35,7 @@ class Ours(System):
         self._tree = tree
         self.relay_address = self.share_name = self.code = self.connect_to = ""
         self._http = Way(0)
+        self._plain: Way | None = None
 
     @property
     def http(self) -> Way:
@@ -81,14 +82,27 @@ class Ours(System):
             return b" 200 " in exactly(sock, len("HTTP/1.1 200 OK"))
         return False
 
-    def start_guest(self, role: list[Process]) -> tuple[Way, Way]:
-        """`vconnect`; returns the ways to the target's TCP and UDP port."""
+    def start_guest(self, role: list[Process], program: Sequence[str] = ()) -> tuple[Way, Way]:
+        """`vconnect`, or `program`; returns the ways to the target's TCP and UDP port."""
         code = self.folder / "code"
         code.write_text(self.code)
         options = ["--disable-static-ip", "--relay-only", "--code-file", str(code)]
-        process = self.run(role, self.command("vconnect", *options, self.connect_to))
+        command = self.command("vconnect", *options, self.connect_to)
+        process = self.run(role, [*program, *command[1:]] if program else command)
         port, name = int(after(process, "SOCKS address:").rpartition(":")[2]), self.share_name
         return Way(port, name, self.tcp_port), Way(port, name, self.udp_port)
+
+    def way_not_resumable(self) -> Way | None:
+        """Through another `vconnect`, whose streams cannot be resumed; None: no stream can."""
+        switch = "RESUMABLE"
+        if f"\n{switch} = True" not in (self._tree / "tunnel" / "client.py").read_text():
+            return None
+        if self._plain is None:
+            source = f"import tunnel.client; tunnel.client.{switch} = False; "
+            source += "import connect_vm.cli; connect_vm.cli.main()"
+            self._plain, _ = self.start_guest([], [sys.executable, "-c", source])
+            self.wait_for_echo(self._plain, [])
+        return self._plain
 
     def run(
         self,
