@@ -23,6 +23,7 @@ from tunnel.splice import reset_socket
 
 BACKLOG = 1024
 ACCEPTS_PER_WAKE = 64  # then others have their turn
+PAUSE = 0.1  # seconds without accepting, when there is no descriptor at all
 OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 UNRECOGNIZED_NAME = 112  # TLS alerts, RFC 8446 6.2
@@ -72,21 +73,32 @@ class Front:
     ) -> None:
         self._listener, self._admission, self._sites = listener, admission, sites
         self._answers = answers
+        self._spare: int | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._is_full = False
 
     async def run(self) -> None:
         """Accept until cancelled; then every connection is ended."""
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             with contextlib.ExitStack() as stack:  # accepting ends before the group does
-                # Freed for a moment to accept and close what there is no descriptor for;
-                # else the listener would stay readable and the loop would spin.
-                spare = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
-                stack.callback(lambda: os.close(spare[0]))
-                loop.add_reader(self._listener, self._accept, group, spare)
-                stack.callback(loop.remove_reader, self._listener)
+                self._take_spare()
+                stack.callback(self._free_spare)
+                self._listen(group)
+                stack.callback(self._listen_no_more)
                 await loop.create_future()
 
-    def _accept(self, group: asyncio.TaskGroup, spare: list[int]) -> None:
+    def _listen(self, group: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._listener, self._accept, group)
+        self._pause = None
+
+    def _listen_no_more(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._listener)
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def _accept(self, group: asyncio.TaskGroup) -> None:
         for _ in range(ACCEPTS_PER_WAKE):
             try:
                 sock, place = self._listener.accept()
@@ -94,25 +106,50 @@ class Front:
                 return
             except OSError as error:
                 if error.errno in OUT_OF_DESCRIPTORS:
-                    self._turn_one_away(spare)
+                    self._tell_full("out of file descriptors")
+                    self._turn_one_away(group)
                 return  # else: ECONNABORTED and the like, of that one connection
             address = str(place[0]).removeprefix("::ffff:")  # IPv4 through a dual-stack listener
             source = source_of(address)
             if not self._admission.enter(source):
+                self._tell_full("a limit on connections is reached")
                 sock.close()
                 continue
+            self._is_full = False
             sock.setblocking(False)
             group.create_task(self._serve(sock, address, source), name=f"visitor {address}")
 
-    def _turn_one_away(self, spare: list[int]) -> None:
-        log.warning("out of file descriptors: a connection is turned away")
-        os.close(spare[0])
-        try:
-            self._listener.accept()[0].close()
-        except OSError:
-            pass
-        finally:
-            spare[0] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    def _tell_full(self, reason: str) -> None:
+        """Once, not for each that comes."""
+        if not self._is_full:
+            log.warning("%s: new connections are turned away until others end", reason)
+        self._is_full = True
+
+    def _turn_one_away(self, group: asyncio.TaskGroup) -> None:
+        """Accept and close: else the listener would stay readable and the loop would spin."""
+        if self._spare is not None:
+            self._free_spare()
+            with contextlib.suppress(OSError):
+                self._listener.accept()[0].close()
+            self._take_spare()
+        if self._spare is None:  # another thread was faster: they wait in the kernel
+            self._listen_no_more()
+            loop = asyncio.get_running_loop()
+            self._pause = loop.call_later(PAUSE, self._resume, group)
+
+    def _resume(self, group: asyncio.TaskGroup) -> None:
+        self._take_spare()
+        self._listen(group)
+
+    def _take_spare(self) -> None:
+        """A descriptor that is freed for a moment to accept what there is none for."""
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _free_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
 
     async def _serve(self, sock: socket.socket, address: str, source: str) -> None:
         leave = functools.partial(self._admission.leave, source)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -27,23 +29,40 @@ _COLUMNS = {  # later than the table: an older file gets them
     "http": "INTEGER NOT NULL DEFAULT 1",
 }
 _INDEX = "CREATE INDEX IF NOT EXISTS names_by_route ON names (route) WHERE route <> ''"
+_ALL = "SELECT name, key_hash, lease_until, route, http FROM names"
+_PUT = "INSERT OR REPLACE INTO names (name, key_hash, lease_until, route, http) VALUES (?,?,?,?,?)"
+
+log = logging.getLogger(__name__)
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    """Make the table, or bring an older one up to date."""
+    database.execute(_SCHEMA)
+    there = {row[1] for row in database.execute("PRAGMA table_info(names)")}
+    for column, kind in _COLUMNS.items():
+        if column not in there:
+            database.execute(f"ALTER TABLE names ADD COLUMN {column} {kind}")
+    database.execute(_INDEX)
 
 
 class NameBook:
-    """Names and their owners. Times are seconds since the epoch, given by the caller."""
+    """Names and their owners. Times are seconds since the epoch, given by the caller.
+
+    A file that cannot be written (the disk is full, or read-only) stops nobody: from then on the
+    book is kept in memory, and `recover` brings it back to disk when that is possible again.
+    """
 
     def __init__(self, path: Path | None) -> None:
         if path is not None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._disk: sqlite3.Connection | None = None  # while the book is kept in memory
         self._db = sqlite3.connect(path or ":memory:", timeout=BUSY_WITHIN, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute(_SCHEMA)
-        there = {row[1] for row in self._db.execute("PRAGMA table_info(names)")}
-        for column, kind in _COLUMNS.items():
-            if column not in there:
-                self._db.execute(f"ALTER TABLE names ADD COLUMN {column} {kind}")
-        self._db.execute(_INDEX)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            _prepare(self._db)
+        except sqlite3.OperationalError as error:
+            self._move_to_memory(error)
 
     def __enter__(self) -> NameBook:
         return self
@@ -54,7 +73,46 @@ class NameBook:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.recover()
         self._db.close()
+        if self._disk is not None:
+            self._disk.close()
+
+    def recover(self) -> None:
+        """Go on in the file, if the book is in memory and can be written again."""
+        if self._disk is None:
+            return
+        names = self._db.execute(_ALL).fetchall()
+        try:
+            self._disk.execute("BEGIN IMMEDIATE")
+            _prepare(self._disk)
+            self._disk.executemany(_PUT, names)
+            self._disk.execute("COMMIT")
+        except sqlite3.OperationalError:
+            with contextlib.suppress(sqlite3.Error):
+                self._disk.execute("ROLLBACK")
+            return
+        self._db.close()
+        self._db, self._disk = self._disk, None
+        log.warning("the names are kept on disk again")
+
+    def _move_to_memory(self, error: sqlite3.Error) -> None:
+        log.warning("the names cannot be kept on disk (%s): in memory until they can", error)
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        _prepare(memory)
+        with contextlib.suppress(sqlite3.OperationalError):  # a new file, or not even readable
+            memory.executemany(_PUT, self._db.execute(_ALL).fetchall())
+        self._db, self._disk = memory, self._db
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> int:
+        """Change the book; the number of names that were changed."""
+        try:
+            return self._db.execute(statement, values).rowcount
+        except sqlite3.OperationalError as error:
+            if self._disk is not None:
+                raise
+            self._move_to_memory(error)
+            return self._db.execute(statement, values).rowcount
 
     def claim(
         self,
@@ -71,13 +129,13 @@ class NameBook:
         `route` is where its guests find it, `http` whether it has a public URL: both are of
         use while the share is away.
         """
-        changed = self._db.execute(
+        changed = self._write(
             "INSERT INTO names VALUES (?1, ?2, ?3, ?5, ?6) ON CONFLICT (name) DO UPDATE"
             " SET key_hash = ?2, lease_until = ?3, route = ?5, http = ?6"
             " WHERE key_hash = ?2 OR lease_until < ?4",
             (name, key_hash, until, now - HELD_AFTER, route, http),
         )
-        return changed.rowcount > 0
+        return changed > 0
 
     def draw(
         self,
@@ -107,7 +165,7 @@ class NameBook:
 
     def extend(self, name: ShareName, key_hash: bytes, until: float) -> None:
         """The key's lease of `name` ends at `until`, sooner or later than before."""
-        self._db.execute(
+        self._write(
             "UPDATE names SET lease_until = ? WHERE name = ? AND key_hash = ?",
             (until, name, key_hash),
         )
@@ -133,10 +191,10 @@ class NameBook:
 
     def end_lease(self, name: ShareName, now: float) -> None:
         """The share has ended; its key keeps the right to the name for HELD_AFTER."""
-        self._db.execute(
+        self._write(
             "UPDATE names SET lease_until = min(lease_until, ?) WHERE name = ?", (now, name)
         )
 
     def forget_old(self, now: float) -> None:
         """Drop names that nobody has a right to any more."""
-        self._db.execute("DELETE FROM names WHERE lease_until < ?", (now - HELD_AFTER,))
+        self._write("DELETE FROM names WHERE lease_until < ?", (now - HELD_AFTER,))

@@ -16,6 +16,7 @@ from tunnel.parking import TICKET, TICKET_LASTS
 
 MAX_SHARES = 10_000  # per relay: each costs a control channel and 4 parked connections
 HOUSEKEEPING_EVERY = 5.0  # seconds
+RECOVER_EVERY = 30.0  # seconds between tries to write a name book that could not be written
 FORGET_NAMES_EVERY = 3600.0  # seconds; names are held for days
 
 
@@ -217,6 +218,8 @@ class LocalRegistry:
                 self._names.forget_old(self._clock())
             await asyncio.sleep(HOUSEKEEPING_EVERY)
             rounds += 1
+            if rounds % int(RECOVER_EVERY / HOUSEKEEPING_EVERY) == 0:
+                self._names.recover()
             self.drop_old_tickets(time.monotonic())
             for share in self.shares():
                 share.lot.fill()

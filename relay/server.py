@@ -6,7 +6,11 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from relay import join_line
 from relay.app import make_app
@@ -86,15 +90,12 @@ class Relay:
     async def _run(self) -> AsyncIterator[None]:
         config = self._config
         identity = load_identity(config.certificate, config.key, config.state_dir, self.domain)
-        gateway_key = parse_key(
-            kept(config.state_dir and config.state_dir / "gateway.key", make_key())
-        )
         self.fingerprint = identity.fingerprint
         budget = budget_for(open_files_limit())
         splice.PIPES.limit = budget.pipes
-        names_path = config.state_dir and config.state_dir / "names.sqlite"
         with contextlib.ExitStack() as stack:
-            names = stack.enter_context(NameBook(names_path))
+            gateway_key, names = _load_state(config.state_dir)
+            stack.enter_context(names)
             self.registry = LocalRegistry(names, 1 if config.sole_share else MAX_SHARES)
             listener = stack.enter_context(listen(config.host, config.port))
             self.port = listener.getsockname()[1]
@@ -230,6 +231,18 @@ class _Desk:
 
     async def _nobody(self, visitor: Visitor) -> None:
         refuse(visitor, UNRECOGNIZED_NAME)
+
+
+def _load_state(folder: Path | None) -> tuple[EllipticCurvePrivateKey, NameBook]:
+    """What is kept from one start to the next. Raises VshareError."""
+    try:
+        key = parse_key(kept(folder and folder / "gateway.key", make_key()))
+        return key, NameBook(folder and folder / "names.sqlite")
+    except (OSError, sqlite3.OperationalError) as error:
+        raise VshareError(
+            f"the state directory {folder} cannot be used: {error}",
+            "make it writable, or choose another with --state-dir",
+        ) from error
 
 
 def _sole_host(config: RelayConfig) -> str:

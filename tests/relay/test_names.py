@@ -2,6 +2,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from relay.names import HELD_AFTER, NameBook
 from tunnel.names import ShareName
 
@@ -115,3 +117,45 @@ def test_a_file_of_an_earlier_version_is_brought_up(tmp_path: Path) -> None:
             assert not names.claim(NAME, b"two", 0.0, DAY, route=ROUTE)
             assert names.claim(NAME, b"one", 0.0, DAY, route=ROUTE)
             assert names.is_route_leased(ROUTE, 0.0)
+
+
+def limit_pages(names: NameBook, extra: int) -> None:
+    """As if the disk had room for so many pages more."""
+    database = names._disk or names._db
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages + extra}")
+
+
+def test_a_full_disk_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "names.sqlite"
+    many = [ShareName(f"share-{number:04}") for number in range(300)]
+    with NameBook(path) as names:
+        assert names.claim(NAME, b"one", 0.0, DAY)
+        limit_pages(names, 0)
+        for name in many:
+            assert names.claim(name, b"one", 0.0, DAY)
+        assert not names.claim(NAME, b"two", 0.0, DAY)  # what was written before still counts
+        assert not names.claim(many[-1], b"two", 0.0, DAY)
+        assert names.claim(NAME, b"one", 0.0, 2 * DAY)
+        names.recover()
+        assert names.is_leased(many[-1], DAY - 1)
+        assert len(caplog.records) == 1  # told once, and not for each
+        limit_pages(names, 100_000)
+        names.recover()
+        assert "on disk again" in caplog.records[-1].message
+    with NameBook(path) as names:
+        assert names.is_leased(NAME, 2 * DAY - 1)
+        assert all(names.is_leased(name, DAY - 1) for name in many)
+
+
+def test_a_book_that_is_read_only(tmp_path: Path) -> None:
+    path = tmp_path / "names.sqlite"
+    with NameBook(path) as names:
+        names.claim(NAME, b"one", 0.0, DAY)
+    with NameBook(path) as names:
+        names._db.execute("PRAGMA query_only = ON")
+        assert not names.claim(NAME, b"two", 0.0, DAY)
+        assert names.claim(NAME, b"one", 0.0, 2 * DAY)
+        assert names.is_leased(NAME, 2 * DAY - 1)
+    with NameBook(path) as names:
+        assert not names.is_leased(NAME, 2 * DAY - 1)  # it was never written
