@@ -194,10 +194,6 @@ class GuestClient(Client):
                 self._ways.failed(error)
         return await super()._connect(on_change)
 
-    def suspect(self) -> None:
-        """See Session."""
-        self.pool.suspect()
-
 
 @contextlib.asynccontextmanager
 async def guest_client(

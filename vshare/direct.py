@@ -137,6 +137,10 @@ class DirectDoor:
             log.debug("a direct visitor from %s: %s", address, error)
             sock.close()
             return
+        except Exception:
+            log.exception("a direct visitor met a fault")  # which must not end the share for all
+            sock.close()
+            return
         if not self._is_guests(hello):
             log.info("a direct visitor from %s is no guest", address)
             sock.close()

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from connect_vm.ways import dial_place, parse_place
 from tests.loops import run, until
 from tests.share_pair import NAME, ROUTE, Pair, share_pair
 from tunnel import join
@@ -22,6 +23,7 @@ from tunnel.errors import LostError
 from tunnel.frames import ALPN
 from tunnel.identity import Role, client_context, join_client_context
 from tunnel.lan import Interface
+from tunnel.peek import HEAD_DEADLINE
 from tunnel.tls_socket import handshake
 from vshare import direct
 from vshare.direct import DirectDoor
@@ -175,7 +177,7 @@ def test_a_crowd_of_silent_ones_leaves_room(monkeypatch: pytest.MonkeyPatch) -> 
             assert len(door._waiting) == 2
             monkeypatch.setattr(direct, "MAX_WAITING_OF_ONE", 10)
             crowd += [stack.enter_context(await door.dial()) for _ in range(2)]
-            async with asyncio.timeout(direct.HEAD_DEADLINE / 2):
+            async with asyncio.timeout(HEAD_DEADLINE / 2):
                 assert await answered(crowd[0]) == b""
             assert len(door._waiting) == 3
             identity = dataclasses.replace(pair.identity(), route=ROUTE)
@@ -209,6 +211,41 @@ def test_no_router_passes_its_packets_on() -> None:
         async with door_of_share() as (_, door):
             (listener,) = door._listeners.values()
             assert listener.sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 1
+
+    run(main)
+
+
+def test_ipv6() -> None:
+    async def main() -> None:
+        async with share_pair() as pair, Door(pair) as door:
+            door.networks = [ipaddress.ip_interface("::1/128")]
+            door._follow()
+            assert door.places() == [f"[::1]:{door.port}"]
+            place = parse_place(door.places()[0])
+            assert place is not None
+            identity = dataclasses.replace(pair.identity(), route=ROUTE)
+            async with Client(lambda: dial_place(place), identity, NAME) as client:
+                await client.ready()
+            assert set(door.came) == {"::1"}
+
+    run(main)
+
+
+def test_a_fault_ends_one_visitor_and_not_the_share(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def faulty(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        async with door_of_share() as (_, door):
+            with monkeypatch.context() as patch:
+                patch.setattr(direct, "peek_client_hello", faulty)
+                assert await answered(await door.dial()) == b""
+            sock = await door.dial()
+            await until(lambda: door._waiting)
+            sock.close()
+        assert "met a fault" in caplog.text
 
     run(main)
 
