@@ -5,9 +5,9 @@
 imports the few modules that are there.
 """
 
+import _thread
 import os
 import socket
-import threading
 
 CHUNK = 256 * 1024  # bytes for each read and write
 CONFIG = "/etc/vshare/agent.conf"
@@ -37,7 +37,7 @@ def listen(listener: socket.socket) -> None:
     while True:
         sock, _ = listener.accept()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=serve, args=(sock,), daemon=True).start()
+        _thread.start_new_thread(serve, (sock,))
 
 
 def main() -> None:

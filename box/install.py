@@ -43,6 +43,10 @@ def kernel_modules(tree: Tree, wanted: Iterable[str]) -> None:
     for name in order:
         tree.file(f"{MODULES}/{name}.ko", unsigned(tree.contents.files[paths[name]]))
     tree.file(MODULE_LIST, "".join(f"{name}.ko\n" for name in order).encode())
+    # For modprobe, which loads many in one process; the list has them in order.
+    tree.file(f"{MODULES}/modules.dep", "".join(f"{name}.ko:\n" for name in order).encode())
+    release = next(iter(paths.values())).removeprefix(f"{MODULES}/").partition("/")[0]
+    tree.link(f"{MODULES}/{release}", ".")
 
 
 def unsigned(module: bytes) -> bytes:

@@ -45,9 +45,7 @@ def start_agent() -> int:
             code = marshal.loads(file.read()[PYC_HEADER:])
         exec(code, {"__name__": "__main__", "__file__": AGENT, "__builtins__": __builtins__})
     except BaseException:
-        import traceback  # here, because it takes 0.2 s under emulation
-
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(1)
 
