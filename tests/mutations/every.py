@@ -6,6 +6,7 @@ from tests.mutations.certificates import CERTIFICATES
 from tests.mutations.direct import DIRECT
 from tests.mutations.joining import JOINING
 from tests.mutations.mutation import Mutation
+from tests.mutations.outward import OUTWARD
 from tests.mutations.reaching import REACHING
 from tests.mutations.relaying import RELAYING
 from tests.mutations.resuming import RESUMING
@@ -19,4 +20,5 @@ EVERY: tuple[Mutation, ...] = (
     *RELAYING,
     *RESUMING,
     *DIRECT,
+    *OUTWARD,
 )

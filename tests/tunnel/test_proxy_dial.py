@@ -129,12 +129,13 @@ def test_out_of_time(factory: Factory, scheme: str, handler: Handler) -> None:
 def test_cancelled_leaves_nothing_open(scheme: str) -> None:
     async def main() -> None:
         files = open_sockets()
-        came = asyncio.Event()
+        came, went = asyncio.Event(), asyncio.Event()
 
         async def holds(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
             await reader.read(1)
             came.set()
             await reader.read()
+            went.set()
 
         async with serving(holds) as port:
             async with asyncio.TaskGroup() as group:
@@ -142,7 +143,8 @@ def test_cancelled_leaves_nothing_open(scheme: str) -> None:
                 await came.wait()
                 task.cancel()
             assert task.cancelled()
-            await until(lambda: open_sockets() <= files + 3)  # the server's own are still there
+            async with asyncio.timeout(5):
+                await went.wait()
         await until(lambda: open_sockets() == files)
 
     run(main)
