@@ -219,7 +219,7 @@ async def scouted(
 ) -> AsyncIterator[bool]:
     """A connection to `place`; gives whether the share is there. It carries nothing: the kernel
     asks once a second whether the neighbour still answers, and `on_lost` is told when not."""
-    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    answered = asyncio.Event()
     dials: list[asyncio.Future[socket.socket]] = []
 
     async def dial_once() -> socket.socket:
@@ -231,18 +231,17 @@ async def scouted(
         return sock
 
     def changed(error: VshareError | None) -> None:
-        if not answer.done():
-            answer.set_result(error is None)
-        elif error is not None:
+        if answered.is_set() and error is not None:
             on_lost(error)
+        answered.set()
 
     scout = Client(dial_once, guest.identity, guest.name, changed, min_idle=1)
     async with scout:
         scout.pool.renew()  # it dials when something is wanted
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PROVE_WITHIN):
-                await asyncio.wait([answer])
-        there = answer.done() and answer.result()
+                await answered.wait()
+        there = answered.is_set() and scout.state is None
         if there:
             _watch_closely(dials[0].result())
         yield there

@@ -101,8 +101,8 @@ DIRECT = (
     Mutation(
         "a place is taken for the share's before it has proven that",
         _WAYS,
-        "there = answer.done() and answer.result()",
-        "there = answer.done()",
+        "there = answered.is_set() and scout.state is None",
+        "there = answered.is_set()",
         (f"{_TEST_WAYS}::test_another_server_at_that_place_is_not_believed",),
     ),
     Mutation(
