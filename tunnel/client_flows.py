@@ -29,7 +29,7 @@ from tunnel.lane_sender import LaneSender
 
 TICK = 1.0  # seconds between looks at the lane and at silent flows, while there are flows
 LANE_TIMEOUT = 5.0  # seconds for one attempt at a lane: a round trip or two
-RETRY_FIRST, RETRY_MOST = 0.1, 1.0  # seconds between attempts, each twice as long
+RETRY_PAUSE = 0.2  # seconds between attempts; the pool, which is asked, dials no sooner for it
 PROBE_AFTER = 2.0  # seconds without a byte, while we send, before the share is asked for a PONG
 PROBE_ENDS = 4.0  # seconds for the PONG; what is later than that is of no use to datagrams
 FINAL = frozenset({Code.NOT_ALLOWED, Code.UNSUPPORTED, Code.EXPIRED})  # no lane, ever
@@ -143,7 +143,6 @@ class ClientFlows:
                 await self._find_lane()
 
     async def _find_lane(self) -> None:
-        pause = RETRY_FIRST
         while self._flows:
             try:
                 async with asyncio.timeout(LANE_TIMEOUT):
@@ -152,8 +151,7 @@ class ClientFlows:
                 if isinstance(error, RefusedError) and error.code in FINAL:
                     self._refuse_all(error.code)
                     return
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_MOST)
+                await asyncio.sleep(RETRY_PAUSE)
                 self.sweep()
             else:
                 self.attach(connection)
