@@ -19,6 +19,7 @@ pytestmark = pytest.mark.e2e
 
 PUBLIC_PORT = 8080  # in the URL only
 SIZE = 50_000_000  # bytes of a transfer
+LONG = 200_000_000  # bytes of one that is interrupted; seconds here
 A_LITTLE = 1_000_000  # bytes that the relay may see beside: handshakes, control, pings
 WITHIN = 60.0  # seconds for one command
 FALLS_BACK_WITHIN = 2.0  # seconds from a new stream to its answer, once the direct way is cut
@@ -39,6 +40,8 @@ sock.connect((name, SOURCE))
 sock.sendall(struct.pack("!Q", size))
 data = bytearray()
 while more := sock.recv(1 << 18):
+    if not data:
+        print("begun", flush=True)
     data += more
 took = time.perf_counter() - begin
 assert bytes(data) == pattern(size), len(data)
@@ -100,7 +103,7 @@ def place(lab: Lab) -> Iterator[Place]:
 def fetch(link: Connection, share: Share, size: int = SIZE) -> float:
     """Seconds for a transfer whose every byte was compared."""
     command = ["python", "-c", FETCH, link.socks, share.name, str(size)]
-    return float(link.host.run(command, timeout=WITHIN).stdout)
+    return float(link.host.run(command, timeout=WITHIN).stdout.split()[-1])
 
 
 def test_streams_of_a_neighbour_do_not_pass_the_relay(place: Place) -> None:
@@ -154,6 +157,22 @@ def test_a_way_that_is_cut_is_left_at_once(place: Place) -> None:
     print(json.dumps(facts))
     assert facts["later"] < FALLS_BACK_WITHIN
     assert facts["at_once"] < FALLS_BACK_WITHIN + 1.0  # it waits for the kernel to give up
+
+
+def test_a_transfer_goes_on_over_the_relay(place: Place) -> None:
+    """The cable is pulled in its middle; not a byte is lost, doubled or out of order."""
+    with place.shared() as share, world.connect(place.neighbour, share, SOCKS_ONLY) as link:
+        link.program.wait_for("path", WITHIN)
+        before = place.relayed()
+        command = ["python", "-c", FETCH, link.socks, share.name, str(LONG)]
+        with place.neighbour.running(command, stderr=None) as transfer:
+            assert transfer.stdout is not None
+            assert transfer.stdout.readline() == "begun\n"
+            assert place.relayed() - before < A_LITTLE
+            with place.cut():
+                assert transfer.wait(WITHIN) == 0
+                assert place.relayed() - before > A_LITTLE  # what was left
+            print(json.dumps({"seconds": float(transfer.stdout.readline())}))
 
 
 def test_a_stranger_in_the_network_learns_nothing(place: Place) -> None:
