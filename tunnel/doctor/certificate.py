@@ -20,7 +20,7 @@ def issuer_of(certificate: bytes) -> str:
         if parsed.issuer == parsed.subject:
             return f"itself ({_name(parsed.subject)})"
         return _name(parsed.issuer)
-    except ValueError:
+    except Exception:  # as in identity.parse_peer: OpenSSL takes DER that this library does not
         return "nobody that could be read"
 
 
@@ -37,9 +37,9 @@ def valid_until(certificate: bytes, now: datetime.datetime) -> tuple[str, bool]:
     """
     try:
         parsed = x509.load_der_x509_certificate(certificate)
-    except ValueError:
+        start, end = parsed.not_valid_before_utc, parsed.not_valid_after_utc
+    except Exception:  # see above
         raise FailedError("the certificate could not be read") from None
-    start, end = parsed.not_valid_before_utc, parsed.not_valid_after_utc
     if now < start:
         raise FailedError(
             f"the relay's certificate is valid from {start:%Y-%m-%d} on",

@@ -13,10 +13,12 @@ from tests.fuzz.targets import (
     machine,
     messages,
     names,
+    outward,
     socks,
 )
 
 _MODULES = (
     hello, http, frames, messages, certificates, names, socks, agent, machine, exchanges,
+    outward,
 )  # fmt: skip
 EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}
