@@ -261,7 +261,7 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         both = family == socket.AF_INET6 and host == "::"  # IPv4 visitors come as ::ffff:a.b.c.d
         sock = socket.create_server(place[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:  # not a host name, or a host without any IPv6
         reason = getattr(error, "strerror", None) or str(error)
         raise VshareError(
             f"cannot listen on {host}:{port}: {reason}",
