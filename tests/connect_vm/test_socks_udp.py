@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import socks as pysocks
@@ -158,5 +159,37 @@ def test_the_association_ends_with_its_connection(run: Run) -> None:
                 assert await mine.receive(b"web01") == b"x"
                 assert len(opener.flows) == 1
             await eventually(lambda: not opener.flows)
+
+    run(main())
+
+
+def test_while_flows_cannot_be_opened_the_oldest_datagrams_go(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socks_udp, "MAX_UNOPENED", 4)
+
+    async def main() -> None:
+        async with (
+            serving() as (server, opener),
+            udp_echo() as port,
+            association(server) as mine,
+        ):
+            asked, may_open, open_flow = asyncio.Event(), asyncio.Event(), opener.open_flow
+
+            async def late(*arguments: Any) -> Any:
+                asked.set()
+                await may_open.wait()
+                return await open_flow(*arguments)
+
+            monkeypatch.setattr(opener, "open_flow", late)
+            mine.send(b"web01", port, b"first")
+            await asked.wait()
+            for number in range(10):
+                mine.send(b"web01", port, b"%d" % number)
+            await eventually(lambda: server.dropped >= 6)
+            may_open.set()
+            got = [await mine.receive(b"web01") for _ in range(5)]
+            assert got == [b"first", b"6", b"7", b"8", b"9"]
+            assert server.dropped == 6
 
     run(main())

@@ -583,3 +583,27 @@ def test_tiny_datagrams_by_the_thousand_do_not_end_a_lane(size: int) -> None:
             client.abort("test")
 
     run(main)
+
+
+def test_long_silences_with_a_word_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As mosh does it: what is said within the time keeps the flow, on both sides."""
+    monkeypatch.setattr(client_flows, "TICK", 0.01)
+    monkeypatch.setattr(client_flows, "FLOW_IDLE", 0.2)
+    monkeypatch.setattr(datagrams, "FLOW_IDLE", 0.2)
+    monkeypatch.setattr(datagrams, "SWEEP_EVERY", 0.01)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            guest, receiver = Guest(group), Receiver()
+            flow = guest.flows.open_flow("", 60_001, receiver)
+            for _ in range(4):
+                flow.send(b"still here")
+                assert await receiver.got.get() == b"still here"
+                await asyncio.sleep(0.08)
+            assert len(guest.machine.ways) == 1
+            assert await receiver.got.get() is None  # now it says nothing
+            await until(lambda: guest.machine.ways[0].closed)
+            assert guest.ends.told[0][2] is None
+            await guest.end()
+
+    run(main)

@@ -155,3 +155,43 @@ def test_a_closed_udp_port_is_refused() -> None:
         flow.send(b"ignored")
 
     asyncio.run(main())
+
+
+def test_what_a_flow_loses_is_counted() -> None:
+    """The kernel drops what nobody reads in time, and tells how many those were."""
+
+    async def main() -> None:
+        told = Datagrams()
+        with socket.socket(type=socket.SOCK_DGRAM) as machine:
+            machine.bind(("127.0.0.1", 0))
+            async with DirectReach("127.0.0.1") as reach:
+                flow = await reach.open_udp("", machine.getsockname()[1], told)
+                flow.send(b"hello")
+                flow.send(bytes(65_508))  # longer than UDP can carry
+                assert flow.dropped == 1
+                _, source = machine.recvfrom(100)
+                sent = 200
+                for _ in range(sent):
+                    machine.sendto(bytes(60_000), source)  # 12 MB into a buffer of 2 at most
+                lost = flow.dropped - 1
+                assert 0 < lost < sent
+                await told.until(lambda: len(told.received) == sent - lost)
+                flow.close()
+                assert flow.dropped == lost + 1
+
+    asyncio.run(main())
+
+
+def test_a_flow_that_is_left_is_closed_with_the_way() -> None:
+    async def main() -> None:
+        told, other = Datagrams(), Datagrams()
+        async with udp_echo() as port, DirectReach("127.0.0.1") as reach:
+            kept = await reach.open_udp("", port, told)
+            closed = await reach.open_udp("", port, other)
+            closed.close()
+        assert told.closed
+        assert not other.closed
+        kept.send(b"nothing happens")
+        assert kept.dropped == 0
+
+    asyncio.run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -116,5 +117,45 @@ def test_the_gateway_gets_no_key() -> None:
         async with share_pair() as pair, pair.client(Role.GATEWAY) as client:
             with pytest.raises(RefusedError, match="SSH is for guests"):
                 await client.open_special("ssh-key")
+
+    run(main)
+
+
+def test_what_is_dropped_is_told_meanwhile_and_at_the_end() -> None:
+    async def main() -> None:
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+        with socket.socket(type=socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as machine:
+            machine.bind(("127.0.0.1", 0))
+            async with share_pair() as pair, pair.client() as client:
+                received = Datagrams()
+                flow = await client.open_flow("", machine.getsockname()[1], received)
+                flow.send(b"hello")
+                loop.add_reader(machine, asked.set)
+                await asked.wait()
+                loop.remove_reader(machine)
+                _, source = machine.recvfrom(100)
+                for _ in range(200):
+                    machine.sendto(bytes(60_000), source)
+                guest = pair.guests.of_role(Role.GUEST)[0]
+                dropped = pair.streams.dropped(guest)
+                assert dropped > 0
+                flow.close()
+                await until(lambda: pair.told("stream"))
+                fields = pair.told("stream")[0].fields
+                assert fields["dropped"] == pair.streams.dropped(guest) >= dropped
+
+    run(main)
+
+
+def test_a_removed_guests_flows_wait_for_nobody() -> None:
+    async def main() -> None:
+        async with share_pair() as pair, udp_echo() as port, pair.client() as client:
+            received = Datagrams()
+            (await client.open_flow("", port, received)).send(b"x")
+            await received.until(lambda: received.received)
+            guest = pair.guests.of_role(Role.GUEST)[0]
+            pair.guests.remove(guest)
+            await until(lambda: pair.told("stream"))
+            assert pair.told("stream")[0].fields["code"] == "lost"
 
     run(main)
