@@ -23,7 +23,7 @@ from tunnel.socket_end import SocketEnd
 
 log = logging.getLogger(__name__)
 
-PARKED = 8  # waiting at the agent; a burst beyond it waits a round trip on the host's own bridge
+PARKED = 32  # waiting at the agent: a browser's burst; beyond it each costs the VM 7 ms emulated
 MAX_STREAMS = 256  # docs/protocol.md 10
 CONNECT_SECONDS = 2.0  # to a VM on this host; while it boots, ARP has no answer
 HANDSHAKE_SECONDS = 5.0  # as the agent's

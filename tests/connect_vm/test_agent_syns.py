@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from connect_vm.agent import netlink, ruleset, wire
+from connect_vm.agent import netlink, ruleset, syns, wire
 from connect_vm.agent.syns import MAX_ASKS
 from connect_vm.agent.wire import Header
 from tests.connect_vm.agent_harness import LOOPBACK, PATIENCE, Agent, Client, agent, prove
@@ -91,12 +91,15 @@ def test_a_syn_that_came_again_is_asked_for_once(one: Agent) -> None:
         assert one.next_verdict() == (3, netlink.ACCEPT, ruleset.MARK_OPEN)
 
 
-def test_a_syn_waits_for_a_parked_connection_and_then_no_longer(one: Agent) -> None:
+def test_a_syn_waits_for_a_parked_connection_and_then_no_longer(
+    one: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one.hold(1, header_of(1))
     with park(one) as sock:
         assert asked(sock) == header_of(1)
+        monkeypatch.setattr(syns, "WAIT_SECONDS", 0.0)  # the next tick drops it
         one.hold(2, header_of(2))
-        assert one.next_verdict() == (2, netlink.DROP, 0)  # after WAIT_SECONDS
+        assert one.next_verdict() == (2, netlink.DROP, 0)
 
 
 def test_pending_asks_are_capped(one: Agent) -> None:
