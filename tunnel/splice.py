@@ -11,20 +11,21 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import functools
 import os
-import select
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+from tunnel.socket_watch import ERROR, QUIET, READABLE, WRITABLE, SocketWatch, watch_of
 
 BIG_PIPE = 1 << 20  # bytes; /proc/sys/fs/pipe-max-size for everybody
 MAX_BIG_PIPES = 32  # half of what pipe-user-pages-soft (64 MiB) grants an ordinary user
 MAX_PIPES = 512  # at a time, unless told otherwise; streams beyond go through user space
 MAX_IDLE_PIPES = 32  # kept for the next burst; each is two file descriptors
 SCATTER = 64 * 1024  # bytes held in user space where no pipe is to be had
-ROUNDS = 4  # pipe fillings per wake-up: then other connections have their turn
 F_SETPIPE_SZ = 1031  # fcntl(2); the name is missing from `fcntl` before Python 3.10 on some builds
 _LINGER_RESET = struct.pack("ii", 1, 0)
 _NONBLOCK = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
@@ -158,131 +159,81 @@ class PipePool:
 PIPES = PipePool()
 
 
-class _ErrorWatch:
-    """Notices a reset on sockets that nobody reads or writes just now.
+class _Side:
+    """One of the two sockets, and what is waited for on it."""
 
-    After one direction has ended, or while its reader waits for the other side, a socket
-    is not watched by the loop, which cannot wait for errors alone. An epoll of its own can
-    (epoll_ctl(2): EPOLLERR is always reported), and the loop watches that one descriptor.
-    """
+    def __init__(self, sock: socket.socket, watch: SocketWatch) -> None:
+        self.sock = sock
+        self.wanted = READABLE
+        self._watch = watch
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[], None]] = {}
+    def want(self, event: int) -> None:
+        self.wanted |= event
+        self._watch.change(self.sock, self.wanted)
 
-    def add(self, sock: socket.socket, callback: Callable[[], None]) -> None:
-        if not self._callbacks:
-            self._loop.add_reader(self._epoll.fileno(), self._on_events)
-        self._epoll.register(sock.fileno(), select.EPOLLET)
-        self._callbacks[sock.fileno()] = callback
-
-    def remove(self, sock: socket.socket) -> None:
-        if self._callbacks.pop(sock.fileno(), None) is None:
-            return
-        self._epoll.unregister(sock.fileno())
-        if not self._callbacks:
-            self._loop.remove_reader(self._epoll.fileno())
-            self._epoll.close()
-            del _watches[self._loop]
-
-    def _on_events(self) -> None:
-        for number, events in self._epoll.poll(0):
-            callback = self._callbacks.get(number)
-            if callback is not None and events & select.EPOLLERR:
-                callback()
-
-
-# One per running loop, while it has something to splice.
-_watches: dict[asyncio.AbstractEventLoop, _ErrorWatch] = {}
-
-
-def _watch_for(loop: asyncio.AbstractEventLoop) -> _ErrorWatch:
-    watch = _watches.get(loop)
-    if watch is None:
-        watch = _watches[loop] = _ErrorWatch(loop)
-    return watch
+    def unwant(self, event: int) -> None:
+        if self.wanted & event:
+            self.wanted &= ~event
+            self._watch.change(self.sock, self.wanted or QUIET)
 
 
 class _Direction:
     """Bytes from `source` to `target`; calls `on_end(None)` after EOF was passed on."""
 
     def __init__(
-        self,
-        source: socket.socket,
-        target: socket.socket,
-        on_end: Callable[[OSError | None], None],
+        self, source: _Side, target: _Side, on_end: Callable[[OSError | None], None]
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._source, self._target, self._on_end = source, target, on_end
         self._carrier: _Carrier | None = None
         self.moved = 0
-        self._loop.add_reader(source, self._on_readable)
 
-    def _on_readable(self) -> None:
-        with self._reporting():
-            for _ in range(ROUNDS):
-                if not self._fill():
-                    return
-                if not self._drain():
-                    self._loop.remove_reader(self._source)
-                    self._loop.add_writer(self._target, self._on_writable)
-                    return
-
-    def _on_writable(self) -> None:
-        with self._reporting():
-            if self._drain():
-                self._loop.remove_writer(self._target)
-                self._loop.add_reader(self._source, self._on_readable)
-
-    def _fill(self) -> bool:
-        """Whether there is something to send now."""
-        carrier = self._carrier or PIPES.take()
-        self._carrier = carrier
+    def on_readable(self) -> None:
+        """Move one filling of a carrier: then other connections have their turn."""
+        carrier = self._carrier = self._carrier or PIPES.take()
         try:
-            count = carrier.fill(self._source)
+            count = carrier.fill(self._source.sock)
+            self.moved += count
+            if count == 0:
+                self._pass_on_eof()
+            elif not self._drain(carrier):
+                self._source.unwant(READABLE)
+                self._target.want(WRITABLE)
         except BlockingIOError:
-            self._release()
-            return False
-        if count == 0:
-            self._release()
-            self._loop.remove_reader(self._source)
-            with contextlib.suppress(OSError):  # ENOTCONN: it is gone, which its reader reports
-                self._target.shutdown(socket.SHUT_WR)
-            self._on_end(None)
-            return False
-        self.moved += count
-        return True
+            self.release()
+        except OSError as error:
+            self._on_end(error)
 
-    def _drain(self) -> bool:
+    def on_writable(self) -> None:
+        """Go on with what is pending."""
+        try:
+            if self._carrier is None or self._drain(self._carrier):
+                self._target.unwant(WRITABLE)
+                self._source.want(READABLE)
+        except OSError as error:
+            self._on_end(error)
+
+    def _pass_on_eof(self) -> None:
+        self.release()
+        self._source.unwant(READABLE)
+        with contextlib.suppress(OSError):  # ENOTCONN: it is gone, which its reader reports
+            self._target.sock.shutdown(socket.SHUT_WR)
+        self._on_end(None)
+
+    def _drain(self, carrier: _Carrier) -> bool:
         """Whether all that was pending is sent."""
-        carrier = self._carrier
-        while carrier is not None and carrier.pending:
-            try:
-                carrier.drain(self._target)
-            except BlockingIOError:
-                return False
-        self._release()
+        try:
+            while carrier.pending:
+                carrier.drain(self._target.sock)
+        except BlockingIOError:
+            return False
+        self.release()
         return True
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Give the carrier back."""
         if self._carrier is not None:
             self._carrier.release()
             self._carrier = None
-
-    @contextlib.contextmanager
-    def _reporting(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.stop()
-            self._on_end(error)
-
-    def stop(self) -> None:
-        """Watch nothing any more, give the pipe back."""
-        self._loop.remove_reader(self._source)
-        self._loop.remove_writer(self._target)
-        self._release()
 
 
 class _Splice:
@@ -292,25 +243,39 @@ class _Splice:
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[OSError | None] = loop.create_future()
         self._open = 2
-        self.forth = _Direction(a, b, self._on_end)
-        self.back = _Direction(b, a, self._on_end)
+        self._watch = watch_of(loop)
+        one, other = self._sides = _Side(a, self._watch), _Side(b, self._watch)
+        self.forth = _Direction(one, other, self._on_end)
+        self.back = _Direction(other, one, self._on_end)
+        for side, out, back in ((one, self.forth, self.back), (other, self.back, self.forth)):
+            on_events = functools.partial(self._on_events, side, out, back)
+            self._watch.add(side.sock, on_events, side.wanted)
+
+    def _on_events(self, side: _Side, out: _Direction, back: _Direction, events: int) -> None:
+        """`out` comes out of `side`, `back` goes into it."""
+        if self.ended.done():
+            return
+        if events & ERROR:
+            number = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET
+            self._on_end(OSError(number, os.strerror(number)))
+            return
+        if events & side.wanted & READABLE:
+            out.on_readable()
+        if events & side.wanted & WRITABLE and not self.ended.done():
+            back.on_writable()
 
     def _on_end(self, error: OSError | None) -> None:
         self._open -= 1
         if not self.ended.done() and (error is not None or self._open == 0):
+            self.stop()
             self.ended.set_result(error)
 
-    def on_socket_error(self, sock: socket.socket) -> None:
-        """The watch saw an error on `sock`."""
-        self.stop()  # asking for the error clears it: a read would take it for an end of stream
-        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not self.ended.done():
-            number = number or errno.ECONNRESET
-            self.ended.set_result(OSError(number, os.strerror(number)))
-
     def stop(self) -> None:
-        self.forth.stop()
-        self.back.stop()
+        """Watch nothing any more, give the pipes back. Idempotent."""
+        for side in self._sides:
+            self._watch.remove(side.sock)
+        self.forth.release()
+        self.back.release()
 
 
 def reset_socket(sock: socket.socket) -> None:
@@ -326,18 +291,13 @@ async def splice_sockets(a: socket.socket, b: socket.socket) -> Totals:
     Both are connected, non-blocking stream sockets. An error on one resets the other, and
     is reported in the Totals rather than raised. Cancelled: both are reset.
     """
-    watch = _watch_for(asyncio.get_running_loop())
     splice = _Splice(a, b)
     clean = False
     try:
-        for sock in (a, b):
-            watch.add(sock, lambda sock=sock: splice.on_socket_error(sock))  # type: ignore[misc]  # a default binds the loop's variable
         error = await splice.ended
         clean = error is None
         return Totals(splice.forth.moved, splice.back.moved, error)
     finally:
-        watch.remove(a)
-        watch.remove(b)
         splice.stop()
         for sock in (a, b):
             if clean:

@@ -50,6 +50,9 @@ class TlsMessages:
     def writable(self) -> None:
         """See Receiver."""
 
+    def hung_up(self) -> None:
+        """See Receiver."""
+
     def connection_lost(self, error: Exception | None) -> None:
         """See Receiver."""
         self._lost = LostError(f"the connection was lost: {error or 'closed by the other side'}")

@@ -19,6 +19,7 @@ from tunnel.ends import Bytes
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.send_queue import SendQueue
 from tunnel.socket_end import READ_SIZE, hidden_error, scratch
+from tunnel.socket_watch import HANG_UP, watch_of
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds; a relayed handshake is two round trips
 HANDSHAKE_READ = 16 * 1024  # one record
@@ -50,6 +51,12 @@ class Receiver(Protocol):
     def writable(self) -> None:
         """`congested` has become false."""
 
+    def hung_up(self) -> None:
+        """The peer is gone, or sends nothing any more, seen while reading is paused.
+
+        Perhaps told again. What it sent before can still be read.
+        """
+
     def connection_lost(self, error: Exception | None) -> None:
         """It is over; None after a close_notify or our own close. Called once."""
 
@@ -76,6 +83,8 @@ class TlsSocket:
         self._queue = SendQueue(sock, self._on_moved, self._lose)  # ciphertext
         self._receiver: Receiver | None = None
         self._reading = False
+        self._watched = False  # from the first pause on: most connections never pause
+        self._hung_up = False
         self._closing = False
         self._peer_closed = False
         self._read_error: ssl.SSLError | None = None  # what came before it is delivered first
@@ -116,9 +125,14 @@ class TlsSocket:
 
     def pause_reading(self) -> None:
         """Read no more from the socket; what was read already may still be delivered."""
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._sock)
+        if not self._reading:
+            return
+        self._stop_reading()
+        if self._hung_up:
+            self._loop.call_soon(self._tell_hung_up)
+        elif not self._watched:
+            self._watched = True
+            watch_of(self._loop).add(self._sock, self._on_hang_up, HANG_UP)
 
     def resume_reading(self) -> None:
         """Read again."""
@@ -153,7 +167,7 @@ class TlsSocket:
         """Send close_notify, let what is queued leave (bounded), then close. Reads no more."""
         if self._lost or self._closing:
             return
-        self.pause_reading()
+        self._stop_reading()
         self._closing = True
         with contextlib.suppress(ssl.SSLError):  # unwrap wants the peer's answer: not waited for
             self._tls.unwrap()
@@ -166,6 +180,20 @@ class TlsSocket:
     def abort(self, error: Exception | None = None) -> None:
         """Close at once; the receiver is told `error`."""
         self._lose(error)
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._sock)
+
+    def _on_hang_up(self, events: int) -> None:
+        self._hung_up = True
+        self._tell_hung_up()
+
+    def _tell_hung_up(self) -> None:
+        """Not while reading: what came before is delivered first, and the end is read."""
+        if self._receiver is not None and not self._reading and not self.is_lost:
+            self._receiver.hung_up()
 
     def _on_readable(self) -> None:
         try:
@@ -250,8 +278,10 @@ class TlsSocket:
     def _lose(self, error: Exception | None) -> None:
         if self._lost:
             return
-        self.pause_reading()
+        self._stop_reading()
         self._lost = True
+        if self._watched:
+            watch_of(self._loop).remove(self._sock)
         self._queue.stop()
         if self._timer is not None:
             self._timer.cancel()

@@ -4,6 +4,8 @@ import asyncio
 import socket
 import ssl
 import struct
+import types
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.tls_pair import identities, tcp_pair, tls_pair
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.frames import ALPN
 from tunnel.identity import server_context
+from tunnel.socket_watch import SocketWatch
 from tunnel.tls_socket import TlsSocket, handshake
 
 
@@ -23,6 +26,7 @@ class Log:
         self.data = bytearray()
         self.lost: list[Exception | None] = []
         self.writable_calls = 0
+        self.hung_up_calls = 0
         self._news = asyncio.Event()
         tls.start(self)
 
@@ -34,15 +38,27 @@ class Log:
         self.writable_calls += 1
         self._news.set()
 
+    def hung_up(self) -> None:
+        self.hung_up_calls += 1
+        self._news.set()
+
     def connection_lost(self, error: Exception | None) -> None:
         self.lost.append(error)
         self._news.set()
 
-    async def until(self, size: int = 0, *, lost: bool = False, writable: bool = False) -> None:
+    async def until(
+        self,
+        size: int = 0,
+        *,
+        lost: bool = False,
+        writable: bool = False,
+        hung_up: bool = False,
+    ) -> None:
         while (
             len(self.data) < size
             or (lost and not self.lost)
             or (writable and not self.writable_calls)
+            or (hung_up and not self.hung_up_calls)
         ):
             self._news.clear()
             await self._news.wait()
@@ -257,3 +273,86 @@ def test_a_record_and_a_reset_in_one_wake_up(factory: Factory) -> None:
         assert isinstance(theirs.lost[0], ConnectionResetError)
 
     run(main, factory)
+
+
+@both_loops
+@pytest.mark.parametrize("how", ["end", "reset", "close"])
+@pytest.mark.parametrize("when", ["before the pause", "while paused", "in the second pause"])
+def test_a_pause_does_not_hide_that_the_peer_is_gone(factory: Factory, how: str, when: str) -> None:
+    async def main() -> None:
+        pair = tcp_pair()
+        ours, theirs = map(Log, await tls_pair(pair))
+        if when == "in the second pause":
+            theirs.tls.pause_reading()
+            theirs.tls.resume_reading()
+        if when != "before the pause":
+            theirs.tls.pause_reading()
+            await asyncio.sleep(0)
+        ours.tls.write(b"last words")
+        if how == "reset":
+            pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if how == "close":
+            ours.tls.close()
+        else:
+            ours.tls.abort()
+        theirs.tls.pause_reading()
+        await theirs.until(hung_up=True)
+        assert not theirs.data
+        assert not theirs.lost
+        theirs.tls.resume_reading()
+        await theirs.until(10, lost=True)  # what came before is still delivered
+        assert bytes(theirs.data) == b"last words"
+
+    run(main, factory)
+
+
+@both_loops
+def test_an_end_that_came_while_reading_is_told_in_the_pause_that_hides_it(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        small = types.SimpleNamespace(view=memoryview(bytearray(20_000)))  # a read in many
+        monkeypatch.setattr("tunnel.tls_socket.scratch", small)
+        ours, theirs = map(Log, await tls_pair())
+        theirs.tls.pause_reading()
+        theirs.tls.resume_reading()
+        deliver = theirs.data_received
+
+        def once(data: memoryview) -> None:
+            deliver(data)
+            if len(theirs.data) > 60_000:  # by now the loop has seen the end
+                theirs.tls.pause_reading()
+
+        theirs.data_received = once  # type: ignore[method-assign]
+        ours.tls.write(b"", bytes(100_000))
+        ours.tls.close()
+        assert ours.lost == [None]
+        await theirs.until(60_001, hung_up=True)
+        assert len(theirs.data) < 100_000
+        theirs.data_received = deliver  # type: ignore[method-assign]
+        theirs.tls.resume_reading()
+        await theirs.until(100_000, lost=True)
+        assert theirs.lost == [None]
+
+    run(main, factory)
+
+
+def test_pauses_cost_one_registration(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        added = [0]
+        real = SocketWatch.add
+
+        def add(*arguments: Any) -> None:
+            added[0] += 1
+            real(*arguments)
+
+        monkeypatch.setattr(SocketWatch, "add", add)
+        ours, theirs = map(Log, await tls_pair())
+        for _ in range(100):
+            theirs.tls.pause_reading()
+            theirs.tls.resume_reading()
+        assert added == [1]
+        ours.tls.abort()
+        theirs.tls.abort()
+
+    run(main)

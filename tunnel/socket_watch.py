@@ -1,0 +1,69 @@
+"""Watches sockets through an epoll(7) of its own, of which the event loop watches one descriptor.
+
+For what a loop's readers and writers cannot do: wait for errors and the end alone, and change
+what is waited for by one system call, many times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Callable
+
+READABLE, WRITABLE, ERROR = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR
+QUIET = select.EPOLLET  # an error or both directions' end, told once each
+HANG_UP = select.EPOLLRDHUP | select.EPOLLET  # the peer's end as well
+BATCH = 64  # sockets per wake-up, then the loop's other users have their turn
+
+
+class SocketWatch:
+    """Calls back with a socket's events (epoll_ctl(2)). One per loop: `watch_of`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._fresh: set[int] = set()  # added since the last wake-up
+
+    def add(self, sock: socket.socket, callback: Callable[[int], None], events: int) -> None:
+        """Watch `sock`, until `remove`, which has to come before it is closed."""
+        if not self._callbacks:
+            self._loop.add_reader(self._epoll.fileno(), self._on_events)
+        self._epoll.register(sock.fileno(), events)
+        self._callbacks[sock.fileno()] = callback
+        self._fresh.add(sock.fileno())
+
+    def change(self, sock: socket.socket, events: int) -> None:
+        """Wait for `events` from now on; what is there already is told."""
+        self._epoll.modify(sock.fileno(), events)
+
+    def remove(self, sock: socket.socket) -> None:
+        """Watch it no longer. Idempotent."""
+        if self._callbacks.pop(sock.fileno(), None) is None:
+            return
+        self._epoll.unregister(sock.fileno())
+        if not self._callbacks:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            del _watches[self._loop]
+
+    def _on_events(self) -> None:
+        self._fresh.clear()
+        for number, events in self._epoll.poll(0, BATCH):
+            callback = self._callbacks.get(number)
+            # A number that was closed and used again meanwhile: the event is another socket's.
+            if callback is not None and number not in self._fresh:
+                callback(events)
+
+
+# One per running loop, while it has something to watch.
+_watches: dict[asyncio.AbstractEventLoop, SocketWatch] = {}
+
+
+def watch_of(loop: asyncio.AbstractEventLoop) -> SocketWatch:
+    """The watch of `loop`; to be used at once."""
+    watch = _watches.get(loop)
+    if watch is None:
+        watch = _watches[loop] = SocketWatch(loop)
+    return watch
