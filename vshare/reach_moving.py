@@ -133,7 +133,8 @@ class MovingReach:
 
     async def _move(self, other: DirectReach) -> None:
         await self._stack.enter_async_context(other)
-        self._direct = other
+        old, self._direct = self._direct, other
+        await old.__aexit__(None, None, None)  # ends its flows; guests open them again
         for end in list(self._ends):
             end.peer.reset(Code.LOST)
             end.reset(Code.LOST)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.loops import run
-from tests.vshare.peers import echo, link, tcp_server
+from tests.vshare.peers import Datagrams, echo, link, tcp_server
 from tunnel.codes import Code
 from tunnel.errors import RefusedError
 from vshare import find_again, find_libvirt, find_vagrant, reach_moving
@@ -112,10 +112,14 @@ def test_what_was_open_at_the_old_address_ends_with_an_error() -> None:
             with falls_silent(port) as fill:
                 old = await reach.open_tcp("", port)
                 peer = link(old)
+                told = Datagrams()
+                flow = await reach.open_udp("", port, told)
                 fill()
                 world.places = (NEW,)
                 (await reach.open_tcp("", port)).reset(Code.CLOSED)
             assert peer.was_reset == Code.LOST
+            assert told.closed
+            flow.close()
             assert old.finished.result() == Code.LOST
 
     run(main)
