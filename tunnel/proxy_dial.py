@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import socks
@@ -17,30 +15,14 @@ import socks
 from tunnel.address import without_zone
 from tunnel.dialler import Address, dial, reason_of, resolve, tune
 from tunnel.errors import RefusedError
-from tunnel.proxy import HTTP, Proxy, ProxyError, proxy_for
+from tunnel.proxy import HTTP, Proxy, ProxyError
 from tunnel.proxy_connect import ConnectRequest
+from tunnel.proxy_way import is_literal
 
 RECEIVE = 4096  # bytes
 SOCKS_THREADS = 16  # negotiations at once; their own threads, so that a dead proxy stops no others
 _THREADS = ThreadPoolExecutor(SOCKS_THREADS, thread_name_prefix="socks5")
 _NOT_ALLOWED = "0x02"  # RFC 1928 6, as PySocks begins its texts
-
-
-def way_to(host: str, environ: Mapping[str, str]) -> Proxy | None:
-    """As `proxy_for`; an address of this very host is dialled directly, too. Raises UsageError."""
-    return None if _is_own(without_zone(host)) else proxy_for(host, environ)
-
-
-def _is_own(host: str) -> bool:
-    """Whether `host` is an address of this host: the kernel lets it be bound. Sends nothing."""
-    if not _is_literal(host):
-        return False
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.bind((host, 0))
-    except OSError:
-        return False
-    return True
 
 
 async def dial_through(proxy: Proxy, host: str, port: int, deadline: float) -> socket.socket:
@@ -99,7 +81,7 @@ async def _connect(proxy: Proxy, host: str, port: int, deadline: float) -> socke
 async def _socks5(proxy: Proxy, host: str, port: int, deadline: float) -> socket.socket:
     """Each address of the proxy in turn, with its part of the time; then a target's next one."""
     targets = [without_zone(host)]
-    if not proxy.resolves and not _is_literal(targets[0]):
+    if not proxy.resolves and not is_literal(targets[0]):
         targets = [str(place[0]) for _, place in await resolve(host, port)]
     try:
         places = await resolve(proxy.host, proxy.port)
@@ -119,14 +101,6 @@ async def _socks5(proxy: Proxy, host: str, port: int, deadline: float) -> socket
                 failure = _in_words(proxy, f"{host}:{port}", error)
                 break  # this proxy has spoken
     raise failure
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def _negotiate(

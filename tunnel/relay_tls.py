@@ -20,7 +20,7 @@ from tunnel.dialler import LastGood, dial
 from tunnel.errors import LostError, RefusedError, VshareError
 from tunnel.identity import fingerprint
 from tunnel.proxy import ProxyError
-from tunnel.proxy_dial import dial_through, way_to
+from tunnel.proxy_way import way_to
 
 CONNECT_DEADLINE = 10.0  # seconds to resolve and reach a relay, through a proxy if need be
 _LAST_GOOD = LastGood()
@@ -39,6 +39,8 @@ async def dial_relay(relay: RelayAddress, deadline: float = CONNECT_DEADLINE) ->
     proxy = way_to(relay.host, os.environ)
     try:
         if proxy is not None:
+            from tunnel.proxy_dial import dial_through  # 0.1 s that others need not wait
+
             return await dial_through(proxy, relay.host, relay.port, deadline)
         return await dial(relay.host, relay.port, deadline, _LAST_GOOD)
     except ProxyError as error:
@@ -46,7 +48,10 @@ async def dial_relay(relay: RelayAddress, deadline: float = CONNECT_DEADLINE) ->
             f"the relay {relay} cannot be reached: {error.text}", error.hint
         ) from error
     except RefusedError as error:
-        hint = "check the relay's address and that this machine can reach it"
+        hint = (
+            "check the relay's address and that this machine can reach it: `vshare doctor`, or"
+            " `vconnect doctor NAME@RELAY`, says how far it gets"
+        )
         if error.code is Code.CONNECTION_REFUSED:
             hint = "nothing listens there: is `vrelay serve` running, on that port?"
         raise RelayError(f"the relay {relay} cannot be reached: {error.text}", hint) from error

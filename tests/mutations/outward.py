@@ -52,7 +52,7 @@ OUTWARD = (
     ),
     Mutation(
         "this host's own relay is reached through a proxy",
-        _DIAL,
+        "tunnel/proxy_way.py",
         "    return None if _is_own(without_zone(host)) else proxy_for(host, environ)\n",
         "    return proxy_for(host, environ)\n",
         (f"{_TEST_DIAL}::test_this_hosts_own_addresses_are_dialled_directly",),

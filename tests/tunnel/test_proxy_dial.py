@@ -12,7 +12,8 @@ from tests.proxies import AUTH, PASSWORD, USER, Handler, HttpProxy, SocksProxy, 
 from tests.share_pair import tcp_service
 from tunnel.address import RelayAddress
 from tunnel.proxy import HTTP, SOCKS5, SOCKS5H, Proxy, ProxyError
-from tunnel.proxy_dial import dial_through, way_to
+from tunnel.proxy_dial import dial_through
+from tunnel.proxy_way import way_to
 from tunnel.relay_tls import RelayError, dial_relay
 
 

@@ -21,7 +21,8 @@ from tunnel.errors import LostError, VshareError
 from tunnel.frames import ALPN
 from tunnel.proxy import Proxy, configured
 from tunnel.proxy_connect import authority
-from tunnel.proxy_dial import dial_through, way_to
+from tunnel.proxy_dial import dial_through
+from tunnel.proxy_way import way_to
 from tunnel.relay_tls import context_for, matches, server_hostname
 
 PATIENCE = 5.0  # seconds for one thing; a way that takes longer is of no use
