@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import random
-import shutil
 import subprocess
 import threading
 import time
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo import world as demo
 from tests.lab import Host, Lab
 from tests.soak import content
 from tests.soak.faults import Fault, Faults
@@ -40,27 +38,12 @@ PSQL = ("psql", "-U", "postgres", "-qAtX", "-v", "ON_ERROR_STOP=1")
 class Running:
     world: World
     faults: Faults
-    ssh: demo.Share
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
-    with Lab(HOSTS) as lab, world(lab, static_ip=True) as made:
-        trust_services(lab)
-        target = ("--target", f"ssh://root@{lab.services.ip}", "--disable-http")
-        options = (*target, "--ssh", "--ssh-no-password")
-        with demo.share(lab.alice, made.relay_address, lab.alice.home, *options) as ssh:
-            yield Running(made, Faults(made, random.Random(0)), ssh)
-
-
-def trust_services(lab: Lab) -> None:
-    """Alice can log in to the machine: she has its key, and knows it."""
-    folder = lab.alice.home / ".ssh"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    theirs = lab.services.home / ".ssh"
-    shutil.copy(theirs / "id_ed25519", folder / "id_ed25519")
-    kind, key = (theirs / "host_ed25519.pub").read_text().split()[:2]
-    (folder / "known_hosts").write_text(f"{lab.services.ip} {kind} {key}\n")
+    with Lab(HOSTS) as lab, world(lab, static_ip=True, ssh=True) as made:
+        yield Running(made, Faults(made, random.Random(0)))
 
 
 class Dialogue:
@@ -163,11 +146,8 @@ def survive(running: Running, break_things: Sequence[object]) -> None:
     made, bob = running.world, running.world.lab.bob
     assert made.link is not None
     expected = content.digest(SEED, SIZE)
-    code = bob.tmp / "ssh-code"
-    code.write_text(running.ssh.code + "\n")
-    ssh = ["vconnect", "--ssh", "--code-file", str(code), running.ssh.connect, "--", COUNTING]
     with (
-        dialogue(bob, ssh) as session,
+        dialogue(bob, [*made.ssh_command(), COUNTING]) as session,
         dialogue(bob, [*PSQL, "-h", made.link.ip]) as psql,
         downloads(made) as curls,
     ):

@@ -38,7 +38,7 @@ def main(minutes: float, seed: int | None, no_vm: bool, keep: Path | None) -> No
         signal.signal(number, signal.default_int_handler)
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
     click.echo(f"seed {seed}: --seed {seed} draws the same load and the same faults")
-    with Lab(HOSTS) as lab, world(lab, static_ip=not no_vm) as made:
+    with Lab(HOSTS) as lab, world(lab, static_ip=not no_vm, ssh=True) as made:
         click.echo("all is up")
         sys.exit(_soak(made, minutes * MINUTE, seed, keep))
 
@@ -59,7 +59,7 @@ def _soak(made: World, seconds: float, seed: int, keep: Path | None) -> int:
     for trend in trends:
         verdict.violations.extend(trend.complaints())
     after = made.pids()
-    for name in ("vshare", "vconnect"):
+    for name in ("vshare", "vshare ssh", "vconnect"):
         if before[name] != after.get(name) or made.programs[name].process.poll() is not None:
             verdict.violations.append(f"{name} did not live through it")
     for line in report.lines(seen, verdict, trends):

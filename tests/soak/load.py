@@ -29,7 +29,8 @@ LARGEST = 200_000_000  # bytes
 
 class Plan(msgspec.Struct):
     """`socks`, `name`: the proxy and the machine there; `ip`: the static IP, or empty;
-    `public`: HOST:PORT of the relay, empty without the URL; `kinds`: what is done, all if empty."""
+    `public`: HOST:PORT of the relay, empty without the URL; `machine`: its name in the URL; `ssh`:
+    a command that runs its last argument there; `kinds`: what is done, all if empty."""
 
     seed: int
     socks: str
@@ -39,6 +40,7 @@ class Plan(msgspec.Struct):
     kinds: list[str] = msgspec.field(default_factory=list)
     largest: int = LARGEST
     machine: str = ""
+    ssh: list[str] = msgspec.field(default_factory=list)
 
 
 class Load:

@@ -1,4 +1,4 @@
-"""The load's real programs: curl at the public URL, psql at the static IP."""
+"""The load's real programs: curl at the public URL, psql at the static IP, ssh."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tests.soak.load import Plan
 
 CURL_LARGEST = 50_000_000  # bytes
+SSH_LARGEST = 20_000_000  # bytes
+SSH_RATE = 1e6  # bytes per second
 CURL_RATE = "10M"  # bytes per second
 CURL_GIVES_UP = ("--speed-time", "75", "--speed-limit", "1")
 """Where the visitor's own router forgets its connection, nobody tells it."""
@@ -86,9 +89,56 @@ def _psql(ip: str) -> Callable[[Job], Awaitable[object]]:
     return work
 
 
+def _ssh(*command: str) -> Callable[[Job], Awaitable[object]]:
+    async def work(job: Job) -> None:
+        seed, size = job.dice.getrandbits(32), job.size(min(SSH_LARGEST, job.largest))
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *command, "echo ready; sha256sum", stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        try:
+            async with asyncio.timeout(WITHIN):
+                output, errors = await _talk_to(process, job, seed, size)
+        except TimeoutError:
+            raise HungError(f"ssh did not end in {WITHIN:.0f} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise OSError(f"ssh {process.returncode}: {errors}")
+        if output.split()[0].decode() != content.digest(seed, size):
+            raise WrongError(f"ssh brought other bytes than the {size} that were sent")
+
+    return work
+
+
+async def _talk_to(
+    process: asyncio.subprocess.Process, job: Job, seed: int, size: int
+) -> tuple[bytes, str]:
+    """Its output after `ready`, and what it complained of."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    if await process.stdout.readline():
+        job.opened = time.monotonic()
+        with suppress(ConnectionError):  # its exit code says more
+            for piece in content.chunks(seed, size):
+                process.stdin.write(piece)
+                await process.stdin.drain()
+                await job.pace(len(piece), SSH_RATE)
+            process.stdin.close()
+    output = await process.stdout.read()
+    errors = (await process.stderr.read()).decode(errors="replace").strip()
+    await process.wait()
+    return output, errors[-300:]
+
+
 def wanted(plan: Plan) -> Iterator[Program]:
     """Those that have a way to the machine."""
     if plan.public:
         yield Program("curl", Way("url", plan.public), _curl(plan.public, plan.machine))
+    if plan.ssh:
+        yield Program("ssh", Way("ssh", plan.name), _ssh(*plan.ssh))
     if plan.ip:
         yield Program("psql", Way("ip", plan.ip), _psql(plan.ip))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -27,8 +28,8 @@ CABLE_NETWORK = "192.168.121"
 PUBLIC_PORT = 8080  # in the URL only
 READY_WITHIN = 20.0  # seconds
 POLL = 0.02  # seconds
-POSTGRESQL, SSH = "5432", "22"
-SHARED = ("--unfence", POSTGRESQL, "--unfence", "6379")
+SHARED = ("--unfence", "5432", "--unfence", "6379")  # PostgreSQL, Redis
+SSH = ("--ssh", "--ssh-no-password")
 LOAD_ENDS_WITHIN = 170.0  # seconds: what a load waits for its last streams, and some more
 
 
@@ -41,6 +42,7 @@ class World:
     relay_options: tuple[str, ...] = ()
     programs: dict[str, Program] = field(default_factory=dict)
     share: demo.Share | None = None
+    ssh: demo.Share | None = None  # of the same machine, by SSH alone
     link: demo.Connection | None = None
     service: subprocess.Popen[str] | None = None
     _relay: ExitStack = field(default_factory=ExitStack)
@@ -93,6 +95,13 @@ class World:
                 found[name] = pid_of(each.process)
         return found
 
+    def ssh_command(self) -> list[str]:
+        """`vconnect --ssh` on bob; the machine's command follows."""
+        assert self.ssh is not None
+        code = self.lab.bob.tmp / "ssh-code"
+        code.write_text(self.ssh.code + "\n")
+        return ["vconnect", "--ssh", "--code-file", str(code), self.ssh.connect, "--"]
+
     # -- the load
 
     def plan(self, seed: int, kinds: Sequence[str] = (), largest: int = 0) -> str:
@@ -106,6 +115,7 @@ class World:
             "ip": self.link.ip,
             "public": f"{self.lab.relay.ip}:{demo.RELAY_PORT}" if self.share.url else "",
             "machine": f"{self.share.name}.localhost",
+            "ssh": self.ssh_command() if self.ssh is not None else [],
             "kinds": list(kinds),
         }
         return json.dumps({**plan, "largest": largest} if largest else plan)
@@ -161,7 +171,9 @@ def lay_cable(lab: Lab) -> None:
 
 
 @contextmanager
-def world(lab: Lab, *, static_ip: bool, relay_options: tuple[str, ...] = ()) -> Iterator[World]:
+def world(
+    lab: Lab, *, static_ip: bool, ssh: bool = False, relay_options: tuple[str, ...] = ()
+) -> Iterator[World]:
     """Everything is up inside the block."""
     made = World(lab, relay_options=relay_options)
     with ExitStack() as stack:
@@ -177,6 +189,8 @@ def world(lab: Lab, *, static_ip: bool, relay_options: tuple[str, ...] = ()) -> 
                 each.result()
         made.start_service()
         share(made, stack)
+        if ssh:
+            share_ssh(made, stack)
         connect(made, stack, static_ip=static_ip)
         yield made
 
@@ -187,6 +201,19 @@ def share(made: World, stack: ExitStack) -> None:
     options = ("--target", made.lab.services.ip, *SHARED)
     made.share = stack.enter_context(demo.share(alice, made.relay_address, alice.home, *options))
     made.programs["vshare"] = made.share.program
+
+
+def share_ssh(made: World, stack: ExitStack) -> None:
+    """A share of the machine by SSH: everything goes through alice's connection to its sshd."""
+    alice, machine = made.lab.alice, made.lab.services
+    folder, theirs = alice.home / ".ssh", machine.home / ".ssh"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    shutil.copy(theirs / "id_ed25519", folder / "id_ed25519")
+    kind, key = (theirs / "host_ed25519.pub").read_text().split()[:2]
+    (folder / "known_hosts").write_text(f"{machine.ip} {kind} {key}\n")
+    options = ("--target", f"ssh://root@{machine.ip}", "--disable-http", *SSH)
+    made.ssh = stack.enter_context(demo.share(alice, made.relay_address, alice.home, *options))
+    made.programs["vshare ssh"] = made.ssh.program
 
 
 def connect(made: World, stack: ExitStack, *, static_ip: bool) -> None:
