@@ -22,7 +22,7 @@ TIMEOUT = 30.0  # seconds that nothing may move
 AHEAD = 4  # blocks asked for that have not come yet
 WARM_UP = 0.1  # seconds of pings that are not counted
 DOWNLOAD_LEAD = 0.4  # seconds that a download runs before the pings beside it count
-DOWNLOAD_TAIL = 1.0  # seconds that it runs longer, for a machine that is busy
+DOWNLOAD_TAIL = 0.6  # seconds that it runs longer, for a machine that is busy
 X = 4  # streams of stream_x4
 
 Answer = dict[str, float]

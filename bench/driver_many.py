@@ -15,7 +15,7 @@ from bench.driver import AHEAD, Answer, connected, pull
 from bench.way import Way, is_fine
 
 WORKERS = 50
-WARM_UP = 1.0  # seconds of opens_many that do not count: `burst` is the one for a cold start
+WARM_UP = 0.6  # seconds of opens_many that do not count: `burst` is the one for a cold start
 GIVE_UP = 20.0  # seconds for a burst to be answered
 STOPPED = 8  # streams whose reader stops
 FILLS_WITHIN = 2.0  # seconds for every buffer on the way to be full
