@@ -45,7 +45,9 @@ class Figures:
     shares: int
     parked: int
     registrations_per_s: float
+    registration_cpu_ms: float
     parkings_per_s: float
+    parking_cpu_ms: float
     kb_start: float
     kb_per_share: float
     kb_per_parked: float
@@ -53,6 +55,7 @@ class Figures:
     mb_in_all: float
     idle_cpu_percent: float
     visits_per_s: float
+    visit_cpu_ms: float
     visit_p50_ms: float
     visit_p99_ms: float
     visits_failed: int
@@ -142,45 +145,58 @@ def fleet(address: str, shares: int, parked: int) -> Iterator[Fleet]:
         yield Fleet(processes)
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A relay process at one moment."""
+
+    at: float
+    cpu: float
+    kb: float
+    kernel_kb: float
+
+    @classmethod
+    def of(cls, pid: int) -> Sight:
+        """As it is now."""
+        return cls(time.monotonic(), cpu_of(pid), kb_of(pid), kb_of_kernel())
+
+
 async def measure(shares: int, parked: int) -> Figures:
     """All phases, one after another."""
-    with relay_process() as (relay, address):
-        with fleet(address, shares, parked) as all_shares:
-            await all_shares.say("warm")  # one share each comes, is visited, and goes
-            await asyncio.sleep(SETTLE)
-            start, kernel = kb_of(relay.pid), kb_of_kernel()
-            begun = time.monotonic()
-            routes = [route for each in await all_shares.say("register") for route in _list(each)]
-            registering = time.monotonic() - begun
-            await asyncio.sleep(SETTLE)
-            registered = kb_of(relay.pid)
-            begun = time.monotonic()
-            there = sum(_number(each) for each in await all_shares.say("park"))
-            parking = time.monotonic() - begun
-            await asyncio.sleep(SETTLE)
-            full, kernel_full = kb_of(relay.pid), kb_of_kernel()
-            cpu = cpu_of(relay.pid)
-            await asyncio.sleep(IDLE_FOR)
-            idle = (cpu_of(relay.pid) - cpu) / IDLE_FOR
-            visits = await visit_routes(parse_relay(address), routes, VISITS, VISITORS)
-            await asyncio.sleep(SETTLE)
-            return Figures(
-                shares=len(routes),
-                parked=there,
-                registrations_per_s=len(routes) / registering,
-                parkings_per_s=there / parking,
-                kb_start=start,
-                kb_per_share=(registered - start) / len(routes),
-                kb_per_parked=(full - registered) / max(there, 1),
-                kb_kernel_per_connection=(kernel_full - kernel) / (len(routes) + there) / 2,
-                mb_in_all=full / 1024,
-                idle_cpu_percent=idle * 100,
-                visits_per_s=visits.per_second,
-                visit_p50_ms=percentile(visits, 50),
-                visit_p99_ms=percentile(visits, 99),
-                visits_failed=visits.failed,
-                mb_after_visits=kb_of(relay.pid) / 1024,
-            )
+    with relay_process() as (relay, address), fleet(address, shares, parked) as all_shares:
+
+        async def see(settle: float = SETTLE) -> Sight:
+            await asyncio.sleep(settle)
+            return Sight.of(relay.pid)
+
+        await all_shares.say("warm")  # one share of each process comes, parks, and goes
+        start = await see()
+        routes = [route for each in await all_shares.say("register") for route in _list(each)]
+        registered = await see()
+        there = sum(_number(each) for each in await all_shares.say("park"))
+        full = await see()
+        idle = await see(IDLE_FOR)
+        visits = await visit_routes(parse_relay(address), routes, VISITS, VISITORS)
+        visited = await see()
+        return Figures(
+            shares=len(routes),
+            parked=there,
+            registrations_per_s=len(routes) / (registered.at - start.at - SETTLE),
+            registration_cpu_ms=(registered.cpu - start.cpu) / len(routes) * 1000,
+            parkings_per_s=there / (full.at - registered.at - SETTLE),
+            parking_cpu_ms=(full.cpu - registered.cpu) / max(there, 1) * 1000,
+            kb_start=start.kb,
+            kb_per_share=(registered.kb - start.kb) / len(routes),
+            kb_per_parked=(full.kb - registered.kb) / max(there, 1),
+            kb_kernel_per_connection=(full.kernel_kb - start.kernel_kb) / (len(routes) + there) / 2,
+            mb_in_all=full.kb / 1024,
+            idle_cpu_percent=(idle.cpu - full.cpu) / (idle.at - full.at) * 100,
+            visits_per_s=visits.per_second,
+            visit_cpu_ms=(visited.cpu - idle.cpu) / VISITS * 1000,
+            visit_p50_ms=percentile(visits, 50),
+            visit_p99_ms=percentile(visits, 99),
+            visits_failed=visits.failed,
+            mb_after_visits=visited.kb / 1024,
+        )
 
 
 def percentile(visits: Visits, percent: int) -> float:

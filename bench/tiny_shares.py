@@ -28,6 +28,7 @@ from tunnel import control, parking
 from tunnel.address import RelayAddress
 from tunnel.bio_tls import BioTls
 from tunnel.control import Challenge, Register, Registered, Tickets
+from tunnel.errors import VshareError
 from tunnel.parking import HEADER, PARK_ALPN, Message, Type
 from tunnel.relay_tls import anchor_of, context_for
 
@@ -79,6 +80,7 @@ class TinyShare:
         self.route = secrets.token_hex(16)
         self.tickets: deque[tuple[bytes, float]] = deque()
         self.parked: set[socket.socket] = set()
+        self.is_registered = False
         self._wanted = 0
         self._tls: BioTls
         self._group: asyncio.TaskGroup
@@ -108,6 +110,7 @@ class TinyShare:
         registered = control.parse_from_relay(await self._receive_text())
         assert isinstance(registered, Registered), registered
         group.create_task(self._read(sock), name="channel")
+        self.is_registered = True
 
     async def _read(self, sock: socket.socket) -> None:
         with sock:
@@ -132,16 +135,23 @@ class TinyShare:
 
     async def _park(self, ticket: bytes) -> None:
         async with self._at_once:
-            sock = await self._sources.connect(self._relay)
-            tls = BioTls(sock, self._contexts.parking)
-            await tls.handshake()
-            await tls.send_all(parking.serialize(Message(Type.PARK, ticket)))
-            kind, _ = parking.parse_header(await tls.receive_exactly(HEADER))
-            if kind is not Type.PARKED:  # it was too old
-                sock.close()
+            try:
+                await self._hand_in(ticket)
+            except (VshareError, OSError, ssl.SSLError) as error:  # as a share: again
+                print(f"again: {error}", file=sys.stderr)
                 self._wanted += 1
-                return
-            await tls.unwrap(first=False)
+
+    async def _hand_in(self, ticket: bytes) -> None:
+        sock = await self._sources.connect(self._relay)
+        tls = BioTls(sock, self._contexts.parking)
+        await tls.handshake()
+        await tls.send_all(parking.serialize(Message(Type.PARK, ticket)))
+        kind, _ = parking.parse_header(await tls.receive_exactly(HEADER))
+        if kind is not Type.PARKED:  # it was too old
+            sock.close()
+            self._wanted += 1
+            return
+        await tls.unwrap(first=False)
         self.parked.add(sock)
         asyncio.get_running_loop().add_reader(sock, self._answer, sock)
 
@@ -220,8 +230,8 @@ class _Fleet:
                     raise _OverError
             return {}
         if word == "register":
-            self._shares = await self._register(self._count, group)
             group.create_task(self._ping_all(), name="pings")
+            await self._register(self._count, group)
             return {"routes": [share.route for share in self._shares]}
         await self._park(self._shares, self._parked)
         return {"parked": sum(len(share.parked) for share in self._shares)}
@@ -231,6 +241,7 @@ class _Fleet:
         shares = [
             TinyShare(self._relay, self._contexts, self._sources, at_once) for _ in range(count)
         ]
+        self._shares = shares
         async with asyncio.TaskGroup() as registering:
             for share in shares:
                 registering.create_task(self._one(share, group, at_once), name="register")
@@ -238,15 +249,23 @@ class _Fleet:
 
     async def _ping_all(self) -> None:
         while True:
-            for share in self._shares:
-                await asyncio.sleep(control.PING_EVERY / len(self._shares))
-                await share.ping()
+            await asyncio.sleep(0)
+            begun = time.monotonic()  # a late one makes none of the others later
+            for number, share in enumerate(self._shares):
+                due = begun + control.PING_EVERY * number / len(self._shares)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                if share.is_registered:
+                    await share.ping()
 
     async def _one(
         self, share: TinyShare, group: asyncio.TaskGroup, at_once: asyncio.Semaphore
     ) -> None:
         async with at_once:
-            await share.register(group)
+            while not share.is_registered:
+                try:
+                    await share.register(group)
+                except (VshareError, OSError, ssl.SSLError) as error:  # as a share: again
+                    print(f"again: {error}", file=sys.stderr)
 
     async def _park(self, shares: list[TinyShare], parked: int) -> None:
         for share in shares:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from uvicorn.server import ServerState
 
 from relay.channel import Channel, Session
 from relay.front import Visitor
+from relay.limits import Admission
 
 FIRST_REQUEST_WITHIN = 10.0  # seconds from the hand-over, TLS handshake included
 HANDSHAKE_WITHIN = 5.0  # seconds
@@ -50,8 +52,10 @@ class AsgiServer:
     """Serves an ASGI application on connections that somebody else accepted; a WebSocket is the
     control channel, and gets its session from `open_session`."""
 
-    def __init__(self, app: ASGIApp, open_session: Callable[[Channel], Session]) -> None:
-        self._open_session = open_session
+    def __init__(
+        self, app: ASGIApp, open_session: Callable[[Channel], Session], admission: Admission
+    ) -> None:
+        self._open_session, self._admission = open_session, admission
         self._channels: set[Channel] = set()
         self._config = uvicorn.Config(
             app,
@@ -70,7 +74,7 @@ class AsgiServer:
 
     async def serve(self, visitor: Visitor, tls: ssl.SSLContext | None) -> None:
         """Serve a visitor (whose first bytes are unread) until its connection is over, or has
-        become a control channel, which is kept."""
+        become a control channel, which is kept. Raises LostError."""
         loop = asyncio.get_running_loop()
         over = asyncio.Event()
         http = _Http(
@@ -82,12 +86,13 @@ class AsgiServer:
             _loop=loop,
         )
         try:
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: http,
-                visitor.sock,
-                ssl=tls,
-                ssl_handshake_timeout=HANDSHAKE_WITHIN if tls else None,
-            )
+            with self._admission.handshake() if tls else contextlib.nullcontext():
+                transport, _ = await loop.connect_accepted_socket(
+                    lambda: http,
+                    visitor.sock,
+                    ssl=tls,
+                    ssl_handshake_timeout=HANDSHAKE_WITHIN if tls else None,
+                )
         except (OSError, ssl.SSLError):  # a stranger's handshake that came to nothing
             visitor.sock.close()
             return

@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tunnel.errors import LostError
 from tunnel.source import is_loopback
 
 RESERVE = 48  # descriptors: database, epolls, libraries, log, standard streams, a margin
 PIPE_SHARE = 16  # one in so many descriptors may be a pipe (each has two)
 MIN_PIPES = 4
 MAX_UNDECIDED = 1024  # connections whose first bytes are awaited; each lives 5 s at most
+# TLS handshakes of shares under way: what one core does in about a second. After a restart
+# thousands come at once; who is told at once to try later costs a tenth of who gives up waiting.
+MAX_HANDSHAKES = 512
 MAX_VISITORS = 1024  # of one share
 MAX_JOINS = 1024  # at all names together, of shares and of none; a stranger's takes 20 s at most
 
@@ -51,6 +55,7 @@ class Admission:
         self.connections = 0
         self.undecided = 0
         self._by_source: Counter[str] = Counter()
+        self.handshakes = 0
 
     def enter(self, source: str) -> bool:
         """Count a new connection, undecided yet; False if it must be turned away."""
@@ -74,6 +79,17 @@ class Admission:
         self._by_source[source] -= 1
         if not self._by_source[source]:
             del self._by_source[source]
+
+    @contextlib.contextmanager
+    def handshake(self) -> Iterator[None]:
+        """Count a handshake with a share while the block runs. Raises LostError: too many."""
+        if self.handshakes >= min(MAX_HANDSHAKES, self.budget.undecided):
+            raise LostError("too many shares connect at the same time")
+        self.handshakes += 1
+        try:
+            yield
+        finally:
+            self.handshakes -= 1
 
     @contextlib.contextmanager
     def another(self) -> Iterator[None]:

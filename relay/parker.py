@@ -7,6 +7,7 @@ import socket
 import ssl
 
 from relay.front import Visitor
+from relay.limits import Admission
 from relay.registry import LocalRegistry, Share
 from tunnel.bio_tls import BioTls
 from tunnel.errors import LostError, RemoteProtocolError
@@ -18,8 +19,10 @@ PARK_WITHIN = 10.0  # seconds for TLS, the ticket and the end of TLS
 class Parker:
     """The relay's side of parking."""
 
-    def __init__(self, registry: LocalRegistry, context: ssl.SSLContext) -> None:
-        self._registry, self._context = registry, context
+    def __init__(
+        self, registry: LocalRegistry, context: ssl.SSLContext, admission: Admission
+    ) -> None:
+        self._registry, self._context, self._admission = registry, context, admission
 
     async def park(self, visitor: Visitor) -> None:
         """Bring a connection from its ClientHello into a share's lot, where it is kept.
@@ -31,7 +34,8 @@ class Parker:
         try:
             async with asyncio.timeout(PARK_WITHIN):
                 tls = BioTls(visitor.sock, self._context, server_side=True)
-                await tls.handshake()
+                with self._admission.handshake():
+                    await tls.handshake()
                 share = self._registry.park(await _receive_ticket(tls))
                 if share is None:
                     text = b"the ticket is not valid any more"

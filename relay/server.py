@@ -104,9 +104,9 @@ class Relay:
             control = Control(
                 self.registry, names, urls, identity.der, public_der(gateway_key.public_key())
             )
-            asgi = AsgiServer(make_app(self.registry, self.domain), control.open)
             gateway = Gateway(self.registry, gateway_key, sites, identity.context("http/1.1"))
             admission = Admission(budget)
+            asgi = AsgiServer(make_app(self.registry, self.domain), control.open, admission)
             desk = _Desk(self.registry, identity, gateway, asgi, admission)
             front = Front(listener, admission, sites, desk.answers)
             try:
@@ -151,7 +151,7 @@ class _Desk:
     ) -> None:
         self._registry, self._asgi = registry, asgi
         self._own_tls = identity.context("http/1.1")
-        self._parker = Parker(registry, identity.context(PARK_ALPN))
+        self._parker = Parker(registry, identity.context(PARK_ALPN), admission)
         self._admission = admission
         self._joins = JoinLimits(admission.budget.joins)
         self._decoys = Decoys(registry.round_trips)

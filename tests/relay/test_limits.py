@@ -1,6 +1,7 @@
 import pytest
 
 from relay.limits import RESERVE, Admission, Budget, budget_for
+from tunnel.errors import LostError
 
 
 @pytest.mark.parametrize("descriptors", [128, 256, 1024, 20_000, 1 << 20])
@@ -24,3 +25,13 @@ def test_admission_counts_and_forgets() -> None:
     assert not admission.enter("192.0.2.3")  # full
     admission.leave("192.0.2.1")
     assert admission.enter("192.0.2.1")
+
+
+def test_only_so_many_shares_shake_hands_at_a_time() -> None:
+    admission = Admission(Budget(connections=9, pipes=1, undecided=2, per_source=9, per_share=9))
+    with admission.handshake():
+        with admission.handshake(), pytest.raises(LostError), admission.handshake():
+            pass
+        with admission.handshake():
+            pass
+    assert not admission.handshakes
