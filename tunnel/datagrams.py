@@ -41,6 +41,7 @@ class ServerFlow:
 
     def __init__(self, lane: ServerLane, number: int, message: FlowOpen, now: float) -> None:
         self.lane: ServerLane | None = lane  # None: lost, another may come
+        self._guest = lane.guest
         self.number = number
         self.id, self.host, self.port = message.id, message.host, message.port
         self.began_at = now
@@ -71,14 +72,14 @@ class ServerFlow:
         if self.lane is not None:
             self.lane.refuse(self, code, "")
         else:
-            self.close_out()
+            self._guest.ended(self, code)
 
     def flow_closed(self) -> None:
         """See FlowReceiver."""
         if self.lane is not None:
             self.lane.end_flow(self)
         else:
-            self.close_out()
+            self._guest.ended(self, Code.LOST)
 
     def close_out(self) -> None:
         """Close the machine's side. `dropped` stays what it was."""
@@ -165,7 +166,7 @@ class ServerLane:
     def __init__(self, connection: Connection, flows: GuestFlows | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
-        self._guest = flows or GuestFlows()
+        self.guest = flows or GuestFlows()
         self._flows: dict[int, ServerFlow] = {}
         self._sender = LaneSender(self._dropped)
         self._early = FairQueue(MAX_EARLY, self._dropped)
@@ -194,9 +195,9 @@ class ServerLane:
         finally:
             for flow in list(self._flows.values()):
                 if keep:
-                    self._guest.keep(flow)
+                    self.guest.keep(flow)
                 else:
-                    self._guest.ended(flow, Code.LOST)
+                    self.guest.ended(flow, Code.LOST)
 
     def _ended_in_order(self) -> bool:
         """Whether a side closed the lane: then nobody comes back for its flows."""
@@ -221,7 +222,7 @@ class ServerLane:
             out.close()
             return
         flow.out = out
-        self._guest.opened(flow)
+        self.guest.opened(flow)
         for data in self._early.drain(flow.number):
             out.send(data)
 
@@ -261,7 +262,7 @@ class ServerLane:
     def _open_received(self, number: int, message: FlowOpen) -> None:
         if number in self._flows:
             raise RemoteProtocolError(f"flow {number} is open already")
-        flow = self._guest.take(message) if message.id else None
+        flow = self.guest.take(message) if message.id else None
         if flow is not None:
             flow.lane, flow.number = self, number
         else:
@@ -305,7 +306,7 @@ class ServerLane:
     def _drop(self, flow: ServerFlow, code: Code | None = None) -> None:
         self.release(flow)
         flow.drop(len(self._early.drain(flow.number)))
-        self._guest.ended(flow, code)
+        self.guest.ended(flow, code)
 
     def _dropped(self, number: int) -> None:
         flow = self._flows.get(number)

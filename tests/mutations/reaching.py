@@ -11,6 +11,11 @@ _EXPOSED = "vshare/exposed.py"
 _NEIGHBOURS = "vshare/neighbours.py"
 _OWN = "vshare/own_addresses.py"
 _HAS_NO_KEY = "        if not has_ssh_key and role is Role.GUEST:\n"
+_FLOWS_OF = """        flows = self._flows.get({0})
+        if flows is None:
+            flows = GuestFlows(lambda *told: self._flow_ended(guest, *told))
+            self._flows[{0}] = flows
+"""
 _TEST_POLICY = "tests/vshare/test_policy.py"
 _TEST_SERVER = "tests/vshare/test_server.py"
 _TEST_EXPOSED = "tests/vshare/test_exposed.py"
@@ -143,6 +148,13 @@ REACHING = (
         '                target = self._decide(guest, "udp", host, port)\n',
         "                target = Target(MACHINE, port)\n",
         (f"{_TEST_SERVER}::test_flows_are_held_to_the_same_policy",),
+    ),
+    Mutation(
+        "a flow goes on with whoever knows its id",
+        _STREAMS,
+        _FLOWS_OF.format("guest.fingerprint"),
+        _FLOWS_OF.format('""'),
+        ("tests/vshare/test_streams.py::test_a_flows_id_is_worth_nothing_to_another_guest",),
     ),
     Mutation(
         "the gateway may call",

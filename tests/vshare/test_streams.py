@@ -159,3 +159,46 @@ def test_a_removed_guests_flows_wait_for_nobody() -> None:
             assert pair.told("stream")[0].fields["code"] == "lost"
 
     run(main)
+
+
+def test_a_flows_id_is_worth_nothing_to_another_guest() -> None:
+    """Who knows it gets a flow of his own: neither the other's socket nor the other's answers."""
+
+    async def main() -> None:
+        mine, theirs = Datagrams(), Datagrams()
+        async with (
+            share_pair() as pair,
+            udp_echo() as port,
+            pair.client() as owner,
+            pair.client() as thief,
+        ):
+            (await owner.open_flow("", port, mine)).send(b"mine")
+            await mine.until(lambda: mine.received)
+            stolen = await thief.open_flow("", port, theirs)
+            ours = next(iter(owner.flows._flows.values()))
+            next(iter(thief.flows._flows.values())).message = ours.message
+            stolen.send(b"theirs")
+            await theirs.until(lambda: theirs.received)
+            ours.send(b"mine still")
+            await mine.until(lambda: len(mine.received) == 2)
+            assert (mine.received, theirs.received) == ([b"mine", b"mine still"], [b"theirs"])
+            assert [len(flows.open) for flows in pair.streams._flows.values()] == [1, 1]
+
+    run(main)
+
+
+def test_a_flow_that_waits_for_its_guest_is_told_of_when_the_share_ends() -> None:
+    async def main() -> None:
+        received = Datagrams()
+        async with share_pair() as pair, udp_echo() as port, pair.client() as client:
+            flow = await client.open_flow("", port, received)
+            flow.send(b"x")
+            await received.until(lambda: received.received)
+            kept = next(iter(pair.streams._flows.values()))
+            lane = kept.open[0].lane
+            assert lane is not None
+            kept.keep(kept.open[0])  # as after its lane was lost
+            lane.release(kept.open[0])
+        assert [news.fields["code"] for news in pair.told("stream")] == ["lost"]
+
+    run(main)
