@@ -20,7 +20,7 @@ from tests.demo.world import RELAY_PORT
 from tests.lab import Host, Lab
 from tests.soak import records
 from tests.soak.faults import Fault, Faults
-from tests.soak.judge import Outcome, judge
+from tests.soak.judge import LATE, Outcome, judge
 from tests.soak.records import Result
 from tests.soak.world import World, world
 
@@ -74,7 +74,19 @@ def audit_folder(alice: Host) -> str:
 
 
 def through(made: World, fault: Callable[[], Fault]) -> Outcome:
-    """One fault under load; fails with all that was violated."""
+    """One fault under load; fails with all that was violated. Being late alone may be the machine's
+    doing, where others work too: then once more."""
+    outcome, violations = once(made, fault)
+    if violations and all(LATE in each for each in violations):
+        print(violations)
+        outcome, violations = once(made, fault)
+    assert not violations, "\n".join(sorted(set(violations)))
+    assert outcome.open >= 3, "too few streams were open for this to say much"
+    return outcome
+
+
+def once(made: World, fault: Callable[[], Fault]) -> tuple[Outcome, list[str]]:
+    """What became of the streams, and what was violated."""
     with made.load(random.getrandbits(32), KINDS, LARGEST) as (path, process):
         deadline = time.monotonic() + STREAMS_WITHIN
         while not ready(path):
@@ -83,13 +95,10 @@ def through(made: World, fault: Callable[[], Fault]) -> Outcome:
             time.sleep(POLL)
         happened = fault()
         time.sleep(AFTER)
-    seen = records.read(path)
-    verdict = judge(seen, [happened])
+    verdict = judge(records.read(path), [happened])
     (outcome,) = verdict.outcomes
     print(outcome)
-    assert not verdict.violations, "\n".join(sorted(set(verdict.violations)))
-    assert outcome.open >= 3, "too few streams were open for this to say much"
-    return outcome
+    return outcome, verdict.violations
 
 
 def ready(path: Path) -> bool:

@@ -14,6 +14,7 @@ from tests.soak.faults import SERVICE, Fault
 from tests.soak.records import Record, Result
 
 RECOVERS = 2.0  # seconds
+LATE = "only after"  # what a violation says that is about time alone
 GATEWAY = "curl"
 """A visitor of the URL has a connection to the relay itself, which ends with the relay."""
 CANNOT_SAY = ("psql",)
@@ -147,4 +148,4 @@ def _judge_probes(
     outcome.first = late
     for way, seconds in late.items():
         if seconds > RECOVERS:
-            violations.append(f"{fault.name}: a new stream by {way} only after {seconds:.1f} s")
+            violations.append(f"{fault.name}: a new stream by {way} {LATE} {seconds:.1f} s")
