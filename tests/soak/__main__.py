@@ -15,7 +15,7 @@ from tests.lab import Lab
 from tests.lab.root import run_as_root
 from tests.soak import records, report, watch
 from tests.soak.faults import Fault, Faults
-from tests.soak.judge import judge
+from tests.soak.judge import RECOVERS, judge
 from tests.soak.world import World, world
 from tunnel.errors import VshareError
 
@@ -31,8 +31,14 @@ TOLD_EVERY = 60.0  # seconds
 @click.option("--minutes", default=30.0, show_default=True, help="How long, the start aside.")
 @click.option("--seed", type=int, help="The dice of load and faults [random, and printed].")
 @click.option("--no-vm", is_flag=True, help="Without the static IP, and so without psql.")
+@click.option(
+    "--recovers",
+    default=RECOVERS,
+    show_default=True,
+    help="Seconds after which a new stream has to work; more on a machine that others use too.",
+)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the records there.")
-def main(minutes: float, seed: int | None, no_vm: bool, keep: Path | None) -> None:
+def main(minutes: float, seed: int | None, no_vm: bool, recovers: float, keep: Path | None) -> None:
     """A mixed load in the lab, a fault a minute; nothing may be lost or wrong."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -40,10 +46,10 @@ def main(minutes: float, seed: int | None, no_vm: bool, keep: Path | None) -> No
     click.echo(f"seed {seed}: --seed {seed} draws the same load and the same faults")
     with Lab(HOSTS) as lab, world(lab, static_ip=not no_vm, ssh=True) as made:
         click.echo("all is up")
-        sys.exit(_soak(made, minutes * MINUTE, seed, keep))
+        sys.exit(_soak(made, minutes * MINUTE, seed, recovers, keep))
 
 
-def _soak(made: World, seconds: float, seed: int, keep: Path | None) -> int:
+def _soak(made: World, seconds: float, seed: int, recovers: float, keep: Path | None) -> int:
     """The exit code."""
     before = made.pids()
     began = time.monotonic()
@@ -54,7 +60,7 @@ def _soak(made: World, seconds: float, seed: int, keep: Path | None) -> int:
     seen = records.read(path)
     if keep is not None:
         keep.write_bytes(path.read_bytes())
-    verdict = judge(seen, happened)
+    verdict = judge(seen, happened, recovers)
     trends = watch.trends(watching.samples, began, ended)
     for trend in trends:
         verdict.violations.extend(trend.complaints())

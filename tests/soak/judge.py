@@ -44,8 +44,10 @@ class Verdict:
     violations: list[str]
 
 
-def judge(records: Sequence[Record], faults: Sequence[Fault]) -> Verdict:
-    """Of a whole run."""
+def judge(
+    records: Sequence[Record], faults: Sequence[Fault], recovers: float = RECOVERS
+) -> Verdict:
+    """Of a whole run. `recovers`: seconds that the first new stream may take."""
     violations: list[str] = []
     outcomes = [Outcome(fault) for fault in faults]
     for each in records:
@@ -63,6 +65,7 @@ def judge(records: Sequence[Record], faults: Sequence[Fault]) -> Verdict:
     for number, outcome in enumerate(outcomes):
         until = faults[number + 1].began if number + 1 < len(faults) else float("inf")
         _judge_probes(outcome, until, records, violations)
+        _judge_lateness(outcome, recovers, violations)
     return Verdict(outcomes, violations)
 
 
@@ -146,6 +149,10 @@ def _judge_probes(
                     f" failed: {each.text}"
                 )
     outcome.first = late
-    for way, seconds in late.items():
-        if seconds > RECOVERS:
-            violations.append(f"{fault.name}: a new stream by {way} {LATE} {seconds:.1f} s")
+
+
+def _judge_lateness(outcome: Outcome, recovers: float, violations: list[str]) -> None:
+    for way, seconds in outcome.first.items():
+        if seconds > recovers:
+            name = outcome.fault.name
+            violations.append(f"{name}: a new stream by {way} {LATE} {seconds:.1f} s")
