@@ -22,6 +22,7 @@ PING_MS = 0.025  # PING and PONG of a parked connection; a channel's costs about
 PARKED = 4  # of a quiet share
 PING_EVERY = 20.0
 HANDSHAKE_WITHIN = 5.0
+MAX_HANDSHAKES = 512
 FIRST_RETRY, LAST_RETRY, LAST_RETRY_BUSY = 0.1, 1.0, 8.0
 # Assumed.
 SHARES_PER_RELAY = 10_000
@@ -29,6 +30,8 @@ PING_BYTES = 2 * (3 + 40 + 26 + 12) + 2 * (40 + 26 + 12)  # both ways and their 
 VISITS_PER_SHARE_HOUR = 60.0  # new connections: pools and browsers keep theirs
 BYTES_PER_SHARE_HOUR = 20e6  # what guests and browsers move, on average over all shares
 SPLICE_CPU_PER_GB = 0.3  # seconds
+REFUSAL_MS = 0.2  # of CPU to accept, look and close
+GIVE_UP = 600.0  # seconds of simulated time
 TAKE_MS = 0.4  # of CPU to route, pair and splice one visitor
 
 
@@ -94,12 +97,13 @@ class Restart:
     wasted_percent: float  # of the CPU: on handshakes whose share had given up
 
 
-def restart(shares: int, down_for: float, seed: int = 1) -> Restart:
+def restart(shares: int, down_for: float, most: int = MAX_HANDSHAKES, seed: int = 1) -> Restart:
     """One relay returns at 0 after `down_for` seconds; one core serves first come, first served.
 
     Shares are refused while it is down, and try again after pauses that double up to LAST_RETRY,
-    times 0.5 to 1. Once it answers, who waits HANDSHAKE_WITHIN gives up, and pauses up to
-    LAST_RETRY_BUSY.
+    times 0.5 to 1. Once it answers, who comes while `most` handshakes are under way is turned away,
+    which costs REFUSAL_MS; who has waited HANDSHAKE_WITHIN has given up, which costs a whole one.
+    Both pause up to LAST_RETRY_BUSY.
     """
     draw = random.Random(seed)
     tries: list[tuple[float, int, float]] = []  # when, which share, its next pause
@@ -111,16 +115,21 @@ def restart(shares: int, down_for: float, seed: int = 1) -> Restart:
         tries.append((when, share, pause))
     heapq.heapify(tries)
     free_at, wasted, back = 0.0, 0.0, []
-    while tries:
+    while tries and free_at < GIVE_UP:
         when, share, pause = heapq.heappop(tries)
-        begins = max(when, free_at)
-        free_at = begins + REGISTRATION_MS / 1000
-        if begins - when > HANDSHAKE_WITHIN:
-            wasted += REGISTRATION_MS / 1000
-            again = when + HANDSHAKE_WITHIN + pause * draw.uniform(0.5, 1.0)
-            heapq.heappush(tries, (max(again, begins), share, min(pause * 2, LAST_RETRY_BUSY)))
+        waits = max(0.0, free_at - when)
+        pause = min(pause * 2, LAST_RETRY_BUSY)
+        if waits > most * REGISTRATION_MS / 1000:
+            cost, again = REFUSAL_MS / 1000, when
         else:
+            cost, again = REGISTRATION_MS / 1000, when + HANDSHAKE_WITHIN
+        free_at = max(free_at, when) + cost
+        if again > when and waits <= HANDSHAKE_WITHIN:
             back.append(free_at)
+            continue
+        wasted += cost
+        heapq.heappush(tries, (again + pause * draw.uniform(0.5, 1.0), share, pause))
+    back += [GIVE_UP] * len(tries)
     return Restart(
         half=back[len(back) // 2],
         most=back[len(back) * 95 // 100],
@@ -149,11 +158,12 @@ def main() -> None:
     print("\n| shares | down for | half back | 95 % | all | CPU wasted |")
     print("| --- | --- | --- | --- | --- | --- |")
     for shares in (1_000, 10_000, 20_000):
-        for down_for in (2.0, 30.0):
-            found = restart(shares, down_for)
+        for down_for, most in ((2.0, MAX_HANDSHAKES), (30.0, MAX_HANDSHAKES), (30.0, shares)):
+            found = restart(shares, down_for, most)
             print(
-                f"| {shares:,} | {down_for:.0f} s | {found.half:.1f} s | {found.most:.1f} s |"
-                f" {found.last:.1f} s | {found.wasted_percent:.0f} % |"
+                f"| {shares:,} | {down_for:.0f} s | {most if most < shares else 'none'} |"
+                f" {found.half:.1f} s | {found.most:.1f} s | {found.last:.1f} s |"
+                f" {found.wasted_percent:.0f} % |"
             )
 
 

@@ -113,13 +113,22 @@ class TinyShare:
         self.is_registered = True
 
     async def _read(self, sock: socket.socket) -> None:
-        with sock:
+        with sock, self._noting_loss():
             while True:
                 message = control.parse_from_relay(await self._receive_text())
                 if isinstance(message, Tickets):
                     until = time.monotonic() + TICKET_FRESH
                     self.tickets.extend((ticket, until) for ticket in message.tickets)
                     self._use_tickets()
+
+    @contextlib.contextmanager
+    def _noting_loss(self) -> Iterator[None]:
+        """On a machine that is too busy, the relay may not hear of a share in time."""
+        try:
+            yield
+        except (VshareError, OSError, ssl.SSLError) as error:
+            self.is_registered = False
+            print(f"lost: {error}", file=sys.stderr)
 
     def park(self, count: int) -> None:
         """Park `count` connections, and others in the place of those that are taken."""
@@ -183,7 +192,8 @@ class TinyShare:
 
     async def ping(self) -> None:
         """The sign of life that a relay waits for."""
-        await self._send(PING, b"")
+        with self._noting_loss():
+            await self._send(PING, b"")
 
     async def _receive_text(self) -> bytes:
         while True:
