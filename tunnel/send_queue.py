@@ -49,6 +49,24 @@ class SendQueue:
             self.pending += memoryview(data)[sent:]
             self._loop.add_writer(self._sock, self._on_writable)
 
+    def send_all(self, parts: list[bytes]) -> None:
+        """The same for several, by one system call."""
+        sent = 0
+        if not self.pending:
+            try:
+                sent = self._sock.sendmsg(parts)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                self._loop.call_soon(self._failed, error)
+                return
+            if sent == sum(map(len, parts)):
+                return
+            self._loop.add_writer(self._sock, self._on_writable)
+        for part in parts:
+            self.pending += memoryview(part)[sent:]
+            sent = max(0, sent - len(part))
+
     def stop(self) -> None:
         """Drop what is pending; before the socket is closed."""
         self._loop.remove_writer(self._sock)

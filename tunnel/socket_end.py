@@ -1,7 +1,8 @@
 """A plain TCP (or UNIX) socket as the end of a stream.
 
 Reads go into one buffer per thread that is handed on at once, so an idle socket owns no
-buffer; what the kernel does not take is kept, and the peer stops reading until it is gone.
+buffer; what the kernel does not take is kept, and the peer stops reading until it is gone: at
+most one read of the peer's, CIPHERTEXT_SIZE and a record, since reading is paused at once.
 """
 
 from __future__ import annotations

@@ -67,3 +67,32 @@ def test_stopped_it_keeps_and_watches_nothing(factory: Factory) -> None:
         assert calls == []
 
     run(main, factory)
+
+
+@both_loops
+def test_parts_follow_each_other_wherever_the_kernel_stops(factory: Factory) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = tcp_pair(16_384)
+        queue = SendQueue(ours, lambda: None, lambda error: None)
+        parts = [bytes([number]) * (1 + 997 * number) for number in range(40)]
+        expected = b""
+        for _ in range(4):  # at once, in part, and behind what is pending
+            queue.send_all(parts)
+            expected += b"".join(parts)
+        assert queue.pending
+        got = b""
+        while len(got) < len(expected):
+            got += await loop.sock_recv(theirs, 65_536)
+        assert got == expected
+        queue.stop()
+        ours.shutdown(socket.SHUT_WR)
+        failed = asyncio.Event()
+        queue = SendQueue(ours, lambda: None, lambda error: failed.set())
+        queue.send_all(parts)
+        assert not failed.is_set()
+        await failed.wait()
+        ours.close()
+        theirs.close()
+
+    run(main, factory)
