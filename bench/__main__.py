@@ -23,7 +23,7 @@ from bench.peers.frp import FrpPublic, FrpStcp
 from bench.peers.ssh import SshEndToEnd, SshEndToEndGcm, SshPublic
 from bench.peers.stunnel import Stunnel
 from bench.processes import Process, StartError
-from bench.results import Samples, serialize
+from bench.results import Result, Samples, serialize
 from bench.system import Kind, Loopback, System
 from bench.table import render
 from bench.units import FIGURES
@@ -86,6 +86,10 @@ class Run:
                     self.samples.add(figure, Ours.name, value)
             except (LoadError, VshareError, OSError) as error:
                 say(f"{name}: {error}")
+
+    def results(self) -> list[Result]:
+        """What is known so far."""
+        return self.samples.results({name: each.unit for name, each in FIGURES.items()})
 
     def _take(self, figure: str, name: str) -> None:
         system, fresh = self.systems[name]
@@ -196,8 +200,9 @@ def main() -> None:
         finally:
             run.stop()
             target.stop()
+    options.results.write_text(serialize(run.results()))  # what follows takes minutes
     run.take_elsewhere([name for name in chosen if name in elsewhere.ALL])
-    results = run.samples.results({name: each.unit for name, each in FIGURES.items()})
+    results = run.results()
     groups = {
         kind.value: [name for name, (system, _) in run.systems.items() if system.kind is kind]
         for kind in (Kind.END_TO_END, Kind.PER_HOP, Kind.PUBLIC)

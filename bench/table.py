@@ -12,7 +12,7 @@ NOTHING = "-"
 
 def ratio(figure: str, ours: float, peer: float) -> float | None:
     """How many times better ours is (above 1: better), whichever way the figure counts."""
-    if not ours or not peer:
+    if ours <= 0 or peer <= 0:  # memory can seem to shrink
         return None
     return ours / peer if FIGURES[figure].higher_is_better else peer / ours
 
@@ -65,7 +65,7 @@ def _cell(result: Result | None) -> str:
         return NOTHING
     if result.min == result.max:
         return _number(result.median)
-    return f"{_number(result.median)} ({_number(result.min)}-{_number(result.max)})"
+    return f"{_number(result.median)} ({_number(result.min)} to {_number(result.max)})"
 
 
 def _number(value: float) -> str:

@@ -21,6 +21,7 @@ def result(figure: str, system: str, median: float, *, spread: float = 0.0) -> R
         ("rtt_p50", 100.0, 300.0, 3.0),
         ("rtt_p50", 300.0, 100.0, 1 / 3),
         ("rtt_p50", 300.0, 0.0, None),
+        ("rtt_p50", -1.0, 2.0, None),
     ],
 )
 def test_above_one_is_better_whichever_way_it_counts(
@@ -51,7 +52,7 @@ def test_rows_and_ratios() -> None:
         "| figure | unit | vshare | loopback | ssh | stunnel | vs best end-to-end"
         " | vs best public |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        "| `stream_up` | MB/s | 300 (280-320) | 3,305 | 100 | 200 | **1.50** (stunnel) | - |",
+        "| `stream_up` | MB/s | 300 (280 to 320) | 3,305 | 100 | 200 | **1.50** (stunnel) | - |",
         "| `udp_pps` | 1/s | 5 | - | - | - | - | - |",
         "",
         "| figure | unit | vshare |",
