@@ -207,12 +207,16 @@ class ResumableEnd(End):
         self._on_change(self)
 
     def give_up(self, code: Code) -> None:
-        """End what cannot go on: the local side sees an error, not an end of stream."""
-        if self.phase is not Phase.OVER:
-            peer = self.peer if not self.finished.done() else None
-            self._finish(code)
-            if peer is not None:
-                peer.reset(code)
+        """End what cannot go on: both sides see an error, not an end of stream."""
+        if self.phase is Phase.OVER:
+            return
+        attached = self.phase is Phase.ATTACHED
+        peer = self.peer if not self.finished.done() else None
+        self._finish(code)
+        if attached:
+            self.attachment.terminate(code, "", FrameType.RESET)
+        if peer is not None:
+            peer.reset(code)
 
     # -- what the connection tells
 

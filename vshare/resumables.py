@@ -59,10 +59,10 @@ class Resumables:
         connection.accept(end, Resume(message.id, message.generation, stream.received))
         stream.attach(end, message.offset)
 
-    def end_all(self, guest: Guest) -> None:
-        """The guest was removed: nothing of it goes on."""
+    def end_all(self, guest: Guest | None = None) -> None:
+        """Nothing goes on, of `guest`, who was removed, or of anybody."""
         for key, stream in list(self._streams.items()):
-            if key[0] == guest.fingerprint:
+            if guest is None or key[0] == guest.fingerprint:
                 stream.give_up(Code.CLOSED)
 
     def _changed(self, key: Key, stream: ResumableEnd) -> None:

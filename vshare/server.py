@@ -88,6 +88,7 @@ class ShareServer:
         trace: TracebackType | None,
     ) -> None:
         self._closing = True
+        self._streams.end_all()
         for connection in list(self._connections):
             connection.close()  # a last notice may be on its way
         for task in list(self._tasks):
@@ -107,7 +108,7 @@ class ShareServer:
         """A guest was struck off the list: end its connections."""
         self._gone.discard(guest.fingerprint)
         self.notify("removed", why, guest=guest)
-        self._streams.removed(guest)
+        self._streams.end_all(guest)
         for connection, owner in list(self._connections.items()):
             if owner is not guest:
                 continue

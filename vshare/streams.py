@@ -180,12 +180,13 @@ class Streams:
         except RemoteProtocolError as error:
             connection.refuse(end, Code.PROTOCOL_ERROR, error.text)
 
-    def removed(self, guest: Guest) -> None:
-        """The guest was struck off the list: its streams do not wait for it."""
+    def end_all(self, guest: Guest | None = None) -> None:
+        """The guest was struck off the list, or the share ends: no stream waits to go on."""
         self._resumables.end_all(guest)
-        flows = self._flows.pop(guest.fingerprint, None)
-        if flows is not None:
-            flows.end_all()
+        for fingerprint in [guest.fingerprint] if guest is not None else list(self._flows):
+            flows = self._flows.pop(fingerprint, None)
+            if flows is not None:
+                flows.end_all()
 
     def _ended(self, guest: Guest, protocol: str, host: str, port: int, traffic: _Traffic) -> None:
         self._newsroom.tell(
