@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from tunnel import splice
+from tunnel.socket_watch import SocketWatch
 from tunnel.splice import PipePool, Totals, splice_sockets
 
 MEGABYTE = 1 << 20
@@ -162,6 +163,49 @@ def test_a_slow_reader_stops_the_writer_and_costs_no_cpu(run: Run) -> None:
             right.close()
             await task
             assert loop is asyncio.get_running_loop()
+
+    run(main)
+
+
+def test_a_socket_whose_both_directions_ended_is_told_of_once_while_its_bytes_wait(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hang-up can't be left out of what is waited for (epoll_ctl(2))."""
+    calls = [0]
+    real = SocketWatch._on_events
+
+    def counting(watch: SocketWatch) -> None:
+        calls[0] += 1
+        real(watch)
+
+    monkeypatch.setattr(SocketWatch, "_on_events", counting)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        left, a = pair()
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as right:
+            for sock in (listener, right):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+            right.connect(listener.getsockname())
+            right.setblocking(False)
+            b, _ = listener.accept()
+            b.setblocking(False)
+            b.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+            a.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 3 * MEGABYTE)
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(splice_sockets(a, b))
+                await asyncio.sleep(0)
+                right.shutdown(socket.SHUT_WR)
+                assert await receive_all(left) == b""
+                await loop.sock_sendall(left, bytes(1_800_000))
+                left.shutdown(socket.SHUT_WR)
+                await asyncio.sleep(0.05)
+                before = calls[0]
+                await asyncio.sleep(0.1)
+                assert calls[0] - before < 5
+                assert len(await receive_all(right)) == 1_800_000
+                assert (await task).error is None
+        left.close()
 
     run(main)
 
