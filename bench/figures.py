@@ -116,13 +116,21 @@ def resume(setup: Setup) -> Found:
     plain = system.way_not_resumable() if isinstance(system, Ours) else None
     if plain is None:
         return {}
-    ways = (system.way, plain)
+    assert isinstance(system, Ours)
+    guests = ((system.way, system.connect), (plain, system.plain))
     speeds: tuple[list[float], list[float]] = ([], [])
+    costs: tuple[list[float], list[float]] = ([], [])  # CPU seconds per byte of share and guest
     for turn in range(RESUME_TURNS):
         for number in (turn % 2, 1 - turn % 2):
-            answer = drive("down", ways[number], setup.seconds / 2)
+            way, guest = guests[number]
+            before = cpu_seconds([*system.share, *guest])
+            answer = drive("down", way, setup.seconds / 2)
+            cost = cpu_seconds([*system.share, *guest]) - before
             speeds[number].append(answer["bytes"] / answer["seconds"])
-    return {"resume_ratio": statistics.median(speeds[0]) / statistics.median(speeds[1])}
+            costs[number].append(cost / answer["bytes"])
+    with_it, without = map(statistics.median, speeds)
+    cpu_with_it, cpu_without = map(statistics.median, costs)
+    return {"resume_ratio": with_it / without, "resume_cpu_ratio": cpu_with_it / cpu_without}
 
 
 def rtt(setup: Setup) -> Found:

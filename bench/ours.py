@@ -35,6 +35,7 @@ class Ours(System):
         self._tree = tree
         self.relay_address = self.share_name = self.code = self.connect_to = ""
         self._http = Way(0)
+        self.plain: list[Process] = []  # the guest whose streams cannot be resumed
         self._plain: Way | None = None
 
     @property
@@ -100,7 +101,7 @@ class Ours(System):
         if self._plain is None:
             source = f"import tunnel.client; tunnel.client.{switch} = False; "
             source += "import connect_vm.cli; connect_vm.cli.main()"
-            self._plain, _ = self.start_guest([], [sys.executable, "-c", source])
+            self._plain, _ = self.start_guest(self.plain, [sys.executable, "-c", source])
             self.wait_for_echo(self._plain, [])
         return self._plain
 

@@ -59,6 +59,7 @@ FIGURES: dict[str, Meaning] = {
     "relay_kb_per_parked": _less("kB", "memory of the relay per parked connection"),
     "shares_per_gb": _more("", "idle shares in 1 GiB of the relay's, two parked connections each"),
     "resume_ratio": _more("", "speed of a download that can be resumed, to one that cannot"),
+    "resume_cpu_ratio": _less("", "the same of CPU per byte, share and connect side"),
     "vm_ready": _less("s", "from starting QEMU until the connect VM answers"),
     "vm_ready_bare": _less("s", "the same kernel until its init prints"),
     "vm_ready_ratio": _less("", "the one divided by the other"),
@@ -77,5 +78,5 @@ OURS_ALONE = frozenset(
     name
     for name in FIGURES
     if name.startswith(("vm_", "static_ip"))
-    or name in ("relay_kb_per_parked", "shares_per_gb", "resume_ratio")
+    or name in ("relay_kb_per_parked", "shares_per_gb", "resume_ratio", "resume_cpu_ratio")
 )
