@@ -140,10 +140,13 @@ class TinyShare:
             ticket, until = self.tickets.popleft()
             if until > time.monotonic():
                 self._wanted -= 1
-                self._group.create_task(self._park(ticket), name="parking")
+                self._group.create_task(self._park(ticket, until), name="parking")
 
-    async def _park(self, ticket: bytes) -> None:
+    async def _park(self, ticket: bytes, until: float) -> None:
         async with self._at_once:
+            if until < time.monotonic():  # it waited for too long: the next will do
+                self._wanted += 1
+                return
             try:
                 await self._hand_in(ticket)
             except (VshareError, OSError, ssl.SSLError) as error:  # as a share: again
