@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 TICKS = os.sysconf("SC_CLK_TCK")
+WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # kill -9 of the bench leaves nothing either
 ENDS_WITHIN = 5.0  # seconds from SIGTERM until SIGKILL
 SAYS_WITHIN = 30.0  # seconds for a line on stdout
 POLL = 0.005  # seconds
@@ -37,7 +38,7 @@ class Process:
         self.started = time.monotonic()
         with log.open("wb") as errors:
             self.popen = subprocess.Popen(
-                self.command,
+                [*WITH_US, *self.command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
