@@ -26,6 +26,8 @@ class State(enum.Enum):
     REMOTE_DONE = "remote-done"  # they sent EOF, we still send
     RESETTING = "resetting"  # we sent RESET; what comes is thrown away until they are done
 
+    __hash__ = object.__hash__  # they are compared by identity; Enum hashes the name, in Python
+
 
 class Input(enum.Enum):
     """What happens to a stream."""
@@ -38,6 +40,8 @@ class Input(enum.Enum):
     RECEIVE_DATA = "receive DATA"
     RECEIVE_EOF = "receive EOF"
     RECEIVE_RESET = "receive RESET"
+
+    __hash__ = object.__hash__
 
 
 S, I = State, Input  # noqa: E741  # the table is read as a whole, so it is kept narrow
