@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 import h11
 
+from relay.doors import Doors
 from relay.http_rules import (
     HttpError,
     Origin,
@@ -19,18 +20,16 @@ from relay.http_rules import (
     response_headers,
 )
 from relay.pages import error_page
-from relay.routes import Site, Sites
+from relay.quick_path import ANSWER_WITHIN, KEEP_ALIVE, QuickPath, Sent, Way
+from relay.routes import Sites
 from relay.source_buckets import SourceBuckets
 from relay.streams import ByteStream, UpstreamStream, VisitorStream
 from relay.tls_stream import TlsStream
 from relay.upstreams import Door, Upstreams
 from tunnel.errors import LostError, VshareError
-from tunnel.source import source_of
 
 FIRST_REQUEST_WITHIN = 10.0  # seconds from the connection to a whole request head
-KEEP_ALIVE = 75.0  # seconds between requests; browsers give up at 60 to 300
 BODY_SILENCE = 120.0  # seconds that a request's body may pause
-ANSWER_WITHIN = 300.0  # seconds from the request to the answer's head: long polls
 HALF_CLOSED_SILENCE = 10.0  # seconds that an answer may pause once the visitor ended its side
 MAX_REQUEST_HEAD = 16 * 1024  # bytes
 MAX_ANSWER_HEAD = 64 * 1024  # bytes: servers with many cookies
@@ -77,18 +76,28 @@ class Conversation:
         misses: SourceBuckets,
     ) -> None:
         self._visitor, self._origin = visitor, origin
-        self._upstreams, self._sites, self._misses = upstreams, sites, misses
+        self._upstreams, self._sites = upstreams, sites
         self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
         self._upstream: _Upstream | None = None
         self._watch: asyncio.TimerHandle | None = None
-        visitor.on_lost = self._abort_upstream
-        visitor.on_eof = self._watch_silence
+        self._doors = Doors(origin, upstreams, sites, misses)
+        self._quick = QuickPath(visitor, self._doors)
+        visitor.on_lost = self._visitor_lost
+        visitor.on_eof = self._visitor_ended
 
     def close(self) -> None:
         """Give the stream to the share up."""
         if self._watch is not None:
             self._watch.cancel()
         self._abort_upstream()
+
+    def _visitor_lost(self) -> None:
+        self._abort_upstream()
+        self._quick.visitor_ended()
+
+    def _visitor_ended(self) -> None:
+        self._watch_silence()
+        self._quick.visitor_ended()
 
     def _abort_upstream(self) -> None:
         if self._upstream is not None:
@@ -109,14 +118,18 @@ class Conversation:
         wait = FIRST_REQUEST_WITHIN
         try:
             while True:
+                sent = await self._quick.needed()
+                if sent is not None:
+                    self._http.receive_data(sent.head)
                 async with asyncio.timeout(wait):
                     request = await _next_event(self._http, self._visitor)
                 if not isinstance(request, h11.Request):
                     return
-                if not await self._answer(request):
+                if not await self._answer(request, sent):
                     return
                 self._http.start_next_cycle()
                 wait = KEEP_ALIVE
+                self._maybe_quicken()
         except TimeoutError:
             return
         except h11.RemoteProtocolError as error:
@@ -125,11 +138,19 @@ class Conversation:
         except h11.LocalProtocolError:
             return  # the request's body was not read to its end: no further request
 
-    async def _answer(self, request: h11.Request) -> bool:
+    def _maybe_quicken(self) -> None:
+        """Leave what comes next to the quick path, if there is a stream and nothing came yet."""
+        upstream = self._upstream
+        if upstream is None or not isinstance(upstream.stream, UpstreamStream):
+            return
+        if upstream.is_reusable() and self._visitor.is_quiet and not self._http.trailing_data[0]:
+            self._quick.begin(Way(upstream.door, upstream.stream))
+
+    async def _answer(self, request: h11.Request, sent: Sent | None) -> bool:
         """Answer one request; False if the connection cannot be used again."""
         end = self._maybe_end_of_request(request)
         try:
-            switched = await self._forward(request, end)
+            switched = await self._forward(request, end, sent)
         except HttpError as error:
             await self._send_error(error, head_only=request.method == b"HEAD")
             return self._is_complete()
@@ -140,37 +161,26 @@ class Conversation:
     def _is_complete(self) -> bool:
         return self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 
-    async def _forward(self, request: h11.Request, end: h11.EndOfMessage | None) -> bool:
+    async def _forward(
+        self, request: h11.Request, end: h11.EndOfMessage | None, sent: Sent | None
+    ) -> bool:
         """Forward a request and its answer; True if the connection was turned over to another
         protocol, which has ended then. Raises HttpError while no answer was begun."""
-        site = check_request(request, self._origin, self._sites)
-        door = self._door_of(site)
-        reused = await self._choose_upstream(door)
+        if sent is not None and self._upstream is not None:
+            door, reused = self._upstream.door, True
+            if sent.late:
+                raise _given_up(self._upstream)
+        else:
+            door = self._doors.door_of(check_request(request, self._origin, self._sites))
+            reused = await self._choose_upstream(door)
         try:
-            return await self._exchange(request, end)
+            return await self._exchange(request, end, is_sent=sent is not None)
         except LostError as error:
             if reused and end is not None and request.method in _RETRIED and self._unanswered():
                 self._abort_upstream()
                 await self._open_upstream(door)
                 return await self._try_again(request, end, door)
             raise self._broken_off(door, error) from error
-
-    def _door_of(self, site: Site) -> Door:
-        """The door that `site` means. Raises HttpError, also for what is there, to a source that
-        asked for too many names that are not: else names could be tried without end."""
-        source, now = source_of(self._origin.address), asyncio.get_running_loop().time()
-        if not self._misses.has(source, now):
-            raise HttpError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many names were asked for that nothing is shared under",
-                "Try again in a minute.",
-            )
-        try:
-            return self._upstreams.door_of(site, tls=self._origin.tls)
-        except HttpError as error:
-            if error.status is HTTPStatus.NOT_FOUND:
-                self._misses.take(source, now)
-            raise
 
     async def _try_again(self, request: h11.Request, end: h11.EndOfMessage, door: Door) -> bool:
         try:
@@ -213,7 +223,9 @@ class Conversation:
         event = self._http.next_event()
         return event if isinstance(event, h11.EndOfMessage) else None
 
-    async def _exchange(self, request: h11.Request, end: h11.EndOfMessage | None) -> bool:
+    async def _exchange(
+        self, request: h11.Request, end: h11.EndOfMessage | None, *, is_sent: bool = False
+    ) -> bool:
         upstream = self._upstream
         if upstream is None:
             raise LostError("there is no stream")
@@ -224,7 +236,9 @@ class Conversation:
         )
         head = upstream.http.send(forwarded) or b""
         if end is not None:
-            await upstream.stream.send_all(head + (upstream.http.send(end) or b""))
+            head += upstream.http.send(end) or b""
+            if not is_sent:
+                await upstream.stream.send_all(head)
             return await self._receive_answer(upstream)
         await upstream.stream.send_all(head)
         switched = False
@@ -276,12 +290,7 @@ class Conversation:
             )
             await self._answer_body(upstream)
         except TimeoutError:
-            upstream.stream.abort()
-            raise HttpError(
-                HTTPStatus.GATEWAY_TIMEOUT,
-                f"{upstream.door.site.name} took too long to answer",
-                f"There was no answer from port {upstream.door.port} in {ANSWER_WITHIN:g} seconds.",
-            ) from None
+            raise _given_up(upstream) from None
         except h11.ProtocolError as error:  # Local: what came cannot be passed on as it is
             upstream.stream.abort()
             raise LostError(f"the answer is not valid HTTP: {error}") from error
@@ -359,6 +368,16 @@ class Conversation:
             if not head_only:
                 await self._send(h11.Data(body))
             await self._send(h11.EndOfMessage())
+
+
+def _given_up(upstream: _Upstream) -> HttpError:
+    """No answer came in time."""
+    upstream.stream.abort()
+    return HttpError(
+        HTTPStatus.GATEWAY_TIMEOUT,
+        f"{upstream.door.site.name} took too long to answer",
+        f"There was no answer from port {upstream.door.port} in {ANSWER_WITHIN:g} seconds.",
+    )
 
 
 async def _next_event(http: h11.Connection, stream: ByteStream) -> h11.Event:

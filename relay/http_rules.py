@@ -28,6 +28,7 @@ _HOP_BY_HOP = frozenset(
         b"proxy-authenticate",
     )
 )
+NO_CONTENT = frozenset((b"204", b"304"))  # status codes whose answers end with their head
 # Never dropped because Connection names them: messages would change their meaning.
 _NEVER_NAMED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
@@ -80,7 +81,12 @@ def check_request(request: h11.Request, origin: Origin, sites: Sites) -> Site:
         raise HttpError(status, "The request's head is too large")
     if request.method == b"CONNECT":
         raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "This is not a forward proxy")
-    host = strip_port(host_text(request))
+    return site_of(host_text(request), origin, sites)
+
+
+def site_of(host: str, origin: Origin, sites: Sites) -> Site:
+    """The share that the Host field means. Raises HttpError."""
+    host = strip_port(host)
     site = sites.find(host)
     if site is None or (origin.tls and host != (origin.server_name or "")):
         raise HttpError(
@@ -132,17 +138,21 @@ def request_headers(request: h11.Request, origin: Origin) -> Headers:
     """The header fields that the share's server gets."""
     upgrade = is_upgrade(request)
     kept = _end_to_end(request)
-    kept = [(name, value) for name, value in kept if not _is_forwarding(name.lower())]
-    host = host_text(request)
-    kept += [
+    kept = [(name, value) for name, value in kept if not is_forwarding(name.lower())]
+    kept += forwarding_fields(origin, host_text(request))
+    if upgrade:
+        kept += _upgrade_fields(request)
+    return kept
+
+
+def forwarding_fields(origin: Origin, host: str) -> Headers:
+    """What the share's server is told of where a request came from."""
+    return [
         (b"X-Forwarded-For", origin.address.encode()),
         (b"X-Forwarded-Proto", origin.scheme.encode()),
         (b"X-Forwarded-Host", host.encode("latin-1")),
         (b"Forwarded", _forwarded(origin, host)),
     ]
-    if upgrade:
-        kept += _upgrade_fields(request)
-    return kept
 
 
 def response_headers(response: h11.Response | h11.InformationalResponse) -> Headers:
@@ -172,7 +182,8 @@ def _end_to_end(message: h11.Request | h11.Response | h11.InformationalResponse)
     return [(name, value) for name, value in raw if name.lower() not in dropped]
 
 
-def _is_forwarding(name: bytes) -> bool:
+def is_forwarding(name: bytes) -> bool:
+    """Whether the gateway alone says what is in this field (lower case)."""
     return name in (b"forwarded", b"x-real-ip") or name.startswith(b"x-forwarded-")
 
 

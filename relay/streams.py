@@ -1,6 +1,7 @@
 """The gateway's two byte streams, to a visitor and to a share, as coroutines see them.
 
-Both are bounded: what is not taken in time stops the reading at its source.
+Both are bounded: what is not taken in time stops the reading at its source. Of either a callback
+may take what comes, before it is kept for a coroutine (relay/quick_path.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ HIGH_WATER = 256 * 1024  # bytes kept before the source is paused
 SEND_AT_ONCE = 256 * 1024  # bytes handed to the share's connection before asking if it takes more
 
 
+# Given the next bytes, which are valid during the call; says whether it took them.
+Taker = Callable[[Bytes], bool]
+
+
+def _nobody(data: Bytes) -> bool:
+    return False
+
+
 class _Inbox:
     """Received bytes until somebody takes them."""
 
@@ -28,11 +37,9 @@ class _Inbox:
         self._changed = asyncio.Event()
         self.ended = False
         self.error: LostError | None = None
-        self.total = 0
 
     def put(self, data: Bytes) -> None:
         self._data += data
-        self.total += len(data)
         self._changed.set()
         if len(self._data) >= HIGH_WATER and not self._paused:
             self._paused = True
@@ -82,22 +89,46 @@ class ByteStream(ABC):
 
 
 class VisitorStream(asyncio.Protocol, ByteStream):
-    """A visitor's connection. `on_lost` and `on_eof` are called when it goes or half-closes."""
+    """A visitor's connection. `on_lost` and `on_eof` are called when it goes or half-closes,
+    `on_writable` when `is_writable` has become true."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._inbox = _Inbox(self._pause, self._resume)
+        self._inbox = _Inbox(self.pause, self.resume)
         self._writable = asyncio.Event()
         self._writable.set()
         self.closed = asyncio.Event()
         self.on_lost: Callable[[], None] = lambda: None
         self.on_eof: Callable[[], None] = lambda: None
+        self.on_writable: Callable[[], None] = lambda: None
+        self.taker: Taker = _nobody
 
-    def _pause(self) -> None:
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing waits to be received, not even the end of the stream."""
+        return not self._inbox.ended and not len(self._inbox)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether what was written has left, nearly."""
+        return self._writable.is_set()
+
+    def put(self, data: Bytes) -> None:
+        """Keep for `receive_some` what a taker took and does not want."""
+        self._inbox.put(data)
+
+    def write(self, data: Bytes) -> None:
+        """Send what a caller who heeds `is_writable` has, who may reuse it at once."""
+        if self._transport is not None and not self.closed.is_set():
+            self._transport.write(data if isinstance(data, bytes) else bytes(data))
+
+    def pause(self) -> None:
+        """Read no more for now."""
         if self._transport is not None:
             self._transport.pause_reading()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Read again."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -107,7 +138,8 @@ class VisitorStream(asyncio.Protocol, ByteStream):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        self._inbox.put(data)
+        if not self.taker(data):
+            self._inbox.put(data)
 
     def eof_received(self) -> bool:
         """See asyncio.Protocol. Plain TCP stays half open; asyncio's TLS cannot."""
@@ -129,6 +161,7 @@ class VisitorStream(asyncio.Protocol, ByteStream):
     def resume_writing(self) -> None:
         """See asyncio.BaseProtocol."""
         self._writable.set()
+        self.on_writable()
 
     async def receive_some(self) -> bytes:
         """See ByteStream."""
@@ -172,16 +205,22 @@ class _Receiver(End):
         self.inbox = _Inbox(end.pause_reading, end.resume_reading)
         self.writable = asyncio.Event()
         self.writable.set()
+        self.received = 0
+        self.taker: Taker = _nobody
+        self.on_end: Callable[[], None] = lambda: None
         self.link(end)
         end.link(self)
 
     def send(self, data: Bytes) -> None:
         """See End.send: bytes from the share."""
-        self.inbox.put(data)
+        self.received += len(data)
+        if not self.taker(data):
+            self.inbox.put(data)
 
     def send_eof(self) -> None:
         """See End.send_eof: the share ended its direction."""
         self.inbox.end()
+        self.on_end()
 
     def reset(self, code: Code) -> None:
         """See End.reset: the share, the tunnel or the gateway ended both directions."""
@@ -189,6 +228,7 @@ class _Receiver(End):
         self.inbox.end(LostError(f"the connection to the shared machine ended: {reason}"))
         self.writable.set()
         self.closed(code)
+        self.on_end()
 
     def pause_reading(self) -> None:
         """See End.pause_reading: the tunnel takes no more for now."""
@@ -220,7 +260,33 @@ class UpstreamStream(ByteStream):
     @property
     def received(self) -> int:
         """Bytes received so far."""
-        return self._receiver.inbox.total
+        return self._receiver.received
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the tunnel takes more now."""
+        return self._receiver.writable.is_set() and not self._receiver.finished.done()
+
+    def take_with(self, taker: Taker, on_end: Callable[[], None]) -> None:
+        """Give what comes to `taker` first, and call `on_end` when the share ended its direction,
+        or both."""
+        self._receiver.taker, self._receiver.on_end = taker, on_end
+
+    def write(self, data: bytes) -> None:
+        """Send what a caller who heeds `is_writable` has."""
+        self._end.send(data)
+
+    def put(self, data: Bytes) -> None:
+        """Keep for `receive_some` what a taker took and does not want."""
+        self._receiver.inbox.put(data)
+
+    def pause(self) -> None:
+        """Deliver nothing for now (but what was read already)."""
+        self._end.pause_reading()
+
+    def resume(self) -> None:
+        """Deliver again."""
+        self._end.resume_reading()
 
     async def receive_some(self) -> bytes:
         """See ByteStream."""

@@ -1,0 +1,215 @@
+"""The way of most requests through the gateway: from callback to callback, without a task.
+
+It takes over from a Conversation (relay/exchange.py) while that rests between requests and a
+stream to the share is kept, and serves plain requests (relay/plain_heads.py). With the first
+message that is not plain it gives back: to the coroutine, which goes on as if it had begun it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from dataclasses import dataclass
+
+from relay.doors import Doors
+from relay.plain_heads import MAX_PLAIN_HEAD, PlainAnswer, maybe_answer, maybe_request
+from relay.streams import HIGH_WATER, UpstreamStream, VisitorStream
+from relay.upstreams import Door
+from tunnel.ends import Bytes
+
+ANSWER_WITHIN = 300.0  # seconds from the request to the answer's head: long polls
+KEEP_ALIVE = 75.0  # seconds between requests; browsers give up at 60 to 300
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request that was sent to the share already; its answer is to be received."""
+
+    head: bytes  # as it came from the visitor
+    late: bool = False  # no answer came in time
+
+
+class _Phase(enum.Enum):
+    AWAY = "away"  # the coroutine is in charge
+    REST = "rest"  # between requests
+    ASKED = "asked"  # the answer's head is to come
+    BODY = "body"  # the answer's body comes
+
+
+@dataclass(slots=True)
+class Way:
+    """Where plain requests may go: the stream that is kept, and what is behind it."""
+
+    door: Door
+    stream: UpstreamStream
+
+
+class QuickPath:
+    """One visitor's."""
+
+    def __init__(self, visitor: VisitorStream, doors: Doors) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._visitor, self._doors = visitor, doors
+        self._phase = _Phase.AWAY
+        self._called = asyncio.Event()  # the coroutine
+        self._way: Way | None = None
+        self._sent: Sent | None = None
+        self._method = b""
+        self._left = 0  # bytes of the answer's body
+        self._since = 0.0  # loop time of the phase
+        self._ahead = bytearray()  # requests that came before the answer to another was complete
+        visitor.on_writable = self._visitor_writable
+
+    # -- what the coroutine does
+
+    def begin(self, way: Way) -> None:
+        """Serve what comes from now on; nothing has come yet."""
+        self._way = way
+        self._sent = None
+        self._called.clear()
+        self._phase, self._since = _Phase.REST, self._loop.time()
+        self._visitor.taker = self._take_request
+        way.stream.take_with(self._take_answer, self._share_ended)
+
+    async def needed(self) -> Sent | None:
+        """Wait until the coroutine has to go on, with the next request or after one that was sent.
+
+        Raises TimeoutError when no request came in time.
+        """
+        while self._phase is not _Phase.AWAY:
+            now = self._loop.time()
+            until = now + KEEP_ALIVE  # never later: REST may begin at any time
+            if self._phase is _Phase.REST:
+                until = self._since + KEEP_ALIVE
+            elif self._phase is _Phase.ASKED:
+                until = min(until, self._since + ANSWER_WITHIN)
+            if until <= now:
+                self._give_back()
+                if self._sent is None:
+                    raise TimeoutError
+                return Sent(self._sent.head, late=True)
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._called.wait()
+            except TimeoutError:
+                pass
+        return self._sent
+
+    def visitor_ended(self) -> None:
+        """The visitor sends nothing more, or is gone."""
+        if self._phase is _Phase.REST or self._visitor.closed.is_set():
+            self._give_back()
+
+    # -- what the visitor sends
+
+    def _take_request(self, data: Bytes) -> bool:
+        if self._phase is _Phase.AWAY:
+            return False
+        if self._phase is _Phase.REST and not self._ahead and self._visitor.is_writable:
+            return self._ask(data if isinstance(data, bytes) else bytes(data))
+        self._ahead += data
+        if len(self._ahead) >= HIGH_WATER:
+            self._visitor.pause()
+        return True
+
+    def _ask(self, data: bytes) -> bool:
+        """Send the request on; False, and the coroutine is in charge, if that is not for here."""
+        way, request = self._way, maybe_request(data)
+        if way is None or request is None or not (way.stream.is_quiet and way.stream.is_writable):
+            self._give_back()
+            return False
+        if self._doors.maybe_door(request.host) != way.door:
+            self._give_back()
+            return False
+        if request.size == len(data):
+            head = data
+        else:
+            head = data[: request.size]
+            self._ahead += data[request.size :]
+        self._phase, self._since = _Phase.ASKED, self._loop.time()
+        self._sent, self._method = Sent(head), request.method
+        way.stream.write(request.forwarded + self._doors.fields(request.host))
+        return True
+
+    # -- what the share answers
+
+    def _take_answer(self, data: Bytes) -> bool:
+        if self._phase is _Phase.BODY:
+            self._deliver(data)
+            return True
+        if self._phase is not _Phase.ASKED:
+            return False
+        begin = bytes(data[:MAX_PLAIN_HEAD])
+        answer = maybe_answer(begin, self._method)
+        if answer is None or answer.length is None:
+            self._give_back()
+            return False
+        self._phase, self._sent = _Phase.BODY, None
+        self._answer(answer, begin, data)
+        return True
+
+    def _answer(self, answer: PlainAnswer, begin: bytes, data: Bytes) -> None:
+        end = answer.size + (answer.length or 0)
+        self._left = end - min(end, len(data))
+        surplus = len(data) > end
+        if len(data) == len(begin) and not surplus:
+            self._visitor.write(
+                begin if answer.head is None else answer.head + begin[answer.size :]
+            )
+        else:
+            self._visitor.write(answer.head or begin[: answer.size])
+            self._visitor.write(data[answer.size : end])
+        self._move_on(surplus=surplus)
+
+    def _deliver(self, data: Bytes) -> None:
+        left = self._left
+        if len(data) > left:
+            self._left = 0
+            self._visitor.write(data[:left])
+        else:
+            self._left = left - len(data)
+            self._visitor.write(data)
+        self._move_on(surplus=len(data) > left)
+
+    def _move_on(self, *, surplus: bool) -> None:
+        """After a piece of an answer's body, perhaps its last."""
+        way = self._way
+        if self._left:
+            if way is not None and not self._visitor.is_writable:
+                way.stream.pause()
+            return
+        self._phase, self._since = _Phase.REST, self._loop.time()
+        if surplus and way is not None:
+            way.stream.abort()  # what follows is nobody's
+        self._next()
+
+    def _next(self) -> None:
+        """The request that came meanwhile, if any, unless the visitor does not read."""
+        if self._phase is not _Phase.REST or not self._visitor.is_writable:
+            return
+        if self._ahead:
+            data = bytes(self._ahead)
+            self._ahead.clear()
+            self._visitor.resume()
+            if not self._ask(data):
+                self._visitor.put(data)
+        elif not self._visitor.is_quiet:
+            self._give_back()
+
+    def _share_ended(self) -> None:
+        if self._phase is _Phase.BODY:
+            self._visitor.abort()  # so that a part is not taken for the whole
+        self._give_back()
+
+    def _visitor_writable(self) -> None:
+        if self._phase is _Phase.BODY and self._way is not None:
+            self._way.stream.resume()
+        self._next()
+
+    def _give_back(self) -> None:
+        """The coroutine is in charge."""
+        self._phase = _Phase.AWAY
+        self._called.set()
+        if self._ahead:
+            self._visitor.put(self._ahead)
+            self._ahead.clear()
