@@ -52,22 +52,12 @@ def load_rules(text: str) -> None:
         raise OSError(f"nft ended with status {status}")
 
 
-def _divert_tcp(loop: Loop, syns: Syns) -> socket.socket:
+def _divert_tcp() -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     listener.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(DIVERT)
     listener.listen(BACKLOG)
-
-    def on_accept(_events: int) -> None:
-        try:
-            sock, peer = listener.accept()
-        except OSError:
-            return  # gone before we looked
-        sock.setblocking(False)
-        syns.on_accepted(sock, peer)
-
-    loop.add(listener.fileno(), on_accept, IN)
     return listener
 
 
@@ -96,5 +86,6 @@ def main() -> None:
 
     loop.add(queue.fileno(), on_packets, IN)
     gc.freeze()  # what is here stays: a collection need not look at it, for 20 ms under emulation
-    with _divert_tcp(loop, syns):
+    with _divert_tcp() as listener:
+        syns.accept_from(listener)
         loop.run()

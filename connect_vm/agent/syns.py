@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from . import netlink, ruleset, wire
-from .loop import Loop
+from .loop import IN, Loop
 from .netlink import Held
 from .parking import Parked, Parking, keep_alive
 from .splice import Joint, PipePool, reset
@@ -17,7 +17,7 @@ from .wire import Header
 # quicker; a vconnect that has gone leaves none.
 WAIT_SECONDS = 10.0
 ASK_SECONDS = 60.0  # a share's own dialler gives up long before
-CLAIM_SECONDS = 10.0  # between the verdict and the client's ACK
+CLAIM_SECONDS = 10.0  # between the verdict and the client's ACK, for which SYN-ACK comes again
 MAX_ASKS = 512  # twice what vconnect lets be taken at once
 
 
@@ -48,9 +48,10 @@ class Syns:
         self._asks: dict[Header, _Ask] = {}
         self._waiting: deque[Header] = deque()
         self._claims: dict[Header, tuple[Parked, float]] = {}
+        self._listener: socket.socket | None = None
         self.joints: set[Joint] = set()
         parking.on_parked = self._serve_waiting
-        loop.every_tick(self._tick)
+        loop.every_tick(self.tick)
 
     def on_syn(self, held: Held) -> None:
         """A SYN arrived, for the first time or again."""
@@ -63,6 +64,21 @@ class Syns:
             self._asks[header] = _Ask(held.number)
             self._waiting.append(header)
             self._serve_waiting()
+
+    def accept_from(self, listener: socket.socket) -> None:
+        """`listener`, which does not block, is where tproxy sends; the caller closes it."""
+        self._listener = listener
+        self._loop.add(listener.fileno(), self._accept_all, IN)
+
+    def _accept_all(self, _events: int) -> None:
+        """After an outage hundreds come at once, and each turn of the loop has much else to do."""
+        while self._listener is not None:
+            try:
+                sock, peer = self._listener.accept()
+            except OSError:
+                return  # no more, or none for now; the loop says when
+            sock.setblocking(False)
+            self.on_accepted(sock, peer)
 
     def on_accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         """tproxy gave us a connection; `sock` is non-blocking and not in the loop yet."""
@@ -110,7 +126,9 @@ class Syns:
             ask.parked.close()
         self._queue.verdict(ask.number, *_verdict_for(code))
 
-    def _tick(self, now: float) -> None:
+    def tick(self, now: float) -> None:
+        """What is due by `now` is given up."""
+        self._accept_all(IN)  # who has sent the ACK in time is not too late because we are
         for header, ask in list(self._asks.items()):
             if ask.deadline < now:
                 del self._asks[header]

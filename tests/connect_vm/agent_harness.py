@@ -125,6 +125,12 @@ class Client:
         """As the agent will see it; the listener's port stands for the static IP's."""
         return Header.of(wire.TCP, self.listener.getsockname(), self.sock.getsockname())
 
+    def connect(self) -> socket.socket:
+        """What it has connected to: a listener that does not block, with one connection."""
+        self.sock.connect(self.listener.getsockname())
+        self.listener.setblocking(False)
+        return self.listener
+
     def accepted(self, one: Agent) -> None:
         """Connect, and hand the connection to the agent as its tproxy listener does."""
         self.sock.connect(self.listener.getsockname())

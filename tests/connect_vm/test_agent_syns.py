@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import threading
@@ -185,6 +186,23 @@ def test_an_accepted_connection_that_nobody_asked_for_is_reset(one: Agent) -> No
     client.accepted(one)
     with pytest.raises(ConnectionResetError):
         client.sock.recv(1)
+
+
+def test_one_that_connected_in_time_is_not_late_because_the_agent_is(one: Agent) -> None:
+    far, client = park(one), Client(one)
+    one.hold(1, client.header)
+    asked(far)
+    far.sendall(b"\0")
+    one.next_verdict()
+    listener = client.connect()
+
+    def all_that_is_due() -> None:
+        one.syns.accept_from(listener)
+        one.syns.tick(math.inf)
+
+    one.call(all_that_is_due)
+    far.sendall(b"hello")
+    assert client.sock.recv(100) == b"hello"
 
 
 def test_strangers_do_not_fill_the_agent(one: Agent) -> None:
