@@ -65,7 +65,7 @@ class Pool:
         """End every connection; who waits is told."""
         self._closed = True
         for connection in list(self.connections):
-            connection.abort("closed")
+            connection.close()  # in good order: streams were reset, of which the share is to know
         self._tell_waiters(LostError("the session with the share has ended"))
 
     def renew(self) -> None:

@@ -108,6 +108,8 @@ class ResumableEnd(End):
         self._local_full = False
         if self.phase is Phase.ATTACHED:
             self.attachment.link(self._inlet)
+        elif self.phase is Phase.OVER and self.reason is not None:
+            peer.reset(self.reason)
 
     def send(self, data: Bytes) -> None:
         """See End.send."""

@@ -85,6 +85,10 @@ class Stream:
             received += data
 
 
+def no_further(line: Line) -> None:
+    raise LostError("this relay pairs nobody any more")
+
+
 @contextlib.asynccontextmanager
 async def stream() -> AsyncIterator[Stream]:
     """A stream that works: BEFORE has passed in both directions."""
@@ -105,6 +109,7 @@ async def stream() -> AsyncIterator[Stream]:
             while len(received) < len(BEFORE):
                 received += await asyncio.get_running_loop().sock_recv(sock, 65_536)
             assert received == BEFORE
+            lines.prepare = no_further  # or the stream would go on there, none the worse
             try:
                 yield made
             finally:
@@ -372,6 +377,7 @@ async def two_guests() -> AsyncIterator[tuple[Lines, list[Stream], Pair]]:
             made.append(Stream(pair, client, sock, instances[number], lines.all[number]))
             await made[number].send("up", BEFORE)
             await until(lambda: bytes(made[-1].machine.received) == BEFORE)
+        lines.prepare = no_further
         yield lines, made, pair
 
 

@@ -314,7 +314,7 @@ def test_everything_ends_when_the_client_does() -> None:
                 await loop.sock_recv(sock, 1)
             with pytest.raises(ConnectionResetError):
                 await loop.sock_recv(machine, 1)
-            assert await task is Code.LOST
+            assert await task is Code.CLOSED
 
     run(main)
 
