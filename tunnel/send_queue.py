@@ -69,8 +69,9 @@ class SendQueue:
 
     def stop(self) -> None:
         """Drop what is pending; before the socket is closed."""
-        self._loop.remove_writer(self._sock)
-        self.pending.clear()
+        if self.pending:
+            self._loop.remove_writer(self._sock)
+            self.pending.clear()
 
     def _on_writable(self) -> None:
         try:

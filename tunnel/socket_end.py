@@ -7,7 +7,6 @@ most one read of the peer's, CIPHERTEXT_SIZE and a record, since reading is paus
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import struct
@@ -17,6 +16,7 @@ from tunnel.codes import Code, code_for_os_error
 from tunnel.ends import Bytes, End
 from tunnel.frames import HEADER_SIZE
 from tunnel.send_queue import SendQueue
+from tunnel.socket_watch import ERROR, QUIET, READABLE, SocketWatch, watch_of
 
 # One read's size: large enough for full speed, small enough that one busy stream does not
 # hold up the others for long.
@@ -56,7 +56,7 @@ class SocketEnd(End):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__()
-        self._loop = asyncio.get_running_loop()
+        self._watch: SocketWatch | None = None  # while it knows the socket, reading or not
         self._sock = sock
         self._queue = SendQueue(sock, self._on_moved, self._fail)
         self._reading = False
@@ -95,40 +95,38 @@ class SocketEnd(End):
         """See End.pause_reading."""
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._sock)
+            if self._watch is not None:
+                self._watch.change(self._sock, QUIET)
 
     def resume_reading(self) -> None:
         """See End.resume_reading."""
         if not self._reading and not self._received_eof and not self.finished.done():
             self._reading = True
-            self._loop.add_reader(self._sock, self._on_readable)
+            if self._watch is not None:
+                self._watch.change(self._sock, READABLE)
+            else:
+                self._watch = watch_of(self.finished.get_loop())
+                self._watch.add(self._sock, self._on_events, READABLE)
 
-    def _on_readable(self) -> None:
+    def _on_events(self, events: int) -> None:
+        if not self._reading:
+            return  # an error shows again as soon as reading goes on
         try:
             size = self._sock.recv_into(scratch.data)
         except (BlockingIOError, InterruptedError):
+            if events & ERROR and (error := hidden_error(self._sock)):
+                self._fail(error)
             return
         except OSError as error:
             self._fail(error)
             return
         if size:
             self.peer.send(scratch.data[:size])
-            if not self.finished.done() and (hidden := hidden_error(self._sock)):
-                self._deliver_rest()
-                self._fail(hidden)
             return
         self.pause_reading()
         self._received_eof = True
         self.peer.send_eof()
         self._maybe_finish()
-
-    def _deliver_rest(self) -> None:
-        """What arrived before the reset, as far as the peer takes it."""
-        try:
-            while self._reading and (size := self._sock.recv_into(scratch.data)):
-                self.peer.send(scratch.data[:size])
-        except OSError:
-            pass  # nothing more, or the error again
 
     def _on_moved(self) -> None:
         if self._queue.pending:
@@ -159,7 +157,9 @@ class SocketEnd(End):
     def _close(self, code: Code | None) -> None:
         if self.finished.done():
             return
-        self.pause_reading()
+        self._reading = False
+        if self._watch is not None:
+            self._watch.remove(self._sock)
         self._queue.stop()
         self._sock.close()
         self.closed(code)

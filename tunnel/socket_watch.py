@@ -14,6 +14,7 @@ from collections.abc import Callable
 READABLE, WRITABLE, ERROR = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR
 QUIET = select.EPOLLET  # an error or both directions' end, told once each
 HANG_UP = select.EPOLLRDHUP | select.EPOLLET  # the peer's end as well
+ONCE = select.EPOLLONESHOT
 BATCH = 64  # sockets per wake-up, then the loop's other users have their turn
 
 
@@ -25,14 +26,16 @@ class SocketWatch:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._fresh: set[int] = set()  # added since the last wake-up
+        self._holders = 0
 
     def add(self, sock: socket.socket, callback: Callable[[int], None], events: int) -> None:
         """Watch `sock`, until `remove`, which has to come before it is closed."""
-        if not self._callbacks:
+        number = sock.fileno()
+        if not self._callbacks and not self._holders:
             self._loop.add_reader(self._epoll.fileno(), self._on_events)
-        self._epoll.register(sock.fileno(), events)
-        self._callbacks[sock.fileno()] = callback
-        self._fresh.add(sock.fileno())
+        self._epoll.register(number, events)
+        self._callbacks[number] = callback
+        self._fresh.add(number)
 
     def change(self, sock: socket.socket, events: int) -> None:
         """Wait for `events` from now on; what is there already is told."""
@@ -40,10 +43,25 @@ class SocketWatch:
 
     def remove(self, sock: socket.socket) -> None:
         """Watch it no longer. Idempotent."""
-        if self._callbacks.pop(sock.fileno(), None) is None:
+        number = sock.fileno()
+        if self._callbacks.pop(number, None) is None:
             return
-        self._epoll.unregister(sock.fileno())
-        if not self._callbacks:
+        self._epoll.unregister(number)
+        self._maybe_close()
+
+    def hold(self) -> None:
+        """Stay there without sockets too, until `let_go`: one comes after the other."""
+        if not self._callbacks and not self._holders:
+            self._loop.add_reader(self._epoll.fileno(), self._on_events)
+        self._holders += 1
+
+    def let_go(self) -> None:
+        """Undo one `hold`."""
+        self._holders -= 1
+        self._maybe_close()
+
+    def _maybe_close(self) -> None:
+        if not self._callbacks and not self._holders:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
             del _watches[self._loop]
@@ -67,3 +85,20 @@ def watch_of(loop: asyncio.AbstractEventLoop) -> SocketWatch:
     if watch is None:
         watch = _watches[loop] = SocketWatch(loop)
     return watch
+
+
+async def until_ready(sock: socket.socket, events: int) -> None:
+    """Wait for one of `events` of `sock`, which nobody else watches meanwhile."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    watch = watch_of(loop)
+
+    def on_events(events: int) -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    watch.add(sock, on_events, events | ONCE)
+    try:
+        await ready
+    finally:
+        watch.remove(sock)

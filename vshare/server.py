@@ -25,6 +25,7 @@ from tunnel.identity import Identity, Role, join_server_context, parse_peer, ser
 from tunnel.join_server import JoinDesk, JoinServer
 from tunnel.names import ShareName
 from tunnel.peek import HEAD_DEADLINE, peek_client_hello
+from tunnel.socket_watch import watch_of
 from tunnel.stream_end import StreamEnd
 from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import TlsSocket, handshake
@@ -78,6 +79,8 @@ class ShareServer:
 
     async def __aenter__(self) -> ShareServer:
         await self._group.__aenter__()
+        self._watch = watch_of(asyncio.get_running_loop())
+        self._watch.hold()
         self._spawn(self._sweep(), "connection sweep")
         return self
 
@@ -93,7 +96,10 @@ class ShareServer:
             connection.close()  # a last notice may be on its way
         for task in list(self._tasks):
             task.cancel()
-        await self._group.__aexit__(kind, error, trace)
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        finally:
+            self._watch.let_go()
 
     def notify(
         self, kind: str, text: str = "", value: float = 0.0, guest: Guest | None = None

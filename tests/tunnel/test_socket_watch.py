@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 
 from tests.loops import Factory, both_loops, run
 from tests.tls_pair import tcp_pair
-from tunnel.socket_watch import HANG_UP, QUIET, READABLE, WRITABLE, watch_of
+from tunnel.socket_watch import HANG_UP, QUIET, READABLE, WRITABLE, until_ready, watch_of
 
 
 @both_loops
@@ -86,6 +87,45 @@ def test_a_watch_without_sockets_has_no_descriptor(factory: Factory) -> None:
             watch = watch_of(asyncio.get_running_loop())
             watch.add(ours, lambda events: None, QUIET)
             watch.remove(ours)
+        assert os.listdir("/proc/self/fd") == before
+        ours.close()
+        theirs.close()
+
+    run(main, factory)
+
+
+@both_loops
+def test_a_watch_that_is_held_stays_until_it_is_let_go(factory: Factory) -> None:
+    async def main() -> None:
+        ours, theirs = tcp_pair()
+        before = os.listdir("/proc/self/fd")
+        watch = watch_of(asyncio.get_running_loop())
+        watch.hold()
+        watch.add(ours, lambda events: None, QUIET)
+        watch.remove(ours)
+        assert watch_of(asyncio.get_running_loop()) is watch
+        theirs.send(b"x")
+        await until_ready(ours, READABLE)  # it still tells
+        watch.let_go()
+        assert os.listdir("/proc/self/fd") == before
+        ours.close()
+        theirs.close()
+
+    run(main, factory)
+
+
+@both_loops
+def test_waiting_for_a_socket_ends_with_its_event_or_when_cancelled(factory: Factory) -> None:
+    async def main() -> None:
+        ours, theirs = tcp_pair()
+        before = os.listdir("/proc/self/fd")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await until_ready(ours, READABLE)
+        assert os.listdir("/proc/self/fd") == before
+        asyncio.get_running_loop().call_soon(theirs.send, b"x")
+        await until_ready(ours, READABLE)
+        assert ours.recv(1) == b"x"
         assert os.listdir("/proc/self/fd") == before
         ours.close()
         theirs.close()
