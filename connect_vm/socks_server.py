@@ -23,6 +23,7 @@ from tunnel.dialler import tune
 from tunnel.ends import bridge
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, UsageError, VshareError
 from tunnel.socket_end import SocketEnd
+from tunnel.socket_watch import READABLE, until_ready, watch_of
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,12 @@ OPEN_SECONDS = 60.0  # longer than the share itself waits for the machine to ans
 MAX_HANDSHAKES = 256  # connections that have not asked yet; more wait in the backlog
 MAX_STREAMS = 1_024  # connections that have asked, associations included
 BACKLOG = 512  # a browser opens dozens at once, a load generator hundreds
+HANDSHAKE_READ = 1024  # bytes; a request is shorter, and what comes behind it is kept
 HANG_UP_SECONDS = 1.0  # for the client to read a refusal before the socket is closed
 HANG_UP_BYTES = 64 * 1024  # what a refused client may still send in that time
+
+
+_SUCCEEDED = socks.serialize_reply(socks.Reply.SUCCEEDED)
 
 
 class SocksServer:
@@ -68,6 +73,8 @@ class SocksServer:
         except BaseException:
             self._listener.close()
             raise
+        self._watch = watch_of(asyncio.get_running_loop())
+        self._watch.hold()
         self._serving = self._group.create_task(self._serve(), name="socks")
         return self
 
@@ -83,6 +90,7 @@ class SocksServer:
             # An error of the body's is its own, not one of this group's.
             await self._group.__aexit__(None, None, None)
         finally:
+            self._watch.let_go()
             self._listener.close()
 
     @property
@@ -115,20 +123,18 @@ class SocksServer:
     async def _handle(self, sock: socket.socket) -> None:
         """One connection from its first byte to its last. Closes `sock`; raises nothing."""
         try:
-            request = await self._receive_request(sock)
-            if request:
-                await self._answer(sock, request)
+            handshake = await self._receive_request(sock)
+            if handshake is not None and handshake.request is not None:
+                await self._answer(sock, handshake.request, handshake.trailing)
         except OSError as error:
             log.debug("a SOCKS client is gone: %s", error)
         except Exception:
             # A fault in one connection must not end the others.
             log.exception("a SOCKS connection failed")
 
-    async def _receive_request(self, sock: socket.socket) -> socks.Request | None:
-        """The client's request; None when it sent something else, and was told so."""
+    async def _receive_request(self, sock: socket.socket) -> socks.Handshake | None:
+        """With the client's request; None when it sent something else, and was told so."""
         try:
-            sock.setblocking(False)
-            tune(sock)
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 return await _handshake(sock)
         except TimeoutError:
@@ -140,14 +146,14 @@ class SocksServer:
             self._handshakes.release()
         return None
 
-    async def _answer(self, sock: socket.socket, request: socks.Request) -> None:
-        """Do what was asked, or say why not."""
+    async def _answer(self, sock: socket.socket, request: socks.Request, early: bytes) -> None:
+        """Do what was asked, or say why not. `early` came behind the request."""
         self._streams += 1
         try:
             if self._streams > MAX_STREAMS:
                 raise RefusedError(Code.BUSY, f"{MAX_STREAMS} SOCKS connections are open")
             if request.command is socks.Command.CONNECT:
-                await self._connect(sock, request)
+                await self._connect(sock, request, early)
             else:
                 await self._associate(sock)
         except VshareError as error:
@@ -158,7 +164,7 @@ class SocksServer:
         finally:
             self._streams -= 1
 
-    async def _connect(self, sock: socket.socket, request: socks.Request) -> None:
+    async def _connect(self, sock: socket.socket, request: socks.Request, early: bytes) -> None:
         if not request.port:
             raise RefusedError(Code.CONNECTION_REFUSED, "nothing listens on port 0")
         host = self._own_names.resolve(request.host)
@@ -169,9 +175,10 @@ class SocksServer:
             text = f"the share did not answer in {OPEN_SECONDS:g} s"
             raise RefusedError(Code.TIMED_OUT, text) from None
         try:
-            reply = socks.serialize_reply(socks.Reply.SUCCEEDED)
-            await asyncio.get_running_loop().sock_sendall(sock, reply)
             client = SocketEnd(sock)
+            client.send(_SUCCEEDED)
+            if early:
+                end.send(early)
         except BaseException:
             end.reset(Code.CLOSED)
             raise
@@ -207,6 +214,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        tune(listener)  # what is accepted inherits it
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
@@ -218,23 +226,26 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _handshake(sock: socket.socket) -> socks.Request | None:
-    """Read a request and not a byte more. None when the client hangs up first.
+async def _handshake(sock: socket.socket) -> socks.Handshake | None:
+    """Read a request, and perhaps what follows. None when the client hangs up first.
 
     Raises RemoteProtocolError, with the answer sent.
     """
-    loop = asyncio.get_running_loop()
     handshake = socks.Handshake()
     while handshake.request is None:
-        data = await loop.sock_recv(sock, handshake.bytes_wanted)
+        try:
+            data = sock.recv(HANDSHAKE_READ)
+        except BlockingIOError:
+            await until_ready(sock, READABLE)
+            continue
         if not data:
             return None
         try:
             handshake.receive_data(data)
         finally:
             if answer := handshake.data_to_send():
-                await loop.sock_sendall(sock, answer)
-    return handshake.request
+                await asyncio.get_running_loop().sock_sendall(sock, answer)
+    return handshake
 
 
 def _reply_for_error(error: VshareError) -> socks.Reply:
