@@ -245,6 +245,7 @@ async def _stay(
         console.step("Use the machine's IP, or a program that knows SOCKS5 proxies.")
         console.step("Press Ctrl-C to stop connection.")
         interrupt.serving = True
+        console.waits_for_reader = False
         await _until_the_end(client, interrupt, notices)
         console.step("Disconnecting...")
     _tell_of_datagrams(client.flows.count, socks.dropped, console)

@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -39,6 +40,16 @@ def _has_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def _has_room(stream: TextIO) -> bool:
+    """Whether a line can be printed at once: a pipe takes PIPE_BUF bytes then (pipe(7))."""
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), select.POLLOUT)
+    except (OSError, ValueError):  # no file, or closed: printing finds out
+        return True
+    return bool(poll.poll(0))
+
+
 def _say(line: str, stream: TextIO) -> None:
     """Print a line. A terminal that was closed, or a reader that has gone, ends nothing: what runs
     goes on, and ends in good order when it is told to."""
@@ -59,15 +70,34 @@ class Console:
         self.machine = machine
         self.as_json = as_json
         self.verbose = verbose
+        self.waits_for_reader = True  # false while something runs that must not stand still
         self._bold = _has_colour(sys.stdout)
+        self._left_out = {True: 0, False: 0}  # lines, of stdout and of stderr
+
+    def _say(self, line: str, stream: TextIO) -> None:
+        """Print a line, or leave it out where nobody reads, and say so later."""
+        is_result = stream is sys.stdout
+        count = self._left_out[is_result]
+        if not self.waits_for_reader and not _has_room(stream):
+            self._left_out[is_result] = count + 1
+            return
+        if count:
+            self._left_out[is_result] = 0
+            note = (
+                f"    {self.machine}: {count} lines were left out here, because nobody read them."
+            )
+            if is_result and self.as_json:
+                note = json.dumps({"event": "left-out", "lines": count})
+            _say(note, stream)
+        _say(line, stream)
 
     def step(self, text: str) -> None:
         """Something begins or has happened."""
-        _say(f"==> {self.machine}: {printable(text)}", sys.stderr)
+        self._say(f"==> {self.machine}: {printable(text)}", sys.stderr)
 
     def detail(self, text: str) -> None:
         """More about the step above."""
-        _say(f"    {self.machine}: {printable(text)}", sys.stderr)
+        self._say(f"    {self.machine}: {printable(text)}", sys.stderr)
 
     @contextlib.contextmanager
     def busy(self, text: str) -> Iterator[None]:
@@ -94,20 +124,20 @@ class Console:
             return
         value = printable(value)
         shown = f"{_BOLD}{value}{_RESET}" if self._bold else value
-        _say(f"==> {self.machine}: {label} {shown}", sys.stdout)
+        self._say(f"==> {self.machine}: {label} {shown}", sys.stdout)
 
     def event(self, **event: object) -> None:
         """One line of JSON, with --json; nothing for people."""
         if self.as_json and event:
-            _say(json.dumps(event), sys.stdout)
+            self._say(json.dumps(event), sys.stdout)
 
     def error(self, error: VshareError) -> None:
         """What went wrong, and what to do next."""
         colour = _has_colour(sys.stderr)
         start, end = (_RED, _RESET) if colour else ("", "")
-        _say(f"{start}error:{end} {printable(error.text)}", sys.stderr)
+        self._say(f"{start}error:{end} {printable(error.text)}", sys.stderr)
         if error.hint:
-            _say(f"hint: {printable(error.hint)}", sys.stderr)
+            self._say(f"hint: {printable(error.hint)}", sys.stderr)
         code = error.code.name.lower().replace("_", "-") if isinstance(error, RefusedError) else ""
         event = {"event": "error", "text": error.text, "hint": error.hint}
         self.event(**event | ({"code": code} if code else {}))

@@ -306,6 +306,7 @@ async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _
     )
     Screen(sharing.console).started(share, sharing.found, str(log.path))
     sharing.interrupt.serving = True
+    sharing.console.waits_for_reader = False
     end = await _wait_for_the_end(sharing, share)
     share.server.notify("audit", log.head)
     share.server.notify("ended", end.text)

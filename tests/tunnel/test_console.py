@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 import pytest
 
@@ -190,3 +192,47 @@ Path(sys.argv[2]).write_text("went on")
         assert file.read() == "went on"
         assert "Traceback" not in said
         assert "BrokenPipe" not in said
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_reads_nothing_holds_nothing_up(stream: str) -> None:
+    body = """
+console.as_json = sys.argv[1] == "stdout"
+console.waits_for_reader = False
+for number in range(20_000):
+    console.step("s"); console.event(event="e", number=number)
+Path(sys.argv[2]).write_text("went on")
+if sys.argv[1] == "stdout":
+    print("full", file=sys.stderr, flush=True)
+    sys.stdin.readline()
+    console.event(event="last")
+"""
+    with tempfile.NamedTemporaryFile("r") as file:
+        command = [*script(body), stream, file.name]
+        pipes = {"stdin": subprocess.PIPE, stream: subprocess.PIPE}
+        if stream == "stdout":
+            pipes["stderr"] = subprocess.PIPE
+        else:
+            pipes["stdout"] = subprocess.DEVNULL
+        with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+            if stream == "stderr":
+                assert process.wait(20) == 0  # with its pipe full
+                assert file.read() == "went on"
+                return
+            story = iter(process.stderr)
+            assert any("full" in line for line in story)
+            assert file.read() == "went on"
+            lines = [json.loads(process.stdout.readline()) for _ in range(100)]
+            reading = threading.Thread(target=lambda: lines.extend(map(json.loads, process.stdout)))
+            reading.start()
+            while len(lines) < 1000:  # there is room again
+                time.sleep(0.001)
+            process.stdin.write("\n")
+            process.stdin.close()
+            reading.join(20)
+            assert process.wait(20) == 0
+    numbers = [line["number"] for line in lines if line["event"] == "e"]
+    assert numbers == list(range(len(numbers)))
+    (left,) = [line["lines"] for line in lines if line["event"] == "left-out"]
+    assert left >= 20_000 - len(numbers)
+    assert lines[-1] == {"event": "last"}
