@@ -37,6 +37,7 @@ OPEN_TIMEOUT = 15.0  # seconds from asking for a stream to the share's answer
 RESUME_ANSWER = 5.0  # seconds for the answer to RESUME, for which the share asks nobody
 RESUME_PAUSE = 0.2  # seconds between tries to resume
 PROBE_AFTER = 1.0  # seconds without a byte after OPEN, at least: then a PING
+QUIET = 1.0  # seconds without a byte before OPEN, after which a PING goes with it
 HELLO_TIMEOUT = 5.0  # seconds
 MAX_ANSWER = 256 * 1024  # bytes of an answer to a call
 MAX_TOLD = 256  # ids of notices remembered; a share that lives for days sends a few dozen
@@ -76,6 +77,7 @@ class Client:
             self._connect, lambda error: explain(error, name), on_state, min_idle=min_idle
         )
         self._resumable: set[ResumableEnd] = set()
+        self._resuming: set[ResumableEnd] = set()  # those of them for which a task asks
         self._group = asyncio.TaskGroup()
         self._lane_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -226,7 +228,10 @@ class Client:
             connection.ping()
             timer = self._loop.call_later(connection.patience, probe, True)
 
-        timer = self._loop.call_later(connection.patience, probe, False)
+        was_quiet = self._loop.time() - heard > QUIET  # it may have died meanwhile: ask at once
+        if was_quiet:
+            connection.ping()
+        timer = self._loop.call_later(connection.patience, probe, was_quiet)
         try:
             return await end.opened
         finally:
@@ -237,7 +242,8 @@ class Client:
             self._resumable.discard(stream)
         elif self._closed:
             stream.give_up(Code.CLOSED)
-        else:
+        elif stream not in self._resuming:  # else it was lost again while that goes on
+            self._resuming.add(stream)
             self._spawn(self._resume(stream), "resume stream")
 
     async def _resume(self, stream: ResumableEnd) -> None:
@@ -250,6 +256,8 @@ class Client:
             stream.give_up(error.code if isinstance(error, RefusedError) else Code.NOT_ALLOWED)
         except (TimeoutError, VshareError):
             stream.give_up(Code.LOST)
+        finally:
+            self._resuming.discard(stream)
 
     async def _try_to_resume(self, stream: ResumableEnd) -> None:
         """One try. Raises RefusedError, AccessLostError; what may pass is waited out."""
@@ -277,11 +285,21 @@ class Client:
             connection.abort("given up")
             raise
         else:
+            self._go_on(stream, end, answer)
+
+    def _go_on(self, stream: ResumableEnd, end: StreamEnd, answer: Opened | Resume) -> None:
+        if stream.phase is not Phase.DETACHED:
+            end.reset(Code.CLOSED)  # it was ended here while we asked; the share must hear it
+            return
+        try:
             if not isinstance(answer, Resume):
                 raise RemoteProtocolError("RESUME was answered with OPENED")
             stream.attach(end, answer.offset)
-            if stream.is_hopeless:
-                stream.give_up(Code.LOST)
+        except RemoteProtocolError as error:
+            end.connection.abort(error.text)
+            raise
+        if stream.is_hopeless:
+            stream.give_up(Code.LOST)
 
     # -- connections
 

@@ -167,7 +167,9 @@ class ResumableEnd(End):
         """
         self.require(offset)
         self._acknowledge(offset)
-        if self.phase is Phase.OVER:
+        if self.phase is Phase.OVER:  # the other side had everything: the connection is free again
+            attachment.send_eof()
+            attachment.discard()
             return
         moved = (self.received, offset)
         self._fruitless = 0 if moved != self._moved_at else self._fruitless + 1
@@ -329,7 +331,7 @@ class ResumableEnd(End):
     def _finish(self, code: Code | None) -> None:
         self.phase = Phase.OVER
         self.reason = self.reason or code
-        self._inlet.owner = None
+        self._inlet.owner = self.attachment.carries = None
         self._replay.clear()
         _count.streams -= 1
         self.closed(code)
