@@ -331,7 +331,7 @@ class ResumableEnd(End):
     def _finish(self, code: Code | None) -> None:
         self.phase = Phase.OVER
         self.reason = self.reason or code
-        self._inlet.owner = self.attachment.carries = None
+        self._inlet.owner = None
         self._replay.clear()
         _count.streams -= 1
         self.closed(code)
