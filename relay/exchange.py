@@ -174,7 +174,7 @@ class Conversation:
             door = self._doors.door_of(check_request(request, self._origin, self._sites))
             reused = await self._choose_upstream(door)
         try:
-            return await self._exchange(request, end, is_sent=sent is not None)
+            return await self._exchange(request, end, sent)
         except LostError as error:
             if reused and end is not None and request.method in _RETRIED and self._unanswered():
                 self._abort_upstream()
@@ -224,7 +224,7 @@ class Conversation:
         return event if isinstance(event, h11.EndOfMessage) else None
 
     async def _exchange(
-        self, request: h11.Request, end: h11.EndOfMessage | None, *, is_sent: bool = False
+        self, request: h11.Request, end: h11.EndOfMessage | None, sent: Sent | None = None
     ) -> bool:
         upstream = self._upstream
         if upstream is None:
@@ -237,9 +237,9 @@ class Conversation:
         head = upstream.http.send(forwarded) or b""
         if end is not None:
             head += upstream.http.send(end) or b""
-            if not is_sent:
+            if sent is None:
                 await upstream.stream.send_all(head)
-            return await self._receive_answer(upstream)
+            return await self._receive_answer(upstream, begun=sent is not None and sent.begun)
         await upstream.stream.send_all(head)
         switched = False
         failure: VshareError | None = None
@@ -273,21 +273,24 @@ class Conversation:
             log.debug("a request's body broke off: %s", error)
             upstream.stream.abort()
 
-    async def _receive_answer(self, upstream: _Upstream) -> bool:
-        """The answer to the visitor, as it comes; True after another protocol has ended."""
+    async def _receive_answer(self, upstream: _Upstream, *, begun: bool = False) -> bool:
+        """The answer to the visitor, as it comes, but for a head that it has (`begun`); True after
+        another protocol has ended."""
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 answer = await self._answer_head(upstream)
             if isinstance(answer, h11.InformationalResponse):
                 await self._switch(upstream, answer)
                 return True
-            await self._send(
+            head = self._http.send(
                 h11.Response(
                     status_code=answer.status_code,
                     reason=answer.reason,
                     headers=response_headers(answer),
                 )
             )
+            if not begun:
+                await self._visitor.send_all(head)
             await self._answer_body(upstream)
         except TimeoutError:
             raise _given_up(upstream) from None

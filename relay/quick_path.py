@@ -12,12 +12,15 @@ import enum
 from dataclasses import dataclass
 
 from relay.doors import Doors
+from relay.plain_bodies import ChunkedBody, LengthBody
 from relay.plain_heads import MAX_PLAIN_HEAD, PlainAnswer, maybe_answer, maybe_request
 from relay.streams import HIGH_WATER, UpstreamStream, VisitorStream
 from relay.upstreams import Door
 from tunnel.ends import Bytes
+from tunnel.errors import RemoteProtocolError
 
 ANSWER_WITHIN = 300.0  # seconds from the request to the answer's head: long polls
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 KEEP_ALIVE = 75.0  # seconds between requests; browsers give up at 60 to 300
 
 
@@ -27,6 +30,7 @@ class Sent:
 
     head: bytes  # as it came from the visitor
     late: bool = False  # no answer came in time
+    begun: bool = False  # the head of the answer was passed on; CHUNKED stands for it
 
 
 class _Phase(enum.Enum):
@@ -55,7 +59,7 @@ class QuickPath:
         self._way: Way | None = None
         self._sent: Sent | None = None
         self._method = b""
-        self._left = 0  # bytes of the answer's body
+        self._body: LengthBody | ChunkedBody = LengthBody(0)  # of the answer
         self._since = 0.0  # loop time of the phase
         self._ahead = bytearray()  # requests that came before the answer to another was complete
         visitor.on_writable = self._visitor_writable
@@ -87,13 +91,14 @@ class QuickPath:
                 self._give_back()
                 if self._sent is None:
                     raise TimeoutError
-                return Sent(self._sent.head, late=True)
+                self._sent = Sent(self._sent.head, late=True)
             try:
                 async with asyncio.timeout_at(until):
                     await self._called.wait()
             except TimeoutError:
                 pass
-        return self._sent
+        sent, self._sent = self._sent, None
+        return sent
 
     def visitor_ended(self) -> None:
         """The visitor sends nothing more, or is gone."""
@@ -141,47 +146,58 @@ class QuickPath:
             return False
         begin = bytes(data[:MAX_PLAIN_HEAD])
         answer = maybe_answer(begin, self._method)
-        if answer is None or answer.length is None:
+        if answer is None:
             self._give_back()
             return False
-        self._phase, self._sent = _Phase.BODY, None
-        self._answer(answer, begin, data)
-        return True
-
-    def _answer(self, answer: PlainAnswer, begin: bytes, data: Bytes) -> None:
-        end = answer.size + (answer.length or 0)
-        self._left = end - min(end, len(data))
-        surplus = len(data) > end
-        if len(data) == len(begin) and not surplus:
-            self._visitor.write(
-                begin if answer.head is None else answer.head + begin[answer.size :]
-            )
+        self._phase = _Phase.BODY
+        self._body = ChunkedBody() if answer.length is None else LengthBody(answer.length)
+        if len(data) == len(begin):  # as nearly always: head and body leave together
+            self._deliver(begin, answer)
         else:
             self._visitor.write(answer.head or begin[: answer.size])
-            self._visitor.write(data[answer.size : end])
-        self._move_on(surplus=surplus)
+            self._deliver(memoryview(data)[answer.size :])
+        return True
 
-    def _deliver(self, data: Bytes) -> None:
-        left = self._left
-        if len(data) > left:
-            self._left = 0
-            self._visitor.write(data[:left])
-        else:
-            self._left = left - len(data)
-            self._visitor.write(data)
-        self._move_on(surplus=len(data) > left)
-
-    def _move_on(self, *, surplus: bool) -> None:
-        """After a piece of an answer's body, perhaps its last."""
-        way = self._way
-        if self._left:
-            if way is not None and not self._visitor.is_writable:
-                way.stream.pause()
+    def _deliver(self, data: Bytes, answer: PlainAnswer | None = None) -> None:
+        """A piece of an answer's body to the visitor; with `answer`, its head is before it."""
+        head = answer.size if answer is not None else 0
+        try:
+            end = head + self._body.take(memoryview(data)[head:] if head else data)
+        except RemoteProtocolError:
+            self._break_off()
             return
-        self._phase, self._since = _Phase.REST, self._loop.time()
-        if surplus and way is not None:
-            way.stream.abort()  # what follows is nobody's
+        if answer is not None and answer.head is not None:
+            self._visitor.write(answer.head + data[head:end])
+        else:
+            self._visitor.write(data if end == len(data) else data[:end])
+        if self._body.is_whole:
+            self._complete(surplus=end < len(data))
+        elif end < len(data):
+            self._give_back_body(data[end:])
+        elif self._way is not None and not self._visitor.is_writable:
+            self._way.stream.pause()
+
+    def _complete(self, *, surplus: bool) -> None:
+        self._phase, self._since, self._sent = _Phase.REST, self._loop.time(), None
+        if surplus and self._way is not None:
+            self._way.stream.abort()  # what follows is nobody's
         self._next()
+
+    def _break_off(self) -> None:
+        """The rest of an answer does not come."""
+        self._sent = None
+        self._ahead.clear()
+        self._visitor.abort()  # so that a part is not taken for the whole
+        if self._way is not None:
+            self._way.stream.abort()
+        self._give_back()
+
+    def _give_back_body(self, rest: Bytes) -> None:
+        """A chunk that is not plain: for the coroutine it is the first of an answer."""
+        if self._sent is not None and self._way is not None:
+            self._sent = Sent(self._sent.head, begun=True)
+            self._way.stream.put(CHUNKED + bytes(rest))
+        self._give_back()
 
     def _next(self) -> None:
         """The request that came meanwhile, if any, unless the visitor does not read."""
@@ -198,8 +214,9 @@ class QuickPath:
 
     def _share_ended(self) -> None:
         if self._phase is _Phase.BODY:
-            self._visitor.abort()  # so that a part is not taken for the whole
-        self._give_back()
+            self._break_off()
+        elif self._phase is not _Phase.AWAY:
+            self._give_back()
 
     def _visitor_writable(self) -> None:
         if self._phase is _Phase.BODY and self._way is not None:

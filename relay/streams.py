@@ -119,7 +119,7 @@ class VisitorStream(asyncio.Protocol, ByteStream):
 
     def write(self, data: Bytes) -> None:
         """Send what a caller who heeds `is_writable` has, who may reuse it at once."""
-        if self._transport is not None and not self.closed.is_set():
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data if isinstance(data, bytes) else bytes(data))
 
     def pause(self) -> None:
