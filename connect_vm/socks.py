@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import re
 import struct
 from dataclasses import dataclass
 from typing import NoReturn
@@ -81,6 +82,7 @@ _HTTP_REJECTED = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(_HTTP_TEXT), _HTTP_TEXT)
 )
+_PRINTABLE = re.compile(rb"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def _parse_host(kind: int, raw: bytes) -> str:
     if kind != AddressType.DOMAINNAME:
         return str(ipaddress.ip_address(raw))
     # Names that are not ASCII come as IDNA from every client that was tried.
-    if not raw or any(not 0x21 <= byte <= 0x7E for byte in raw):
+    if not _PRINTABLE.fullmatch(raw):
         raise RemoteProtocolError(f"not a host name: {raw!r}", Code.UNKNOWN_HOST)
     return raw.decode("ascii")
 
@@ -166,6 +168,8 @@ class State(enum.Enum):
     ADDRESS = enum.auto()
     DONE = enum.auto()
     FAILED = enum.auto()
+
+    __hash__ = object.__hash__  # they are compared by identity; Enum hashes the name, in Python
 
 
 class Handshake:
@@ -182,17 +186,11 @@ class Handshake:
         self._input = bytearray()
         self._output = bytearray()
         self._head = b""
-        self._steps = {
-            State.GREETING_HEAD: self._receive_greeting_head,
-            State.METHODS: self._receive_methods,
-            State.REQUEST_HEAD: self._receive_request_head,
-            State.ADDRESS: self._receive_address,
-        }
 
     @property
     def bytes_wanted(self) -> int:
         """How many bytes are missing for the next step: 0 when done or failed."""
-        return max(0, self._wanted - len(self._input)) if self.state in self._steps else 0
+        return max(0, self._wanted - len(self._input)) if self.state in _STEPS else 0
 
     @property
     def trailing(self) -> bytes:
@@ -212,14 +210,14 @@ class Handshake:
         `data_to_send` holds the answer, after which the connection is to be closed.
         """
         self._input += data
-        while self.state in self._steps and len(self._input) >= self._next_size():
+        while (step := _STEPS.get(self.state)) and len(self._input) >= self._next_size():
             piece = bytes(self._input[: self._wanted])
             del self._input[: self._wanted]
-            self._steps[self.state](piece)
+            step(self, piece)
 
     def _next_size(self) -> int:
         """How many bytes the next step takes; one is enough to know another protocol."""
-        if self.state is State.GREETING_HEAD and self._input[:1] != bytes((VERSION,)):
+        if self.state is State.GREETING_HEAD and self._input and self._input[0] != VERSION:
             return 1
         return self._wanted
 
@@ -282,3 +280,11 @@ class Handshake:
 
     def _fail_reply(self, reply: Reply, text: str, code: Code = Code.PROTOCOL_ERROR) -> NoReturn:
         self._fail(serialize_reply(reply), text, code)
+
+
+_STEPS = {
+    State.GREETING_HEAD: Handshake._receive_greeting_head,
+    State.METHODS: Handshake._receive_methods,
+    State.REQUEST_HEAD: Handshake._receive_request_head,
+    State.ADDRESS: Handshake._receive_address,
+}

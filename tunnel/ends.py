@@ -111,7 +111,18 @@ class _Nobody(End):
         """Nobody reads."""
 
 
+class _Gone(_Nobody):
+    """The peer of an end that was bridged, and is done."""
+
+    def send(self, data: Bytes) -> None:
+        """Too late."""
+
+    def send_eof(self) -> None:
+        """Too late."""
+
+
 _NOBODY: End = _Nobody()
+_GONE: End = _Gone()
 
 
 async def bridge(a: End, b: End) -> Code | None:
@@ -130,3 +141,4 @@ async def bridge(a: End, b: End) -> Code | None:
     finally:
         a.reset(Code.CLOSED)
         b.reset(Code.CLOSED)
+        a.peer = b.peer = _GONE  # a cycle would stay until the garbage collector's next round

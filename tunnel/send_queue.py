@@ -68,10 +68,11 @@ class SendQueue:
             sent = max(0, sent - len(part))
 
     def stop(self) -> None:
-        """Drop what is pending; before the socket is closed."""
+        """Drop what is pending, tell nobody anything any more; before the socket is closed."""
         if self.pending:
             self._loop.remove_writer(self._sock)
             self.pending.clear()
+        self._moved, self._failed = _nobody_moves, _nobody_fails  # no cycle is left behind
 
     def _on_writable(self) -> None:
         try:
@@ -85,3 +86,11 @@ class SendQueue:
         if not self.pending:
             self._loop.remove_writer(self._sock)
         self._moved()
+
+
+def _nobody_moves() -> None:
+    """Its user has stopped the queue."""
+
+
+def _nobody_fails(error: OSError) -> None:
+    """Its user has stopped the queue."""
