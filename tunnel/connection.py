@@ -260,6 +260,7 @@ class Connection:
         settled, self._settled = self._settled, None
         if settled is not None and settled.carries is not None:
             settled.carries.other_side_settled()
+            settled.carries = None  # no cycle is left behind
 
     def _settle(self) -> None:
         """Close when nothing comes any more. A share that said RETIRE waits for the client to
