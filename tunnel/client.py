@@ -222,8 +222,8 @@ class Client:
             if connection.heard_at != heard:
                 return  # it lives; the machine is slow to answer
             if is_last:
-                self.pool.suspect()  # the others of its age are most likely dead as well
                 connection.abort("silent after OPEN")
+                self.pool.suspect()  # the others of its age are most likely dead as well
                 return
             connection.ping()
             timer = self._loop.call_later(connection.patience, probe, True)

@@ -121,6 +121,11 @@ class Connection:
         return not self._tls.is_reading
 
     @property
+    def is_stranded(self) -> bool:
+        """Whether this host has lost the address that the connection has here."""
+        return self._tls.is_stranded
+
+    @property
     def congested(self) -> bool:
         """Whether what was written has not all been taken by the kernel."""
         return self._tls.congested

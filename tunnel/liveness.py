@@ -54,9 +54,12 @@ class Liveness:
         return any(now >= asked.fine_until for asked in self._asked.values())
 
     def suspect(self, connections: Iterable[Connection], now: float) -> None:
-        """The network is another one, or we have slept: ask all of them at once."""
+        """The network is another one, or we have slept: ask all of them at once. Those whose
+        address this host has lost need not be asked."""
         for connection in list(connections):
-            if not connection.is_paused and not connection.is_lost:
+            if connection.is_stranded:
+                connection.abort("this host's address has changed")
+            elif not connection.is_paused and not connection.is_lost:
                 self._ask(connection, now, PATIENCE_AFTER_CHANGE)
 
     def came_through(self, began: float) -> None:

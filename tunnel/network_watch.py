@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Callable, Iterator
 
@@ -19,8 +20,9 @@ RTMGRP_IPV4_ROUTE = 0x40
 RTMGRP_IPV6_IFADDR = 0x100
 GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR
 READ = 64 * 1024  # bytes: many messages
-SETTLES_IN = 0.2  # seconds: one change is told in several messages
-EVERY = 2.0  # seconds between two tellings; a host where containers come and go has many
+SETTLES_IN = 0.1  # seconds: one change is told in several messages
+EVERY = 1.0  # seconds between two tellings; a host where containers come and go has many
+_GONE = (errno.EADDRNOTAVAIL, errno.ENODEV)  # the latter of an IPv6 address with its interface
 
 
 @contextlib.contextmanager
@@ -31,6 +33,20 @@ def watch_network(on_change: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         watch.close()
+
+
+def is_stranded(sock: socket.socket) -> bool:
+    """Whether the address that `sock` has here is none of this host's any more: then nothing that
+    is sent to it arrives, and nobody says so."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    try:
+        host, _, *rest = sock.getsockname()
+        with socket.socket(sock.family, socket.SOCK_DGRAM) as trial:
+            trial.bind((host, 0, *rest))
+    except OSError as error:
+        return error.errno in _GONE
+    return False
 
 
 class _Watch:

@@ -7,6 +7,7 @@ overlap: one that hangs in a black hole must not keep the next from finding the 
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -23,7 +24,10 @@ MAX_STALLED = 8  # and that do not: attempts overlap while the way is down
 STALLED_AFTER = 1.0  # seconds
 WAIT = 15.0  # seconds for a connection
 IDLE_LIFE = 30.0  # seconds an idle connection above MIN_IDLE is kept
-RETRY_FIRST, RETRY_MOST = 0.2, 1.0  # seconds between attempts while the way is down
+RETRY_FIRST = 0.2  # seconds between attempts that fail at once, doubled each time up to ...
+RETRY_MOST = 0.4  # ... while whoever is away may come back any moment: a relay that is restarted
+RETRY_LATER = 1.0  # after that: a relay has many guests whose share is away for long
+COMES_BACK = 60.0  # seconds
 
 
 class Pool:
@@ -43,7 +47,8 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._connect, self._explain, self._on_state = connect, explain, on_state
         self._min_idle = min_idle
-        self._dials: dict[object, float] = {}  # loop time when each began
+        self._dials: dict[asyncio.Task[None], float] = {}  # loop time when each began
+        self._down_since = 0.0
         self._wanted = asyncio.Event()
         self._liveness = Liveness(self._loop.time())
         self._renewed_at = 0.0
@@ -168,43 +173,55 @@ class Pool:
             for _ in range(self.missing()):
                 self._dial(group)
             if self.state is not None:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_MOST)
+                await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # not all guests at once
+                is_long = self._loop.time() - self._down_since > COMES_BACK
+                pause = min(pause * 2, RETRY_LATER if is_long else RETRY_MOST)
                 self._wanted.set()
             else:
                 pause = RETRY_FIRST
 
     def _dial(self, group: asyncio.TaskGroup) -> None:
-        mark = object()
-        self._dials[mark] = self._loop.time()
-        group.create_task(self._dial_one(mark), name="dial share")
+        began = self._loop.time()
+        task = group.create_task(self._dial_one(began), name="dial share")
+        self._dials[task] = began
+        task.add_done_callback(self._dial_over)
 
-    async def _dial_one(self, mark: object) -> None:
-        began = self._dials[mark]
+    def _dial_over(self, task: asyncio.Task[None]) -> None:
+        del self._dials[task]
+        self._wanted.set()
+
+    async def _dial_one(self, began: float) -> None:
         try:
             connection = await self._connect(self._changed)
         except (VshareError, OSError, TimeoutError, ssl.SSLError) as error:
             self._failed(self._explain(error), began)
             return
-        finally:
-            del self._dials[mark]
-            self._wanted.set()
         if connection.is_lost:
             return
         self.connections[connection] = began
         self._liveness.came_through(began)
         self._in_doubt = False
+        self._give_up_older(began)
         if self.state is not None or not self._reached:
             self._reached = True
             self.state = None
             self._on_state(None)
         self.release(connection)
 
+    def _give_up_older(self, began: float) -> None:
+        """An attempt came through: those that have hung since before it hang in a black hole."""
+        stalled = self._loop.time() - STALLED_AFTER
+        for task, other in list(self._dials.items()):
+            if other < began and other <= stalled:
+                task.cancel()
+
     def _failed(self, error: VshareError, began: float) -> None:
         """Those who wait are told when waiting is of no use: the share has gone, or this guest's
         right to it, or it was never reached. A way that is down for a moment they wait out."""
         if self._closed or any(began < other for other in self.connections.values()):
             return  # an attempt that hung, while a later one came through
+        if self.state is None:
+            self._down_since = self._loop.time()
         if self.state is None or self.state.text != error.text:
             self._on_state(error)
         self.state = error

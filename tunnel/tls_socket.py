@@ -22,6 +22,7 @@ from typing import Protocol, cast
 from tunnel.dialler import tune
 from tunnel.ends import Bytes
 from tunnel.errors import LostError, RemoteProtocolError
+from tunnel.network_watch import is_stranded
 from tunnel.send_queue import SendQueue
 from tunnel.socket_end import READ_SIZE, hidden_error, scratch
 from tunnel.socket_watch import HANG_UP, watch_of
@@ -122,6 +123,11 @@ class TlsSocket:
     def is_lost(self) -> bool:
         """Whether the connection is over or about to be."""
         return self._lost or self._closing
+
+    @property
+    def is_stranded(self) -> bool:
+        """See tunnel.network_watch.is_stranded."""
+        return not self._lost and is_stranded(self._sock)
 
     def start(self, receiver: Receiver) -> None:
         """Deliver to `receiver`, first what came together with the handshake's end."""

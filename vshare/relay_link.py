@@ -13,15 +13,15 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
-from tunnel import control, parking
+from tunnel import control
 from tunnel.address import RelayAddress, without_zone
-from tunnel.bio_tls import BioTls
 from tunnel.control import (
     Challenge,
     Ended,
@@ -34,32 +34,35 @@ from tunnel.control import (
 )
 from tunnel.errors import LostError, RemoteProtocolError, VshareError
 from tunnel.names import ShareName
-from tunnel.network_watch import watch_network
-from tunnel.parking import HEADER, PARK_ALPN, Message, Paired, Type
+from tunnel.network_watch import is_stranded, watch_network
+from tunnel.parking import PARK_ALPN, Paired
 from tunnel.relay_tls import (
     RelayError,
     anchor_of,
     context_for,
     dial_relay,
-    handshake,
     server_hostname,
 )
+from vshare.parked import await_visitor, closed_on_error, hand_in
 
 REGISTER_WITHIN = 15.0  # seconds from the dialling to `registered`
 PARK_WITHIN = 15.0  # seconds from the dialling to PARKED
-PARKED_SILENCE = parking.PING_EVERY + parking.PONG_WITHIN + 15  # seconds: the relay is gone
 EXTEND_WITHIN = 5.0  # seconds for the relay's answer to `extend`; a terminal waits for it
 FIRST_RETRY = 0.1  # seconds; new streams are to work within 2 s of the network's return
-LAST_RETRY = 1.0  # seconds, while nobody answers: a SYN costs a relay nothing
+LAST_RETRY = 0.4  # seconds, while nobody answers: a SYN costs a relay nothing
+LATER_RETRY = 1.0  # seconds, when it was so for COMES_BACK: then it was no restart
+COMES_BACK = 60.0  # seconds
 LAST_RETRY_BUSY = 8.0  # seconds, when it answers and has no time: a handshake costs it 1 ms
 DIAL_EVERY = 1.0  # seconds between SYNs while earlier ones hang: the kernel's own pauses double
 MAX_DIALS = 8  # under way
 PROBE_AFTER = 10.0  # seconds without a word, where one parked connection or another is pinged
+PROBE_AFTER_IN_USE = 1.0  # seconds, while there are visitors: a router may forget in silence
 PROBE_WITHIN = 1.5  # seconds for the answer to a ping: a round trip on a bad link, and then some
-LOOK_EVERY = 1.0  # seconds
+PROBE_WITHIN_LEAST = 1.0  # seconds, where round trips are short; a machine may be busy
+ROUND_TRIPS = 4  # that an answer may take
+LOOK_EVERY = 0.5  # seconds
 SLEPT = 3.0  # seconds that a look may be late; more, and this process or its host was asleep
 MAX_PARKING = 384  # connections being parked or parked: more than a relay asks for
-_PONG = parking.serialize(Message(Type.PONG))
 
 _HINTS = {
     "name-taken": "choose another --name, or leave it out to get a fresh one",
@@ -113,7 +116,9 @@ class RelayLink:
         self._channel: ClientConnection | None = None
         self._published: Publish | None = None
         self._parked: set[asyncio.Task[None]] = set()  # or being parked, since it registered
+        self._visitors: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._heard_at = 0.0  # loop time of the relay's last word
+        self._round_trip = PROBE_WITHIN  # seconds, as measured last
         self._look = asyncio.Event()  # something happened: do not wait for the next look
         self._changed = asyncio.Event()  # the network did: what waits to try again need not
         self._answers = False  # whether somebody accepted the last connection
@@ -226,7 +231,13 @@ class RelayLink:
                 channel = None
             if not self.ended.done():
                 await self._pause(delay * random.uniform(0.5, 1.0))  # not all shares at once
-                delay = min(delay * 2, LAST_RETRY_BUSY if self._answers else LAST_RETRY)
+                delay = min(delay * 2, self._longest_pause())
+
+    def _longest_pause(self) -> float:
+        if self._answers:
+            return LAST_RETRY_BUSY
+        away = asyncio.get_running_loop().time() - self._heard_at
+        return LATER_RETRY if away > COMES_BACK else LAST_RETRY
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not for longer than until the network changed."""
@@ -247,9 +258,16 @@ class RelayLink:
                 async with asyncio.timeout(LOOK_EVERY):
                     await self._look.wait()
             slept = time.time() - asleep_since > LOOK_EVERY + SLEPT
-            if self._look.is_set() or slept or loop.time() - self._heard_at > PROBE_AFTER:
+            quiet = loop.time() - self._heard_at
+            most = PROBE_AFTER_IN_USE if self.is_used else PROBE_AFTER
+            if self._look.is_set() or slept or quiet > most:
                 self._look.clear()
                 await self.probe()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there are visitors."""
+        return any(sock.fileno() >= 0 for sock in self._visitors)
 
     async def probe(self) -> None:
         """Ask the relay for a sign of life, and connect anew at once if none comes soon.
@@ -261,9 +279,14 @@ class RelayLink:
         channel = self._channel
         if channel is None:
             return
+        if is_stranded(channel.transport.get_extra_info("socket")):
+            log.info("this host's address has changed, connecting anew")
+            channel.transport.abort()
+            return
+        within = min(PROBE_WITHIN, max(PROBE_WITHIN_LEAST, ROUND_TRIPS * self._round_trip))
         try:
-            async with asyncio.timeout(PROBE_WITHIN):
-                await (await channel.ping())
+            async with asyncio.timeout(within):
+                self._round_trip = await (await channel.ping())
         except (WebSocketException, TimeoutError):
             log.info("the relay is silent, connecting anew")
             channel.transport.abort()
@@ -431,61 +454,16 @@ class RelayLink:
         try:
             async with asyncio.timeout(PARK_WITHIN):
                 sock = await dial_relay(self._relay)
-                with _closed_on_error(sock):
-                    await self._hand_in(sock, ticket)
-            with _closed_on_error(sock):
-                paired = await self._await_visitor(sock)
+                with closed_on_error(sock):
+                    if self._park_context is None:
+                        raise LostError("there is no control channel")
+                    await hand_in(sock, self._park_context, self._relay, ticket)
+            with closed_on_error(sock):
+                paired = await await_visitor(sock, self._heard)
+                self._visitors.add(sock)
                 self._on_visitor(sock, paired)
         except (VshareError, OSError, TimeoutError, ssl.SSLError) as error:
             log.debug("a parked connection was lost: %s", error)
-
-    async def _hand_in(self, sock: socket.socket, ticket: bytes) -> None:
-        if self._park_context is None:
-            raise LostError("there is no control channel")
-        tls = BioTls(sock, self._park_context, server_hostname=server_hostname(self._relay))
-        await handshake(tls, self._relay)
-        await tls.send_all(parking.serialize(Message(Type.PARK, ticket)))
-        kind, length = parking.parse_header(await tls.receive_exactly(HEADER))
-        payload = await tls.receive_exactly(length)
-        if kind is not Type.PARKED:
-            raise RemoteProtocolError(f"not parked: {payload.decode(errors='replace')!r}")
-        await tls.unwrap(first=False)
-
-    async def _await_visitor(self, sock: socket.socket) -> Paired:
-        """Answer PINGs until PAIRED came; not a byte beyond it is read. Raises LostError."""
-        while True:
-            try:
-                async with asyncio.timeout(PARKED_SILENCE):
-                    kind, length = parking.parse_header(await _receive_exactly(sock, HEADER))
-                    payload = await _receive_exactly(sock, length)
-            except TimeoutError:
-                raise LostError("the relay went silent") from None
-            if kind is Type.PAIRED:
-                return parking.parse_paired(payload)
-            if kind is not Type.PING:
-                raise RemoteProtocolError(f"unexpected on a parked connection: {kind.name}")
-            self._heard()
-            await asyncio.get_running_loop().sock_sendall(sock, _PONG)
-
-
-async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    data = b""
-    while len(data) < size:
-        part = await loop.sock_recv(sock, size - len(data))
-        if not part:
-            raise LostError("the relay closed a parked connection")
-        data += part
-    return data
-
-
-@contextlib.contextmanager
-def _closed_on_error(sock: socket.socket) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        sock.close()
-        raise
 
 
 def _host(relay: RelayAddress) -> str:

@@ -21,6 +21,7 @@ class Line:
         self.heard_at = 0.0
         self.is_paused = False
         self.is_lost = False
+        self.is_stranded = False
         self.pings = 0
 
     def ping(self) -> None:
@@ -134,3 +135,12 @@ def test_what_was_lost_otherwise_is_forgotten() -> None:
     line.is_lost = True
     hour.pass_(PATIENCE)
     assert not hour.doubt
+
+
+def test_what_this_hosts_address_was_lost_of_is_not_asked_first() -> None:
+    stranded, other = Line(), Line()
+    stranded.is_stranded = True
+    hour = Hour(stranded, other)
+    hour.liveness.suspect(cast(list[Connection], [stranded, other]), hour.now)
+    assert [stranded.is_lost, other.is_lost] == [True, False]
+    assert [stranded.pings, other.pings] == [0, 1]

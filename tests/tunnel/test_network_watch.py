@@ -7,7 +7,7 @@ import pytest
 
 from tests.loops import BOTH, Factory, run
 from tunnel import network_watch
-from tunnel.network_watch import watch_network
+from tunnel.network_watch import is_stranded, watch_network
 
 
 @pytest.fixture
@@ -76,3 +76,25 @@ def test_where_there_is_no_such_socket(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "stranded"),
+    [
+        (socket.AF_INET, ("127.0.0.1", 1), False),
+        (socket.AF_INET, ("203.0.113.77", 1), True),
+        (socket.AF_INET6, ("::1", 1, 0, 0), False),
+        (socket.AF_INET6, ("2001:db8::77", 1, 0, 0), True),
+        (socket.AF_UNIX, "", False),
+    ],
+)
+def test_what_is_bound_to_an_address_that_has_gone(
+    family: socket.AddressFamily, name: object, stranded: bool
+) -> None:
+    class Bound(socket.socket):
+        def getsockname(self) -> object:
+            return name
+
+    if socket.has_ipv6 or family is not socket.AF_INET6:
+        with Bound(family) as sock:
+            assert is_stranded(sock) is stranded

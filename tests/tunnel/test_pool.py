@@ -75,6 +75,7 @@ def test_attempts_that_hang_do_not_keep_the_next_from_coming_through() -> None:
             way.black.clear()  # those that hang go on hanging
             end = await client.open("", port)
             assert isinstance(end, ResumableEnd)
+            await until(lambda: not client.pool._dials)  # they are given up
 
     run(main)
 
@@ -109,6 +110,27 @@ def test_a_stream_opened_on_a_connection_that_died_in_silence() -> None:
             assert isinstance(end, ResumableEnd)
             assert end.attachment.connection not in dead
             assert any(connection.is_lost for connection in dead)
+
+    run(main)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_connection_that_was_quiet_for_long_is_asked_together_with_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "QUIET", 0.0)
+
+    async def main() -> None:
+        async with tcp_service() as port, cable() as (_, _, client):
+            dead = silence(client)
+            pings: list[Connection] = []
+            monkeypatch.setattr(Connection, "ping", lambda connection: pings.append(connection))
+            for connection in dead:
+                connection.patience = 0.02
+            await asyncio.sleep(0.002)  # the loop's clock has milliseconds
+            assert isinstance(await client.open("", port), ResumableEnd)
+            assert set(pings) & set(dead)
+            assert len(pings) == len(set(pings))  # once, and not again before it is given up
 
     run(main)
 

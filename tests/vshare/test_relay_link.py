@@ -378,6 +378,51 @@ def test_silence_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
     run(main)
 
 
+def test_silence_is_looked_into_sooner_while_there_are_visitors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vshare.relay_link.PROBE_WITHIN", 0.05)
+    monkeypatch.setattr("vshare.relay_link.PROBE_AFTER_IN_USE", 0.05)
+    monkeypatch.setattr("vshare.relay_link.LOOK_EVERY", 0.01)
+
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        async with (
+            Relay(RelayConfig()) as relay,
+            Wire(relay.port) as wire,
+            make_link(through(relay, wire), visitors) as link,
+        ):
+            earlier = await back(relay, link, None)
+            await visit(relay.port, link, visitors)
+            await until(lambda: not link.is_used)  # that visitor has left
+            hello = real_hello(f"{link.route}.x", "vshare/1")
+            with socket.create_connection(("127.0.0.1", relay.port)) as guest:
+                guest.sendall(hello)
+                sock, _ = await visitors.get()
+                with sock:
+                    await until(lambda: link.is_used)
+                    wire.cut()
+                    await back(relay, link, earlier)
+
+    run(main)
+
+
+def test_an_address_that_this_host_has_lost_is_not_asked_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        async with Relay(RelayConfig()) as relay, make_link(relay.address, visitors) as link:
+            earlier = await back(relay, link, None)
+            monkeypatch.setattr("vshare.relay_link.is_stranded", lambda sock: True)
+            await link.probe()
+            monkeypatch.undo()
+            await back(relay, link, earlier)
+            await visit(relay.port, link, visitors)
+
+    run(main)
+
+
 def test_dials_overlap_while_they_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vshare.relay_link.DIAL_EVERY", 0.01)
     dials: list[RelayAddress] = []
