@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from tunnel.socket_end import BULK
 from tunnel.socket_watch import ERROR, QUIET, READABLE, WRITABLE, SocketWatch, watch_of
 
 BIG_PIPE = 1 << 20  # bytes; /proc/sys/fs/pipe-max-size for everybody
@@ -193,6 +194,8 @@ class _Direction:
         try:
             count = carrier.fill(self._source.sock)
             self.moved += count
+            if count >= BULK:
+                os.sched_yield()
             if count == 0:
                 self._pass_on_eof()
             elif not self._drain(carrier):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -24,7 +25,7 @@ from tunnel.ends import Bytes
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.network_watch import is_stranded
 from tunnel.send_queue import SendQueue
-from tunnel.socket_end import READ_SIZE, hidden_error, scratch
+from tunnel.socket_end import BULK, READ_SIZE, hidden_error, scratch
 from tunnel.socket_watch import HANG_UP, watch_of
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds; a relayed handshake is two round trips
@@ -223,6 +224,8 @@ class TlsSocket:
             return
         self.progress_at = self._loop.time()
         self._deliver(scratch.view[:size])
+        if size >= BULK:
+            os.sched_yield()
         if not self._lost and (hidden := hidden_error(self._sock)):
             self._lose(hidden)
 
