@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from collections.abc import Iterable
@@ -28,7 +29,8 @@ from tests.fuzz.target import BrokenInvariantError, Target, choose, cuts_of, req
 from tests.fuzz.targets import loop
 from tests.fuzz.targets.hello import SITES
 from tunnel.clienthello import Incomplete
-from tunnel.ends import Bytes
+from tunnel.codes import Code
+from tunnel.ends import Bytes, End
 from tunnel.errors import LostError, RemoteProtocolError
 
 HOST = "frosty-weasel-0857.relay.example"
@@ -36,6 +38,8 @@ BETWEEN = b"\0|\0"  # the visitor's bytes, then the machine's
 PLAIN = Origin("203.0.113.7", False, None)
 TLS = Origin("2001:db8::7", True, HOST)
 MAX_SENT = 1 << 20
+TURNS = 6  # of the event loop, for most requests and their answers
+LAST_TURNS = 16  # for a conversation to end
 _FORWARDED = re.compile(rb'for=(?:[0-9.]+|"\[[0-9a-f:]+\]");host="[^"\\,;]*";proto=https?')
 _STATUS = re.compile(rb"HTTP/1\.1 [1-5]\d\d ")
 
@@ -198,79 +202,125 @@ def run_answer(data: bytes) -> None:
             return
 
 
-class _Visitor(VisitorStream):
-    """A visitor who says `pieces`, then nothing more, and takes everything."""
+class _Wire(asyncio.Transport):
+    """The visitor's connection, which takes everything."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, stream: VisitorStream) -> None:
         super().__init__()
-        self._pieces = iter(pieces)
+        self._stream = stream
         self.sent = bytearray()
         self.aborted = False
 
-    async def receive_some(self) -> bytes:
-        return next((piece for piece in self._pieces if piece), b"")
-
-    async def send_all(self, data: Bytes) -> None:
+    def write(self, data: Bytes) -> None:
         require(not self.aborted, "nothing is sent after an abort")
         self.sent += data
         require(len(self.sent) <= MAX_SENT, "an answer is as long as what came")
 
-    def send_eof(self) -> None:
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def pause_reading(self) -> None:
+        """It says little."""
+
+    def resume_reading(self) -> None:
+        """It says little."""
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
         """Nobody minds."""
 
     def abort(self) -> None:
-        self.aborted = True
+        if not self.aborted:
+            self.aborted = True
+            asyncio.get_running_loop().call_soon(self._stream.connection_lost, None)
 
 
-class _Stream:
-    """The machine's side: says `data`, whatever it is asked."""
+class _Machine(End):
+    """The machine's side: says the next of `answers`, the last again and again, whatever it is
+    asked, in two pieces."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.received = 0
-        self.aborted = False
+    def __init__(self, answers: list[bytes]) -> None:
+        super().__init__()
+        self._answers = answers
         self.sent = bytearray()
+        self.ended = False
 
-    @property
-    def is_quiet(self) -> bool:
-        return bool(self._data)
-
-    async def receive_some(self) -> bytes:
-        if self.aborted:
-            raise LostError("the connection ended")
-        size = 1 + len(self._data) // 2
-        data, self._data = self._data[:size], self._data[size:]
-        self.received += len(data)
-        return data
-
-    async def send_all(self, data: Bytes) -> None:
-        if self.aborted:
-            raise LostError("the connection ended")
+    def send(self, data: Bytes) -> None:
         self.sent += data
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        half = 1 + len(answer) // 2
+        for piece in (answer[:half], answer[half:]) if len(answer) & 1 else (answer,):
+            asyncio.get_running_loop().call_soon(self._say, piece)
+
+    def _say(self, data: bytes) -> None:
+        if not self.ended and data:
+            self.peer.send(memoryview(data))
+
+    def hang_up(self) -> None:
+        """The machine has said everything."""
+        if not self.ended:
+            self.peer.send_eof()
 
     def send_eof(self) -> None:
         """Nobody minds."""
 
-    def abort(self) -> None:
-        self.aborted = True
+    def reset(self, code: Code) -> None:
+        self.ended = True
+
+    def pause_reading(self) -> None:
+        """It says little."""
+
+    def resume_reading(self) -> None:
+        """It says little."""
 
 
 class _Upstreams:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.opened: list[_Stream] = []
+    def __init__(self, answers: list[bytes]) -> None:
+        self._answers = answers
+        self.opened: list[_Machine] = []
 
     def door_of(self, site: Site, *, tls: bool) -> Door:
         return Door(site, 80, tls)
 
     async def open(self, door: Door) -> UpstreamStream:
-        self.opened.append(_Stream(self._data))
-        return cast(UpstreamStream, self.opened[-1])
+        self.opened.append(_Machine(self._answers))
+        return UpstreamStream(self.opened[-1])
 
 
-async def _converse(visitor: _Visitor, upstreams: _Upstreams, sites: Sites) -> None:
-    misses = SourceBuckets(8, 60.0)
-    conversation = Conversation(visitor, PLAIN, cast(Upstreams, upstreams), sites, misses)
+async def _converse(pieces: Iterable[bytes], upstreams: _Upstreams, sites: Sites) -> bytes:
+    """What the visitor gets who says `pieces` and then hangs up, as the machine does then."""
+    visitor = VisitorStream()
+    wire = _Wire(visitor)
+    visitor.connection_made(wire)
+    conversation = Conversation(
+        visitor, PLAIN, cast(Upstreams, upstreams), sites, SourceBuckets(8, 60.0)
+    )
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_talk(conversation))
+        for piece in pieces:
+            if piece and not wire.aborted:
+                visitor.data_received(piece)
+                await loop.settle(TURNS if len(piece) > 1 else 1)
+        if not wire.aborted:
+            visitor.eof_received()
+        await loop.settle(TURNS)
+        for machine in upstreams.opened:
+            machine.hang_up()
+        await loop.settle(TURNS)
+        if not wire.aborted:
+            visitor.connection_lost(None)
+        for _ in range(LAST_TURNS):
+            if not task.done():
+                await loop.settle(1)
+        if not task.done():
+            task.cancel()
+            raise BrokenInvariantError("a conversation ends")
+    return bytes(wire.sent)
+
+
+async def _talk(conversation: Conversation) -> None:
     try:
         await conversation.run()
     except LostError:
@@ -282,14 +332,16 @@ async def _converse(visitor: _Visitor, upstreams: _Upstreams, sites: Sites) -> N
 def run_conversation(data: bytes) -> None:
     """A whole conversation ends; all that the visitor gets is HTTP; all that is sent on is."""
     said, _, answer = data.partition(BETWEEN)
-    for pieces in ([said], next(iter(cuts_of(said)))):
-        visitor, upstreams = _Visitor(pieces), _Upstreams(answer)
-        loop.run(_converse(visitor, upstreams, SITES))
-        if visitor.sent:
-            require(_STATUS.match(visitor.sent), "the visitor gets HTTP", bytes(visitor.sent[:99]))
-        for stream in upstreams.opened:
-            require(stream.aborted, "no stream to the share is left open")
-            _check_forwarded(bytes(stream.sent))
+    cut = next(iter(cuts_of(said)))
+    for pieces in (cut, [REQUESTS[0], said]):  # there the quick path begins, after the first
+        answers = [answer] if pieces is cut else [ANSWERS[0], answer]
+        upstreams = _Upstreams(answers)
+        got = loop.run(_converse(pieces, upstreams, SITES))
+        if got:
+            require(_STATUS.match(got), "the visitor gets HTTP", got[:99])
+        for machine in upstreams.opened:
+            require(machine.ended, "no stream to the share is left open")
+            _check_forwarded(bytes(machine.sent))
 
 
 def _check_forwarded(sent: bytes) -> None:
@@ -321,6 +373,7 @@ def _pairs() -> tuple[bytes, ...]:
 
 
 _RULES = ("relay.http_rules", "relay.routes")
+_TALK = ("relay.exchange", "relay.quick_path", "relay.plain_heads", "relay.plain_bodies")
 TARGETS = (
     Target(
         "http-request", run_request, (), tuple(b"\0" + each for each in REQUESTS), _RULES, WORDS,
@@ -331,8 +384,8 @@ TARGETS = (
         _RULES, WORDS,
     ),
     Target(
-        "http-conversation", run_conversation, (), _pairs(), (*_RULES, "relay.exchange"), WORDS,
+        "http-conversation", run_conversation, (), _pairs(), (*_RULES, *_TALK), WORDS,
         lambda chance: odd_request(chance) + BETWEEN + chance.choice(ANSWERS),
-        share=0.25, slow="a whole conversation, about 1 ms",
+        share=0.25, slow="two whole conversations, about 5 ms",
     ),
 )  # fmt: skip
