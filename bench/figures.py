@@ -20,6 +20,7 @@ from bench.way import Way
 MEGA, GIGA, MICRO = 1e6, 1e9, 1e6
 BURST = 200  # connections
 SETTLE = 0.5  # seconds for a program to have done what it does after starting
+IDLE = 12.0  # seconds after which a stream is idle: long enough for what is only kept for a while
 WARM = 0.3  # seconds of loads whose code is then imported and whose pages are touched
 SAMPLES_EVERY = 0.05  # seconds between looks at the memory
 RESUME_TURNS = 4
@@ -209,7 +210,7 @@ def burst_and_idle(setup: Setup) -> Found:
         drive("opens", system.way, WARM)
         before = memories(system)
         with held("burst", system.way, BURST) as (answer, let_go):
-            time.sleep(SETTLE)
+            time.sleep(IDLE if setup.seconds >= 1 else SETTLE)
             after = memories(system)
             let_go()
     found |= {"burst_200": answer["seconds"] * 1000, "burst_200_failed": answer["failed"]}
