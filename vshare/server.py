@@ -30,6 +30,7 @@ from tunnel.stream_end import StreamEnd
 from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import TlsSocket, handshake
 from vshare.guests import Guest, Guests
+from vshare.heap import keep_giving_back
 from vshare.news import Newsroom
 from vshare.streams import Streams
 
@@ -82,6 +83,7 @@ class ShareServer:
         self._watch = watch_of(asyncio.get_running_loop())
         self._watch.hold()
         self._spawn(self._sweep(), "connection sweep")
+        self._spawn(keep_giving_back(), "memory")
         return self
 
     async def __aexit__(
