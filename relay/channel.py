@@ -117,16 +117,19 @@ class Channel(asyncio.Protocol):
     def pause_writing(self) -> None:
         """See asyncio.BaseProtocol."""
         self._stuck = self._loop.call_later(SEND_WITHIN, self._transport.abort)
+        self._transport.pause_reading()  # what comes may want answers
 
     def resume_writing(self) -> None:
         """See asyncio.BaseProtocol."""
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
-        self.resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
         session, self._session = self._session, None
         if session is not None:
             session.lost()
@@ -151,10 +154,10 @@ class Channel(asyncio.Protocol):
     def _frame_received(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY:
             self.close(POLICY_VIOLATION)
-        if frame.opcode not in (Opcode.TEXT, Opcode.CONT) or self._session is None:
+        if frame.opcode not in (Opcode.TEXT, Opcode.CONT) or self._is_over:
             return
         self._part += frame.data  # ServerProtocol bounds the whole
-        if frame.fin and not self._is_over:
+        if frame.fin and self._session is not None:
             text, self._part = self._part, b""
             self._session.received(text)
 

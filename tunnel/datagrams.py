@@ -103,6 +103,7 @@ class GuestFlows:
         self._flows: dict[ServerFlow, None] = {}
         self._by_id: dict[bytes, ServerFlow] = {}
         self._kept: dict[ServerFlow, float] = {}  # with the time since when, the oldest first
+        self._timer: asyncio.TimerHandle | None = None  # for the oldest of them
         self._over = False
 
     @property
@@ -134,7 +135,8 @@ class GuestFlows:
             return
         flow.lane = None
         self._kept[flow] = self._loop.time()
-        self._loop.call_later(KEEP_SECONDS, self._expire)
+        if self._timer is None:
+            self._timer = self._loop.call_later(KEEP_SECONDS, self._expire)
         if len(self._kept) > MAX_KEPT:
             self.ended(next(iter(self._kept)), Code.LOST)
 
@@ -155,9 +157,13 @@ class GuestFlows:
             self.ended(flow, Code.LOST)
 
     def _expire(self) -> None:
+        self._timer = None
         limit = self._loop.time() - KEEP_SECONDS
         for flow in [flow for flow, since in self._kept.items() if since <= limit]:
             self.ended(flow, Code.LOST)
+        if self._kept:
+            oldest = next(iter(self._kept.values()))
+            self._timer = self._loop.call_at(oldest + KEEP_SECONDS, self._expire)
 
 
 class ServerLane:

@@ -107,7 +107,7 @@ class ResumableEnd(End):
         self._linked = True
         self._local_full = False
         if self.phase is Phase.ATTACHED:
-            self.attachment.link(self._inlet)
+            self._take_early()
         elif self.phase is Phase.OVER and self.reason is not None:
             peer.reset(self.reason)
 
@@ -183,7 +183,7 @@ class ResumableEnd(End):
         self._asked = self._wire_full = False
         self.phase = Phase.ATTACHED
         if self._linked:
-            attachment.link(self._inlet)
+            self._take_early()
         if self._local_full and not self.finished.done():
             attachment.pause_reading()
         self._send_rest()
@@ -227,6 +227,8 @@ class ResumableEnd(End):
     def acked(self, offset: int) -> None:
         """ACK came. Raises RemoteProtocolError for what was never sent."""
         self._asked = False
+        if self.phase is Phase.ATTACHED and self._wire < min(offset, self._replay.end):
+            raise RemoteProtocolError(f"offset {offset} is acknowledged, {self._wire} were sent")
         self._acknowledge(offset)
         if self.phase is Phase.ATTACHED:
             self._maybe_resume_peer()
@@ -251,6 +253,13 @@ class ResumableEnd(End):
             self._finish(None)
 
     # -- inside
+
+    def _take_early(self) -> None:
+        """Deliver what came before, and tell that: the PING that asked for it may have passed."""
+        attachment = self.attachment
+        attachment.link(self._inlet)
+        if self.attachment is attachment and self.phase is Phase.ATTACHED:
+            self.flush_ack()
 
     def _acknowledge(self, offset: int) -> None:
         if offset > self.total:

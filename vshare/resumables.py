@@ -12,6 +12,10 @@ from tunnel.resumable_end import HELD_FOR, Phase, ResumableEnd
 from tunnel.stream_end import StreamEnd
 from vshare.guests import Guest
 
+# Those included that have ended, and whose guests have not told that they have all of it. What is
+# opened beyond ends with its connection.
+MAX_STREAMS = 2_048
+
 Key = tuple[str, bytes]  # the guest's fingerprint and the stream's id
 
 
@@ -24,6 +28,11 @@ class Resumables:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more are taken."""
+        return len(self._streams) >= MAX_STREAMS
 
     def accept(
         self, connection: Connection, guest: Guest, message: Open, end: StreamEnd

@@ -166,7 +166,7 @@ class Streams:
         self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
     ) -> StreamEnd | ResumableEnd:
         """Answer OPENED. A guest's stream outlives its connection, if the guest wants that."""
-        if message.resumable and guest.role is Role.GUEST:
+        if message.resumable and guest.role is Role.GUEST and not self._resumables.is_full:
             return self._resumables.accept(connection, guest, message, end)
         connection.accept(end)
         return end

@@ -448,6 +448,37 @@ def test_nobody_comes_back_for_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     run(main)
 
 
+def test_flows_that_wait_have_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a guest drops its lane: and each flow waits as long as it should."""
+    monkeypatch.setattr(datagrams, "KEEP_SECONDS", 0.05)
+
+    async def main() -> None:
+        ends = Ends()
+        kept = GuestFlows(ends)
+        _, server, share = await lane(kept)
+        flows = []
+        for number in range(3):
+            message = FlowOpen("", 53, bytes([number]) * 16)
+            flows.append(ServerFlow(server, number, message, 0.0))
+            kept.opened(flows[-1])
+        kept.keep(flows[0])
+        timer = kept._timer
+        for _ in range(10):
+            kept.keep(flows[1])
+            assert kept.take(FlowOpen("", 53, flows[1].id)) is flows[1]
+        kept.keep(flows[1])
+        assert kept._timer is timer
+        await asyncio.sleep(0.02)
+        kept.keep(flows[2])
+        await until(lambda: len(ends.told) == 2)
+        assert kept.open == [flows[2]]
+        await until(lambda: len(ends.told) == 3)
+        assert kept._timer is None
+        share.abort("test")
+
+    run(main)
+
+
 def test_another_place_or_a_removed_guest_gets_no_flow_back() -> None:
     async def main() -> None:
         ends, machine = Ends(), Machine()

@@ -8,12 +8,18 @@ import pytest
 
 from tests.loops import Factory, both_loops, run, until
 from tests.share_pair import share_pair, socket_to, tcp_service
-from tests.tunnel.test_resumable_end import cut, echo, guest_stream, held, machine
+from tests.tls_pair import tcp_pair
+from tests.tunnel.test_resumable_end import cut, echo, guest_stream, held, machine, pattern
+from tunnel import resumable_end
 from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.connection import Connection
+from tunnel.ends import bridge
 from tunnel.frames import Opened, Resume
-from tunnel.resumable_end import Phase
+from tunnel.resumable_end import Phase, ResumableEnd
+from tunnel.socket_end import SocketEnd
+from tunnel.stream_end import StreamEnd
+from vshare import resumables
 
 
 async def all_idle(client: Client) -> None:
@@ -115,5 +121,53 @@ def test_an_answer_that_cannot_be_ends_the_connection(monkeypatch: pytest.Monkey
                 assert await asyncio.shield(end.finished) is Code.LOST
                 (connection,) = connections
                 assert connection.is_lost
+
+    run(main)
+
+
+def test_what_came_before_it_was_wanted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small window was full, and the PING that asked for an ACK passed, before anybody read."""
+    monkeypatch.setattr(resumable_end, "BUDGET", 1)
+    monkeypatch.setattr(resumable_end, "MIN_WINDOW", 64 * 1024)
+    data = pattern(500_000)
+
+    async def main() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(data)
+            writer.write_eof()
+            await reader.read()
+
+        async with share_pair() as pair, machine(serve) as port, pair.client() as client:
+            await client.ready()
+            end = await client.open("", port)
+            assert isinstance(end, ResumableEnd)
+            await until(lambda: held(pair) and held(pair)[0]._asked)
+            early = end.attachment
+            await until(lambda: len(early._early) >= 64 * 1024)
+            ours, theirs = tcp_pair()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(bridge(end, SocketEnd(theirs)))
+                reader, writer = await asyncio.open_connection(sock=ours)
+                async with asyncio.timeout(5):  # and not when the next PING is due
+                    assert await reader.read() == data
+                writer.close()
+
+    run(main)
+
+
+def test_beyond_so_many_streams_a_stream_ends_with_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resumables, "MAX_STREAMS", 1)
+
+    async def main() -> None:
+        async with share_pair() as pair, machine(echo) as port, pair.client() as client:
+            await client.ready()
+            async with guest_stream(client, port) as (_, reader, writer):
+                another = await client.open("", port)
+                assert isinstance(another, StreamEnd)
+                another.reset(Code.CLOSED)
+                writer.write_eof()
+                assert await reader.read() == b""
 
     run(main)

@@ -368,3 +368,29 @@ def test_a_reset_is_never_an_end_of_stream(group: int) -> None:
             await one(seed)
 
     run(main)
+
+
+def test_what_is_not_sent_yet_cannot_be_acknowledged() -> None:
+    """After a cut the way is full before all that is kept was sent again."""
+
+    async def main() -> None:
+        world = World(random.Random(1))
+        world.machine.data = world.client.expected = bytes(9_000)
+        await world.open()
+        while world.machine.may_send:
+            world.machine.go(500)
+        world.cut(both_notice=False)
+        (held,) = world.resumables._streams.values()
+        while held.generation == 0:
+            world.resume()
+            world.move_all()
+            await world.rest()
+        sent, kept = held._wire, held._replay.end
+        assert sent < kept
+        theirs = cast(Connection, world.wires[1].receiver)
+        with pytest.raises(RemoteProtocolError):
+            theirs._ack_received(1, memoryview((sent + 1).to_bytes(8, "big")))
+        theirs._ack_received(1, memoryview(sent.to_bytes(8, "big")))
+        await world.close()
+
+    run(main)
