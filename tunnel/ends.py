@@ -135,10 +135,22 @@ async def bridge(a: End, b: End) -> Code | None:
         a.peer, b.peer = b, a  # both, before either delivers what came early
         a.link(b)
         b.link(a)
-        # Shielded: cancelling this wait must not mark the ends as done.
-        reason = await asyncio.shield(a.finished)
-        return await asyncio.shield(b.finished) or reason
+        await _both(a.finished, b.finished)
+        return b.finished.result() or a.finished.result()
     finally:
         a.reset(Code.CLOSED)
         b.reset(Code.CLOSED)
         a.peer = b.peer = _GONE  # a cycle would stay until the garbage collector's next round
+
+
+async def _both(one: asyncio.Future[Code | None], other: asyncio.Future[Code | None]) -> None:
+    """Wait until both are done; they stay as they are when this is cancelled. Shields cost more."""
+    both: asyncio.Future[None] = one.get_loop().create_future()
+
+    def ended(_: object) -> None:
+        if one.done() and other.done() and not both.done():
+            both.set_result(None)
+
+    one.add_done_callback(ended)
+    other.add_done_callback(ended)
+    await both

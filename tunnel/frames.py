@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterator
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 
@@ -61,6 +61,7 @@ class FrameType(enum.IntEnum):
     FLOW_CLOSE = 35
 
 
+_DATA = int(FrameType.DATA)  # an enumeration's members are slow to get at, and to compare
 _KNOWN = frozenset(int(kind) for kind in FrameType)
 _LIMITS = {
     FrameType.DATA: MAX_DATA,
@@ -141,6 +142,9 @@ Message = Hello | Open | Opened | Reason | Resume | Notice | FlowOpen
 M = TypeVar("M", Hello, Open, Opened, Reason, Resume, Notice, FlowOpen)
 
 _encoder = msgspec.msgpack.Encoder()
+_decoders: dict[type[Message], msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(kind) for kind in get_args(Message)
+}
 
 
 def header(kind: FrameType, length: int, stream: int) -> bytes:
@@ -161,7 +165,8 @@ def serialize_message(kind: FrameType, stream: int, message: Message) -> bytes:
 def parse_message(kind: type[M], payload: bytes | memoryview) -> M:
     """The message in a control frame's payload. Raises RemoteProtocolError."""
     try:
-        return msgspec.msgpack.decode(payload, type=kind)
+        message: M = _decoders[kind].decode(payload)
+        return message
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"bad {kind.__name__} message: {error}") from error
 
@@ -192,8 +197,10 @@ class FrameParser:
             done = self._left == 0
             if done:
                 self._left = None
-            if self._kind == FrameType.DATA:
-                begun, stop, at = self._join(data, begun, at)
+            if self._kind == _DATA:
+                stop = at
+                if end - at > HEADER_SIZE:
+                    begun, stop, at = self._join(data, begun, at)
                 if stop > begun:
                     yield self._kind, self._stream, data[begun:stop]
             elif self._kind not in _KNOWN:
@@ -216,7 +223,7 @@ class FrameParser:
         while self._left is None and end - at > HEADER_SIZE and not data.readonly:
             word, stream = _HEADER.unpack_from(data, at)
             kind, length = word >> 24, word & 0xFFFFFF
-            if kind != FrameType.DATA or stream != self._stream:
+            if kind != _DATA or stream != self._stream:
                 break
             if not _WORTH_JOINING <= length <= MAX_DATA:
                 break

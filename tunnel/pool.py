@@ -98,7 +98,8 @@ class Pool:
             while self.idle:
                 connection, _ = self.idle.pop()  # the one used last is the likeliest to live
                 if connection.is_usable:
-                    self._wanted.set()
+                    if len(self.idle) < self._min_idle:
+                        self._wanted.set()
                     return connection
             connection = await self._wait_for_one(deadline)
             if connection.is_usable:  # it may have been lost since it was given

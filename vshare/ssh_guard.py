@@ -21,8 +21,9 @@ class SshGuard(End):
     """Stands for `end` towards `machine`, until it has seen how the machine begins."""
 
     def __init__(self, end: StreamEnd | ResumableEnd, machine: End) -> None:
-        super().__init__()
-        self.finished = end.finished
+        self.finished = end.finished  # of its own it has none
+        self.bytes_sent = 0
+        self.peer = end.peer
         self._end = end
         self._machine = machine
         self._begin = bytearray()  # at most one read, and only while it could be a greeting
