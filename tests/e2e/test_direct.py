@@ -15,7 +15,7 @@ from tests.demo.world import Connection, Share
 from tests.lab import Host, Lab
 from tests.lab.plan import nat_rules
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 PUBLIC_PORT = 8080  # in the URL only
 SIZE = 50_000_000  # bytes of a transfer

@@ -24,7 +24,7 @@ from tests.soak.judge import LATE, Outcome, judge
 from tests.soak.records import Result
 from tests.soak.world import World, world
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 HOSTS = ("relay", "alice", "services", "bob")
 KINDS = ("probe", "echo", "down", "up", "paused", "half", "udp", "curl")

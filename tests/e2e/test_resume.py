@@ -20,7 +20,7 @@ from tests.soak import content
 from tests.soak.faults import Fault, Faults
 from tests.soak.world import World, world
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 HOSTS = ("relay", "alice", "services", "bob")
 SLOW = os.environ.get("VSHARE_SLOW") == "1"

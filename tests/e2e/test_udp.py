@@ -19,6 +19,7 @@ from tests.soak.world import World, world
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.timed,
     pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root"),
     pytest.mark.skipif(shutil.which("libvirtd") is None, reason="needs libvirtd"),
 ]
