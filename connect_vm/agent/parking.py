@@ -88,7 +88,10 @@ class _Handshake:
         self._received = b""
         self._nonce = os.urandom(wire.NONCE_SIZE)
         loop.add(sock.fileno(), self._on_event)
-        sock.send(self._nonce)
+        try:
+            sock.send(self._nonce)
+        except OSError:
+            pass  # reset by the visitor already, which is the next that we hear
 
     def _on_event(self, _events: int) -> None:
         try:

@@ -45,6 +45,22 @@ def joined(one: Agent, greeting: bytes = b"") -> tuple[Client, socket.socket]:
     return client, far
 
 
+def test_a_stranger_who_resets_at_once_ends_nothing(one: Agent) -> None:
+    strangers = threading.Event()
+
+    def come_and_go() -> None:  # in the agent's thread: before it can accept
+        for _ in range(3):
+            stranger = socket.create_connection(one.parking.address)
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stranger.close()
+        strangers.set()
+
+    one.call(come_and_go)
+    assert strangers.wait(PATIENCE)
+    with park(one):
+        pass
+
+
 def test_a_wrong_secret_is_hung_up_on(one: Agent) -> None:
     with socket.create_connection(one.parking.address, PATIENCE) as sock:
         assert prove(sock, wire.PARKED, b"x" * 32) == b""
