@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 
 from tunnel.alerts import AccessLostError, explain
+from tunnel.answer import answer_of
 from tunnel.client_flows import ClientFlows
 from tunnel.codes import Code
 from tunnel.connection import Connection
@@ -37,7 +38,6 @@ OPEN_TIMEOUT = 15.0  # seconds from asking for a stream to the share's answer
 RESUME_ANSWER = 5.0  # seconds for the answer to RESUME, for which the share asks nobody
 RESUME_PAUSE = 0.2  # seconds between tries to resume
 PROBE_AFTER = 1.0  # seconds without a byte after OPEN, at least: then a PING
-QUIET = 1.0  # seconds without a byte before OPEN, after which a PING goes with it
 HELLO_TIMEOUT = 5.0  # seconds
 MAX_ANSWER = 256 * 1024  # bytes of an answer to a call
 MAX_TOLD = 256  # ids of notices remembered; a share that lives for days sends a few dozen
@@ -193,8 +193,7 @@ class Client:
             connection = await self.pool.acquire()
             end = connection.open(message)
             try:
-                async with asyncio.timeout(OPEN_TIMEOUT):
-                    await self._answer(end)
+                await self._answer(end, OPEN_TIMEOUT)
                 return end
             except RefusedError as error:
                 if error.code is not Code.RETIRED:
@@ -210,32 +209,9 @@ class Client:
                 raise
         raise LostError("every connection to the share that was tried was lost")
 
-    async def _answer(self, end: StreamEnd) -> Opened | Resume:
-        """The share's answer; a connection that is silent meanwhile is found out about."""
-        connection = end.connection
-        heard = connection.heard_at  # not the clock: it has milliseconds
-
-        timer: asyncio.TimerHandle | None = None
-
-        def probe(is_last: bool) -> None:
-            nonlocal timer
-            if connection.heard_at != heard:
-                return  # it lives; the machine is slow to answer
-            if is_last:
-                connection.abort("silent after OPEN")
-                self.pool.suspect()  # the others of its age are most likely dead as well
-                return
-            connection.ping()
-            timer = self._loop.call_later(connection.patience, probe, True)
-
-        was_quiet = self._loop.time() - heard > QUIET  # it may have died meanwhile: ask at once
-        if was_quiet:
-            connection.ping()
-        timer = self._loop.call_later(connection.patience, probe, was_quiet)
-        try:
-            return await end.opened
-        finally:
-            timer.cancel()
+    async def _answer(self, end: StreamEnd, within: float) -> Opened | Resume:
+        """See `answer_of`. Where one is silent, the others of its age are most likely dead too."""
+        return await answer_of(end, within, self.pool.suspect)
 
     def _stream_changed(self, stream: ResumableEnd) -> None:
         if stream.phase is Phase.OVER:
@@ -274,8 +250,7 @@ class Client:
         stream.generation += 1
         end = connection.open(Resume(stream.id, stream.generation, stream.received))
         try:
-            async with asyncio.timeout(RESUME_ANSWER):
-                answer = await self._answer(end)
+            answer = await self._answer(end, RESUME_ANSWER)
         except RefusedError as error:
             if error.code is not Code.RETIRED:
                 raise

@@ -11,8 +11,8 @@ import pytest
 
 from tests.loops import run, until
 from tests.share_pair import NAME, Pair, share_pair, tcp_service
+from tunnel import answer, liveness, pool
 from tunnel import client as client_module
-from tunnel import liveness, pool
 from tunnel.client import Client
 from tunnel.connection import Connection
 from tunnel.resumable_end import ResumableEnd
@@ -118,7 +118,7 @@ def test_a_stream_opened_on_a_connection_that_died_in_silence() -> None:
 def test_a_connection_that_was_quiet_for_long_is_asked_together_with_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_module, "QUIET", 0.0)
+    monkeypatch.setattr(answer, "QUIET", 0.0)
 
     async def main() -> None:
         async with tcp_service() as port, cable() as (_, _, client):
