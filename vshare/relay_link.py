@@ -56,11 +56,11 @@ LAST_RETRY_BUSY = 8.0  # seconds, when it answers and has no time: a handshake c
 DIAL_EVERY = 1.0  # seconds between SYNs while earlier ones hang: the kernel's own pauses double
 MAX_DIALS = 8  # under way
 PROBE_AFTER = 10.0  # seconds without a word, where one parked connection or another is pinged
-PROBE_AFTER_IN_USE = 1.0  # seconds, while there are visitors: a router may forget in silence
+PROBE_AFTER_IN_USE = 0.5  # seconds, while there are visitors: a router may forget in silence
 PROBE_WITHIN = 1.5  # seconds for the answer to a ping: a round trip on a bad link, and then some
-PROBE_WITHIN_LEAST = 1.0  # seconds, where round trips are short; a machine may be busy
+PROBE_WITHIN_LEAST = 0.8  # seconds, where round trips are short; a machine may be busy
 ROUND_TRIPS = 4  # that an answer may take
-LOOK_EVERY = 0.5  # seconds
+LOOK_EVERY = 0.2  # seconds
 SLEPT = 3.0  # seconds that a look may be late; more, and this process or its host was asleep
 MAX_PARKING = 384  # connections being parked or parked: more than a relay asks for
 
