@@ -176,6 +176,8 @@ def test_an_end_that_was_there_before_the_two_were_joined(one: Agent, size: int)
 
 def test_small_messages_one_after_another_both_ways(one: Agent) -> None:
     client, far = joined(one)
+    for sock in (client.sock, far):  # else it is the test that waits for ACKs
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for turn in range(200):
         for there, back in ((client.sock, far), (far, client.sock)):
             there.sendall(b"x" * (1 + turn % 40))

@@ -9,6 +9,9 @@ from tunnel.errors import LocalProtocolError
 from tunnel.replay import SLOT, Replay
 
 
+PATTERN = bytes(range(251))
+
+
 def content(kept: Replay, offset: int) -> bytes:
     data = b""
     while offset + len(data) < kept.end:
@@ -20,7 +23,8 @@ def content(kept: Replay, offset: int) -> bytes:
 def test_what_is_kept_is_what_was_sent_and_not_released(steps: list[tuple[int, float]]) -> None:
     kept, sent = Replay(), b""
     for size, share in steps:
-        data = bytes((len(sent) + at) % 251 for at in range(size))
+        start = len(sent) % 251
+        data = (PATTERN * (size // 251 + 2))[start : start + size]
         sent += data
         kept.append(memoryview(data))
         kept.release(kept.start + int(kept.held * share))
