@@ -233,10 +233,10 @@ def run_syns(data: bytes) -> None:
         elif what == 3:
             now = max(now, max((ask.deadline for ask in found._asks.values()), default=0.0))
             now += 0.001 * (value % 2)
-            found._tick(now)
+            found.tick(now)
         require(len(queue.waiting) <= len(found._asks), "a held packet is asked for")
-    found._tick(now + 1e9)
-    found._tick(now + 2e9)
+    found.tick(now + 1e9)
+    found.tick(now + 2e9)
     require(not queue.waiting, "every packet gets its verdict in the end")
     require(all(parked.closed for parked in parking.taken), "every connection is closed in the end")
     found.close()
