@@ -14,6 +14,7 @@ from tests.lab.plan import INTERNET, INTERNET_IP, NODES, PORT, UPLINK
 from tests.soak.world import World, pid_of
 
 SERVICE = "service restarted"
+NAT = "NAT"
 MOVED_BY = 100  # added to the last number of an address
 SPARE = 200  # the last number of a router's address while it forgets
 PROGRAM = {"alice": "vshare", "bob": "vconnect"}
@@ -28,9 +29,9 @@ class Fault:
     returned: float
 
     @property
-    def is_sharers(self) -> bool:
-        """Whether only the sharer's side had to do with it."""
-        return "alice" in self.name or "vshare" in self.name
+    def is_silent(self) -> bool:
+        """Whether it is the sharer whom nobody tells that the relay does not hear her any more."""
+        return self.name.startswith(f"{NAT} of alice")
 
     @property
     def lasted(self) -> float:
@@ -116,7 +117,7 @@ class Faults:
             f" && ip address del {spare}/24 dev {UPLINK} && ip address add {ip}/24 dev {UPLINK}"
             f" && ip route replace default via {INTERNET_IP}"
         )
-        with self._timed(f"NAT of {who} forgot all", told):
+        with self._timed(f"{NAT} of {who} forgot all", told):
             self._world.lab.hosts[router].run(["sh", "-c", steps])
         return told[0]
 

@@ -2,7 +2,8 @@
 
 Never: other bytes, a clean end of stream too early, a datagram changed or repeated, a stream that
 hangs. A stream that is open goes on through every fault, but that of the machine itself: then it
-ends with an error. New streams: at most RECOVERS seconds after all is there again.
+ends with an error. So may one of a visitor of the URL. New streams: at most RECOVERS seconds after
+all is there again.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from tests.soak.faults import SERVICE, Fault
 from tests.soak.records import Record, Result
 
 RECOVERS = 2.0  # seconds
+SILENCE = 1.5  # seconds more, where the share has to ask to find out that there is a fault at all
 LATE = "only after"  # what a violation says that is about time alone
 GATEWAY = "curl"
-"""A visitor of the URL has a connection to the relay itself, which ends with the relay."""
+"""A visitor of the URL has a connection to the relay itself, and it to the share: none is resumed."""
 CANNOT_SAY = ("psql",)
 """Programs whose records do not tell an open that was refused from a stream that broke; their
 errors say which."""
@@ -117,12 +119,9 @@ def _judge_error(record: Record, outcomes: list[Outcome], violations: list[str])
 
 
 def _visitor_is_cut_off(record: Record, outcomes: list[Outcome]) -> bool:
-    """Whether it was the visitor's own connection to the relay that was lost."""
+    """Whether it was open to a visitor of the URL then."""
     return record.kind == GATEWAY and any(
-        record.began < each.fault.returned
-        and record.ended > each.fault.began
-        and not each.fault.is_sharers
-        for each in outcomes
+        record.began < each.fault.returned and record.ended > each.fault.began for each in outcomes
     )
 
 
@@ -131,6 +130,7 @@ def _judge_probes(
 ) -> None:
     """New streams, from this fault to the next."""
     fault = outcome.fault
+    within = RECOVERS + SILENCE * fault.is_silent
     probes = [each for each in records if each.kind == "probe" and each.began < until]
     late = {each.way: float("inf") for each in probes}
     for each in probes:
@@ -139,13 +139,13 @@ def _judge_probes(
         after = each.ended - fault.returned
         if each.result is Result.OK:
             late[each.way] = min(late[each.way], after)
-        slow = each.ended - max(each.began, fault.returned) > RECOVERS
-        if each.began < until - RECOVERS and (each.result is not Result.OK or slow):
+        slow = each.ended - max(each.began, fault.returned) > within
+        if each.began < until - within and (each.result is not Result.OK or slow):
             if each.ended < until or each.result is Result.OK:
                 outcome.settled = max(outcome.settled, after)
-            if each.began > fault.returned + RECOVERS and each.result is not Result.OK:
+            if each.began > fault.returned + within and each.result is not Result.OK:
                 violations.append(
-                    f"{fault.name}: more than {RECOVERS:.0f} s later a new stream by {each.way}"
+                    f"{fault.name}: more than {within:g} s later a new stream by {each.way}"
                     f" failed: {each.text}"
                 )
     outcome.first = late
@@ -153,6 +153,6 @@ def _judge_probes(
 
 def _judge_lateness(outcome: Outcome, recovers: float, violations: list[str]) -> None:
     for way, seconds in outcome.first.items():
-        if seconds > recovers:
+        if seconds > recovers + SILENCE * outcome.fault.is_silent:
             name = outcome.fault.name
             violations.append(f"{name}: a new stream by {way} {LATE} {seconds:.1f} s")

@@ -58,6 +58,20 @@ def test_new_streams_are_late_or_fail() -> None:
     assert not violations(record("probe", 0.0, 110.5, Result.ERROR))
 
 
+def test_a_visitor_of_the_url_may_be_cut_off_but_not_deceived() -> None:
+    assert not violations(record("curl", 95.0, 105.0, Result.ERROR))
+    assert violations(record("curl", 95.0, 105.0, Result.WRONG))
+    assert violations(record("curl", 90.0, 99.0, Result.ERROR))
+
+
+def test_what_nobody_is_told_takes_longer_to_find_out() -> None:
+    late = [record("probe", 90.0, 90.1), record("probe", 113.2, 113.3)]
+    assert not judge(late, [Fault("NAT of alice forgot all", 100.0, 110.0)]).violations
+    assert judge(late, [Fault("NAT of bob forgot all", 100.0, 110.0)]).violations
+    later = [record("probe", 90.0, 90.1), record("probe", 113.5, 113.6)]
+    assert judge(later, [Fault("NAT of alice forgot all", 100.0, 110.0)]).violations
+
+
 def test_a_paused_reader_hears_later_that_the_server_was_restarted() -> None:
     faults = [Fault(SERVICE, 100.0, 100.1), Fault("cut", 120.0, 121.0)]
     probes = [record("probe", at, at + 0.1) for at in (101.0, 121.5)]
