@@ -18,7 +18,7 @@ RECOVERS = 2.0  # seconds
 SILENCE = 1.5  # seconds more, where the share has to ask to find out that there is a fault at all
 LATE = "only after"  # what a violation says that is about time alone
 GATEWAY = "curl"
-"""A visitor of the URL has a connection to the relay itself, and it to the share: none is resumed."""
+"""A visitor of the URL has a connection to the relay, the relay one to the share: none resumes."""
 CANNOT_SAY = ("psql",)
 """Programs whose records do not tell an open that was refused from a stream that broke; their
 errors say which."""
