@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from tunnel.alerts import AccessLostError, ShareNotFoundError
 from tunnel.connection import Connection
 from tunnel.errors import LostError, VshareError
-from tunnel.liveness import TICK, Liveness
+from tunnel.liveness import SLEPT, TICK, Liveness
 
 MIN_IDLE = 2  # ready connections kept, so that the next stream costs no handshake
 MAX_CONNECTIONS = 256  # a browser opens dozens, a load test hundreds
@@ -25,9 +26,9 @@ STALLED_AFTER = 1.0  # seconds
 WAIT = 15.0  # seconds for a connection
 IDLE_LIFE = 30.0  # seconds an idle connection above MIN_IDLE is kept
 RETRY_FIRST = 0.2  # seconds between attempts that fail at once, doubled each time up to ...
-RETRY_MOST = 0.4  # ... while whoever is away may come back any moment: a relay that is restarted
-RETRY_LATER = 1.0  # after that: a relay has many guests whose share is away for long
-COMES_BACK = 60.0  # seconds
+RETRY_MOST = 0.4  # ... this: a relay that is restarted may be there any moment, and its share
+RETRY_LATER = 1.0  # where the relay says for long that the share is not: it has many such guests
+COMES_BACK = 10.0  # seconds
 
 
 class Pool:
@@ -48,7 +49,7 @@ class Pool:
         self._connect, self._explain, self._on_state = connect, explain, on_state
         self._min_idle = min_idle
         self._dials: dict[asyncio.Task[None], float] = {}  # loop time when each began
-        self._down_since = 0.0
+        self._down_since = 0.0  # loop time when the present state began
         self._wanted = asyncio.Event()
         self._liveness = Liveness(self._loop.time())
         self._renewed_at = 0.0
@@ -175,11 +176,15 @@ class Pool:
                 self._dial(group)
             if self.state is not None:
                 await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # not all guests at once
-                is_long = self._loop.time() - self._down_since > COMES_BACK
-                pause = min(pause * 2, RETRY_LATER if is_long else RETRY_MOST)
+                pause = min(pause * 2, self._longest_pause())
                 self._wanted.set()
             else:
                 pause = RETRY_FIRST
+
+    def _longest_pause(self) -> float:
+        is_long = self._loop.time() - self._down_since > COMES_BACK
+        is_share_away = isinstance(self.state, ShareNotFoundError)
+        return RETRY_LATER if is_long and is_share_away else RETRY_MOST
 
     def _dial(self, group: asyncio.TaskGroup) -> None:
         began = self._loop.time()
@@ -221,9 +226,8 @@ class Pool:
         right to it, or it was never reached. A way that is down for a moment they wait out."""
         if self._closed or any(began < other for other in self.connections.values()):
             return  # an attempt that hung, while a later one came through
-        if self.state is None:
-            self._down_since = self._loop.time()
         if self.state is None or self.state.text != error.text:
+            self._down_since = self._loop.time()
             self._on_state(error)
         self.state = error
         final = isinstance(error, ShareNotFoundError | AccessLostError)
@@ -240,8 +244,11 @@ class Pool:
 
     async def _keep_alive(self) -> None:
         while True:
+            before = time_asleep()
             await asyncio.sleep(TICK)
             now = self._loop.time()
+            if time_asleep() - before > SLEPT:
+                self._liveness.suspect(self.connections, now)
             self._in_doubt = self._liveness.look(self.connections, now)
             if self._in_doubt or self._dials:  # of which some may have stalled
                 self._wanted.set()
@@ -254,3 +261,8 @@ class Pool:
         for entry in old:
             self.idle.remove(entry)
             entry[0].retire()
+
+
+def time_asleep() -> float:
+    """Seconds that this host has been suspended so far, in which the loop's clock stands still."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator
 
@@ -13,8 +14,10 @@ from tests.loops import run, until
 from tests.share_pair import NAME, Pair, share_pair, tcp_service
 from tunnel import answer, liveness, pool
 from tunnel import client as client_module
+from tunnel.alerts import ShareNotFoundError
 from tunnel.client import Client
 from tunnel.connection import Connection
+from tunnel.errors import LostError
 from tunnel.resumable_end import ResumableEnd
 
 
@@ -166,5 +169,43 @@ def test_renewed_connections_are_replaced_when_they_are_idle() -> None:
 
             end.reset(Code.CLOSED)
             await until(lambda: busy not in client.pool.connections)
+
+    run(main)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_host_that_was_suspended_asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's clock does not tell: it stood still."""
+
+    async def main() -> None:
+        async with cable() as (_, _, client):
+            asked: list[Connection] = []
+            for connection in client.pool.connections:
+                monkeypatch.setattr(connection, "ping", functools.partial(asked.append, connection))
+            for _ in range(20):  # awake: looks, and no question
+                await asyncio.sleep(0.005)
+            assert not asked
+            slept = pool.time_asleep()
+            monkeypatch.setattr(pool, "time_asleep", lambda: slept)
+            await asyncio.sleep(0.05)
+            monkeypatch.setattr(pool, "time_asleep", lambda: slept + 3600)
+            await until(lambda: asked)
+
+    run(main)
+
+
+def test_pauses_grow_where_the_relay_says_that_the_share_is_away() -> None:
+    async def main() -> None:
+        async with cable() as (_, _, client):
+            made = client.pool
+            for error, seconds, most in (
+                (LostError("refused"), 1000.0, pool.RETRY_MOST),
+                (ShareNotFoundError("away"), 0.0, pool.RETRY_MOST),
+                (ShareNotFoundError("away"), pool.COMES_BACK + 1, pool.RETRY_LATER),
+            ):
+                made.state = error
+                made._down_since = asyncio.get_running_loop().time() - seconds
+                assert made._longest_pause() == most
+            made.state = None
 
     run(main)
