@@ -8,7 +8,8 @@ but `keep-alive`. Whatever is not (and whatever is wrong) is None here, and h11'
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from relay.http_rules import NO_CONTENT, is_forwarding
 
@@ -28,8 +29,7 @@ _DROPPED = frozenset(
 _WEIGHTY = frozenset((b"content-length", b"transfer-encoding", b"upgrade", b"expect"))
 
 
-@dataclass(frozen=True, slots=True)
-class PlainRequest:
+class PlainRequest(msgspec.Struct, frozen=True, gc=False):
     """A request without a body."""
 
     size: int  # bytes of the head
@@ -40,8 +40,7 @@ class PlainRequest:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PlainAnswer:
+class PlainAnswer(msgspec.Struct, frozen=True, gc=False):
     """The head of a final answer whose connection stays open."""
 
     size: int  # bytes of the head

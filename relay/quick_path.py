@@ -11,6 +11,8 @@ import asyncio
 import enum
 from dataclasses import dataclass
 
+import msgspec
+
 from relay.doors import Doors
 from relay.plain_bodies import ChunkedBody, LengthBody
 from relay.plain_heads import MAX_PLAIN_HEAD, PlainAnswer, maybe_answer, maybe_request
@@ -24,8 +26,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 KEEP_ALIVE = 75.0  # seconds between requests; browsers give up at 60 to 300
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True, gc=False):
     """A request that was sent to the share already; its answer is to be received."""
 
     head: bytes  # as it came from the visitor

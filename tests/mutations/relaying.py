@@ -7,8 +7,10 @@ from tests.mutations.mutation import Mutation
 _DECOY = "relay/decoy.py"
 _REGISTRY = "relay/registry.py"
 _NAMES = "relay/names.py"
+_QUICK = "relay/quick_path.py"
 _TEST_DECOY = "tests/relay/test_decoy.py"
 _TEST_REGISTRY = "tests/relay/test_registry.py"
+_TEST_QUICK = "tests/relay/test_quick_path.py"
 _TEST_RELAY = "tests/relay/test_relay.py"
 
 RELAYING = (
@@ -115,5 +117,61 @@ RELAYING = (
         "WHERE route = ? AND route <> '' AND key_hash <> ?",
         "WHERE route = ? AND route = '' AND key_hash <> ?",
         ("tests/relay/test_names.py::test_a_route_is_its_keys_alone",),
+    ),
+    Mutation(
+        "a request's body is taken for the next request",
+        "relay/plain_heads.py",
+        '_WEIGHTY = frozenset((b"content-length", b"transfer-encoding", ',
+        "_WEIGHTY = frozenset((",
+        ("tests/relay/test_plain_heads.py::test_requests_that_are_not_plain",),
+    ),
+    Mutation(
+        "a request has two hosts",
+        "relay/plain_heads.py",
+        "            if host is not None:\n                return None\n",
+        "",
+        ("tests/relay/test_plain_heads.py::test_requests_that_are_not_plain",),
+    ),
+    Mutation(
+        "an answer has two lengths",
+        "relay/plain_heads.py",
+        "    elif chunked == (length is not None):",
+        "    elif not chunked and length is None:",
+        ("tests/relay/test_plain_heads.py::test_answers_that_are_not_plain",),
+    ),
+    Mutation(
+        "a chunk ends where the next seems to begin",
+        "relay/plain_bodies.py",
+        "                if data[at : at + size] != _CRLF[-left:][:size]:\n",
+        "                if False:\n",
+        (f"{_TEST_QUICK}::test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one",),
+    ),
+    Mutation(
+        "what follows an answer answers the next request",
+        _QUICK,
+        "        if surplus and self._way is not None:\n",
+        "        if False and self._way is not None:\n",
+        (f"{_TEST_QUICK}::test_what_follows_an_answer_is_nobodys",),
+    ),
+    Mutation(
+        "what comes unasked answers the next request",
+        _QUICK,
+        "not (way.stream.is_quiet and way.stream.is_writable)",
+        "not way.stream.is_writable",
+        (f"{_TEST_QUICK}::test_what_comes_unasked_is_no_answer_to_the_next_request",),
+    ),
+    Mutation(
+        "a request goes to the share of the one before",
+        _QUICK,
+        "        if self._doors.maybe_door(request.host) != way.door:\n",
+        "        if self._doors.maybe_door(request.host) is None:\n",
+        (f"{_TEST_QUICK}::test_another_hosts_request_goes_to_another_share",),
+    ),
+    Mutation(
+        "part of an answer is taken for the whole",
+        _QUICK,
+        "        self._visitor.abort()  # so that a part is not taken for the whole\n",
+        "",
+        (f"{_TEST_QUICK}::test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one",),
     ),
 )

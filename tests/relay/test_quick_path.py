@@ -22,6 +22,7 @@ from tunnel.errors import LostError
 HOST = "abc.relay.example"
 GET = f"GET /{{}} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+SCENE_TIMEOUT = 8.0  # seconds; one takes a hundredth of one
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -146,8 +147,9 @@ def with_scene(test: Callable[[Scene], Awaitable[None]]) -> None:
         scene = Scene()
         async with asyncio.TaskGroup() as group:
             running = group.create_task(scene.talk())
-            await scene.begin()
-            await test(scene)
+            async with asyncio.timeout(SCENE_TIMEOUT):
+                await scene.begin()
+                await test(scene)
             running.cancel()
         scene.conversation.close()
 

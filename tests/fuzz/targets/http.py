@@ -16,11 +16,13 @@ from relay.http_rules import (
     Origin,
     check_request,
     forwarded_target,
+    forwarding_fields,
     has_body,
     is_upgrade,
     request_headers,
     response_headers,
 )
+from relay.plain_heads import PlainAnswer, PlainRequest, maybe_answer, maybe_request
 from relay.routes import MAX_HEAD, Answerer, Route, Site, Sites, maybe_route
 from relay.source_buckets import SourceBuckets
 from relay.streams import UpstreamStream, VisitorStream
@@ -109,9 +111,13 @@ def run_request(data: bytes) -> None:
     origin = TLS if which & 1 else PLAIN
     events = [_requests([data]), *(_requests(pieces) for pieces in cuts_of(data))]
     require(all(each == events[0] for each in events), "h11 does not mind how it is cut")
+    plain = maybe_request(data)
     if not isinstance(events[0], h11.Request):
+        require(plain is None, "what is plain is a request", data)
         return
     request = events[0]
+    if plain is not None:
+        _check_plain(plain, request)
     try:
         site = check_request(request, origin, SITES)
     except HttpError:
@@ -138,6 +144,18 @@ def run_request(data: bytes) -> None:
     require(is_upgrade(found) == is_upgrade(request), "an upgrade stays one", sent)
     if not which & 1:
         _check_route(data, request, site)
+
+
+def _check_plain(plain: PlainRequest, request: h11.Request) -> None:
+    """The quick path forwards what the other would."""
+    require(not has_body(request) and not is_upgrade(request), "a plain one is its head", request)
+    sent = _requests([plain.forwarded + b"\r\n"])
+    if not isinstance(sent, h11.Request):
+        raise BrokenInvariantError("what is forwarded is a request", plain.forwarded)
+    require((sent.method, sent.target) == (request.method, request.target), "it stays", plain)
+    ours = len(forwarding_fields(PLAIN, ""))
+    fields = [(name.lower(), value) for name, value in request_headers(request, PLAIN)[:-ours]]
+    require(sorted(sent.headers) == sorted(fields), "fields stay", (plain, fields))
 
 
 def _check_route(data: bytes, request: h11.Request, site: Site) -> None:
@@ -174,7 +192,8 @@ def _requests(pieces: Iterable[bytes]) -> object:
 
 
 def run_answer(data: bytes) -> None:
-    """An answer that passes can be written to the visitor."""
+    """An answer that passes can be written to the visitor; a plain one is the same to h11."""
+    plain = maybe_answer(data, b"GET")
     http = h11.Connection(h11.CLIENT)
     http.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
     http.send(h11.EndOfMessage())
@@ -184,6 +203,10 @@ def run_answer(data: bytes) -> None:
     visitor.next_event(), visitor.next_event()  # a request and its end
     for _ in range(len(data) + 2):
         event = http.next_event()
+        if plain is not None:
+            require(isinstance(event, h11.Response), "a plain answer is final", event)
+            _check_answer(data, plain, cast(h11.Response, event))
+            plain = None
         if isinstance(event, h11.InformationalResponse | h11.Response):
             kind = type(event)
             visitor.send(
@@ -200,6 +223,22 @@ def run_answer(data: bytes) -> None:
             return
         else:
             return
+
+
+def _check_answer(data: bytes, plain: PlainAnswer, answer: h11.Response) -> None:
+    """The quick path passes on what the other would, and its body ends there."""
+    told = h11.Connection(h11.CLIENT)
+    told.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    told.receive_data(plain.head if plain.head is not None else data[: plain.size])
+    passed = told.next_event()
+    if not isinstance(passed, h11.Response):
+        raise BrokenInvariantError("what is passed on is an answer", passed)
+    require(passed.status_code == answer.status_code, "the status stays", passed)
+    fields = response_headers(answer)
+    require(passed.headers.raw_items() == fields, "fields stay", (passed.headers, fields))
+    lengths = [int(value) for name, value in fields if name.lower() == b"content-length"]
+    if answer.status_code not in (204, 304):
+        require(lengths == ([] if plain.length is None else [plain.length]), "one length", plain)
 
 
 class _Wire(asyncio.Transport):
@@ -372,8 +411,8 @@ def _pairs() -> tuple[bytes, ...]:
     return (*every, b"".join(REQUESTS[:4]) + BETWEEN + ANSWERS[0])
 
 
-_RULES = ("relay.http_rules", "relay.routes")
-_TALK = ("relay.exchange", "relay.quick_path", "relay.plain_heads", "relay.plain_bodies")
+_RULES = ("relay.http_rules", "relay.routes", "relay.plain_heads")
+_TALK = ("relay.exchange", "relay.quick_path", "relay.plain_bodies")
 TARGETS = (
     Target(
         "http-request", run_request, (), tuple(b"\0" + each for each in REQUESTS), _RULES, WORDS,
