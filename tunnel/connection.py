@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -40,7 +40,10 @@ MAX_FRAMES = 8_192
 MAX_PINGS = 16
 ACK_SIZE = 8  # bytes of an offset
 OPENED = Opened()
-_DGRAM = int(FrameType.DGRAM)  # an enumeration's members are slow to get at, and to compare
+# An enumeration's members are slow to get at, and to compare; each frame needs these.
+_DATA, _PING = int(FrameType.DATA), int(FrameType.PING)
+_FLOW_OPEN, _DGRAM = int(FrameType.FLOW_OPEN), int(FrameType.DGRAM)
+_RECEIVE_DATA: Final = Input.RECEIVE_DATA
 LANE_UNSENT = 64 * 1024  # bytes in the kernel; more would only be late (docs/protocol.md 9)
 
 
@@ -287,7 +290,7 @@ class Connection:
                 else:  # tiny ones, for which nobody is to blame
                     self._lane.datagram_dropped(number)
                 continue
-            pings += kind == FrameType.PING
+            pings += kind == _PING
             if frames > MAX_FRAMES or pings > MAX_PINGS:
                 raise RemoteProtocolError("a flood of small frames")
             self._frame_received(kind, number, payload)
@@ -295,9 +298,9 @@ class Connection:
                 return
 
     def hung_up(self) -> None:
-        """See Receiver: while paused. A stream that can go on elsewhere does so at once; another
-        gets what still lies in the kernel first."""
-        if self.end is not None and self.end.carries is not None:
+        """See Receiver: while paused. A client goes on elsewhere at once. A share first takes what
+        still lies in the kernel: the guest may have left in good order, and not come back."""
+        if self._is_client and self.end is not None and self.end.carries is not None:
             self.abort("the other side hung up")
 
     def writable(self) -> None:
@@ -328,12 +331,12 @@ class Connection:
         self._on_change(self)
 
     def _frame_received(self, kind: int, number: int, payload: memoryview) -> None:
-        if kind == FrameType.DATA:
+        if kind == _DATA:
             if self._lane is not None:
                 raise RemoteProtocolError("DATA in a lane")
-            if self.stream.receive(Input.RECEIVE_DATA, number) and self.end is not None:
+            if self.stream.receive(_RECEIVE_DATA, number) and self.end is not None:
                 self.end.data_received(payload)
-        elif kind >= FrameType.FLOW_OPEN and self._lane is not None:
+        elif kind >= _FLOW_OPEN and self._lane is not None:
             self._lane.frame_received(kind, number, payload)
         elif (handler := _HANDLERS.get(kind)) is not None:
             handler(self, number, payload)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from typing import Final
 
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End
@@ -44,6 +45,9 @@ class Phase(enum.Enum):
     DETACHED = "detached"
     SETTLED = "settled"  # both directions have ended; the other side may not know yet
     OVER = "over"
+
+
+_ATTACHED: Final = Phase.ATTACHED  # an enumeration's members are slow to get at
 
 
 class _Count:
@@ -106,7 +110,7 @@ class ResumableEnd(End):
         self.peer = peer
         self._linked = True
         self._local_full = False
-        if self.phase is Phase.ATTACHED:
+        if self.phase is _ATTACHED:
             self._take_early()
         elif self.phase is Phase.OVER and self.reason is not None:
             peer.reset(self.reason)
@@ -116,7 +120,7 @@ class ResumableEnd(End):
         if self._ended or self.finished.done():
             return
         self.bytes_sent += len(data)
-        caught_up = self._wire == self._replay.end and self.phase is Phase.ATTACHED
+        caught_up = self._wire == self._replay.end and self.phase is _ATTACHED
         self._replay.append(data)
         if caught_up:
             self._wire = self._replay.end
@@ -141,7 +145,7 @@ class ResumableEnd(End):
         """End the stream with RESET; one that is detached is forgotten."""
         if self.finished.done():
             return
-        attached = self.phase is Phase.ATTACHED
+        attached = self.phase is _ATTACHED
         self._finish(code)
         if attached:
             self.attachment.terminate(code, text, kind)
@@ -149,13 +153,13 @@ class ResumableEnd(End):
     def pause_reading(self) -> None:
         """See End.pause_reading."""
         self._local_full = True
-        if self.phase is Phase.ATTACHED:
+        if self.phase is _ATTACHED:
             self.attachment.pause_reading()
 
     def resume_reading(self) -> None:
         """See End.resume_reading."""
         self._local_full = False
-        if self.phase is Phase.ATTACHED:
+        if self.phase is _ATTACHED:
             self.attachment.resume_reading()
 
     # -- going on elsewhere
@@ -214,7 +218,7 @@ class ResumableEnd(End):
         """End what cannot go on: both sides see an error, not an end of stream."""
         if self.phase is Phase.OVER:
             return
-        attached = self.phase is Phase.ATTACHED
+        attached = self.phase is _ATTACHED
         peer = self.peer if not self.finished.done() else None
         self._finish(code)
         if attached:
@@ -227,10 +231,10 @@ class ResumableEnd(End):
     def acked(self, offset: int) -> None:
         """ACK came. Raises RemoteProtocolError for what was never sent."""
         self._asked = False
-        if self.phase is Phase.ATTACHED and self._wire < min(offset, self._replay.end):
+        if self.phase is _ATTACHED and self._wire < min(offset, self._replay.end):
             raise RemoteProtocolError(f"offset {offset} is acknowledged, {self._wire} were sent")
         self._acknowledge(offset)
-        if self.phase is Phase.ATTACHED:
+        if self.phase is _ATTACHED:
             self._maybe_resume_peer()
 
     def flush_ack(self) -> None:
@@ -241,7 +245,7 @@ class ResumableEnd(End):
 
     def settled(self) -> None:
         """Both directions have ended on the connection."""
-        if self.phase is Phase.ATTACHED:
+        if self.phase is _ATTACHED:
             self.phase = Phase.SETTLED
             self.closed(None)
             if self._end_known:
@@ -258,7 +262,7 @@ class ResumableEnd(End):
         """Deliver what came before, and tell that: the PING that asked for it may have passed."""
         attachment = self.attachment
         attachment.link(self._inlet)
-        if self.attachment is attachment and self.phase is Phase.ATTACHED:
+        if self.attachment is attachment and self.phase is _ATTACHED:
             self.flush_ack()
 
     def _acknowledge(self, offset: int) -> None:
@@ -282,14 +286,14 @@ class ResumableEnd(End):
         window = _count.window()
         if self._replay.held < window:
             return False
-        if window < 2 * ACK_EVERY and not self._asked and self.phase is Phase.ATTACHED:
+        if window < 2 * ACK_EVERY and not self._asked and self.phase is _ATTACHED:
             self._asked = True
             self.attachment.connection.ping()
         return True
 
     def _send_rest(self) -> None:
         """Bring the attachment up to date, as far as the connection takes it."""
-        if self.phase is not Phase.ATTACHED:
+        if self.phase is not _ATTACHED:
             return
         attachment = self.attachment
         while self._wire < self._replay.end:
@@ -298,7 +302,7 @@ class ResumableEnd(End):
             piece = self._replay.piece(self._wire)
             self._wire += len(piece)
             attachment.send(piece)
-            if self.attachment is not attachment or self.phase is not Phase.ATTACHED:
+            if self.attachment is not attachment or self.phase is not _ATTACHED:
                 return
         if self._ended:
             attachment.send_eof()
@@ -313,7 +317,7 @@ class ResumableEnd(End):
     def _data_received(self, data: Bytes) -> None:
         self.received += len(data)
         self.peer.send(data)
-        if self.received - self._acked >= ACK_EVERY and self.phase is Phase.ATTACHED:
+        if self.received - self._acked >= ACK_EVERY and self.phase is _ATTACHED:
             self.flush_ack()
 
     def _eof_received(self) -> None:

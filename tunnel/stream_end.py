@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End, Sink
@@ -23,6 +23,10 @@ from tunnel.stream_state import Input, State
 if TYPE_CHECKING:
     from tunnel.connection import Connection
     from tunnel.resumable_end import ResumableEnd
+
+# An enumeration's members are slow to get at; each DATA frame needs these.
+_DATA: Final = FrameType.DATA
+_SEND_DATA: Final = Input.SEND_DATA
 
 
 class StreamEnd(End):
@@ -60,16 +64,16 @@ class StreamEnd(End):
 
     def send(self, data: Bytes) -> None:
         """See End.send: DATA. The peer delivers at most one read's worth at once."""
-        if not self._may(Input.SEND_DATA):
+        if not self._may(_SEND_DATA):
             return
         self.bytes_sent += len(data)
         if len(data) <= MAX_DATA:
-            self.connection.send_stream(Input.SEND_DATA, FrameType.DATA, b"", data)
+            self.connection.send_stream(_SEND_DATA, _DATA, b"", data)
         else:  # what came before `link`, or the other end reads more at once than we do
             view = memoryview(data)
             for at in range(0, len(view), MAX_DATA):
                 piece = view[at : at + MAX_DATA]
-                self.connection.send_stream(Input.SEND_DATA, FrameType.DATA, b"", piece)
+                self.connection.send_stream(_SEND_DATA, _DATA, b"", piece)
         if self.connection.congested:
             self.peer.pause_reading()
 

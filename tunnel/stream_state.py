@@ -13,6 +13,7 @@ can be late: a side that is not done yet keeps the other from going idle.
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from tunnel.errors import LocalProtocolError, RemoteProtocolError
 
@@ -72,6 +73,13 @@ ANSWERED = frozenset({State.OPEN, State.REMOTE_DONE})
 
 MAX_STREAM = 2**32 - 1
 
+# Before Python 3.12 an enumeration's members are slow to get at, and each frame asks for these.
+_IDLE: Final = State.IDLE
+_SEND_OPEN: Final = Input.SEND_OPEN
+_RECEIVE_OPEN: Final = Input.RECEIVE_OPEN
+_RECEIVE_DATA: Final = Input.RECEIVE_DATA
+_RECEIVE_RESET: Final = Input.RECEIVE_RESET
+
 
 class StreamState:
     """The current stream's number and state. Numbers rise by one with each OPEN."""
@@ -83,7 +91,7 @@ class StreamState:
     @property
     def is_idle(self) -> bool:
         """Whether the next OPEN may come."""
-        return self.state is State.IDLE
+        return self.state is _IDLE
 
     def allows(self, step: Input) -> bool:
         """Whether our side may do `step` now."""
@@ -94,7 +102,7 @@ class StreamState:
         new = TRANSITIONS.get((self.state, step))
         if new is None:
             raise LocalProtocolError(f"cannot {step.value} while {self.state.value}")
-        if step is Input.SEND_OPEN:
+        if step is _SEND_OPEN:
             if self.number >= MAX_STREAM:
                 raise LocalProtocolError("this connection has used up its stream numbers")
             self.number += 1
@@ -105,18 +113,18 @@ class StreamState:
 
         Raises RemoteProtocolError for what the table or the numbering does not allow.
         """
-        if step is Input.RECEIVE_OPEN:
+        if step is _RECEIVE_OPEN:
             if number != self.number + 1:
                 raise RemoteProtocolError(f"OPEN of stream {number} after {self.number}")
-        elif step is Input.RECEIVE_RESET and self._is_late(number):
+        elif step is _RECEIVE_RESET and self._is_late(number):
             return False
         elif number != self.number:
             raise RemoteProtocolError(f"{step.value} on stream {number}, current is {self.number}")
         new = TRANSITIONS.get((self.state, step))
         if new is None:
             raise RemoteProtocolError(f"{step.value} while {self.state.value}")
-        discarded = self.state is State.RESETTING and step is Input.RECEIVE_DATA
-        if step is Input.RECEIVE_OPEN:
+        discarded = step is _RECEIVE_DATA and self.state is State.RESETTING
+        if step is _RECEIVE_OPEN:
             self.number = number
         self.state = new
         return not discarded
