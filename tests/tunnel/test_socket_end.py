@@ -11,6 +11,7 @@ from tests.tls_pair import tcp_pair
 from tunnel.codes import Code
 from tunnel.ends import Bytes, Sink
 from tunnel.socket_end import SocketEnd
+from tunnel.socket_watch import watch_of
 
 RESET = struct.pack("ii", 1, 0)
 
@@ -85,3 +86,32 @@ def test_a_peer_that_resets_from_within_a_delivery() -> None:
         theirs.close()
 
     run(main)
+
+
+@both_loops
+def test_a_reset_while_paused_waits_without_waking_anybody(factory: Factory) -> None:
+    async def main() -> None:
+        ours, theirs = tcp_pair()
+        end, keeper = SocketEnd(ours), Keeper()
+        keeper.peer = end
+        end.link(keeper)
+        end.pause_reading()
+        theirs.send(b"last words")
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        theirs.close()
+        watch, woken = watch_of(asyncio.get_running_loop()), 0
+
+        def wake(events: int) -> None:
+            nonlocal woken
+            woken += 1
+            end._on_events(events)
+
+        watch._callbacks[ours.fileno()] = wake  # in place of the end's own
+        await asyncio.sleep(0.02)  # for what must not happen
+        assert woken <= 2  # the end and the error, once each
+        assert not end.finished.done()
+        end.resume_reading()
+        assert await asyncio.shield(end.finished) is Code.CONNECTION_RESET
+        assert bytes(keeper.data) == b"last words"
+
+    run(main, factory)
