@@ -143,7 +143,12 @@ def _judge_probes(
         if each.began < until - within and (each.result is not Result.OK or slow):
             if each.ended < until or each.result is Result.OK:
                 outcome.settled = max(outcome.settled, after)
-            if each.began > fault.returned + within and each.result is not Result.OK:
+            failed = each.result is not Result.OK and each.ended < until  # not by the next fault
+            if (
+                each.began > fault.returned + within
+                and each.result is not Result.OK
+                and not is_next
+            ):
                 violations.append(
                     f"{fault.name}: more than {within:g} s later a new stream by {each.way}"
                     f" failed: {each.text}"

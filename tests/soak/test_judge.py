@@ -72,6 +72,14 @@ def test_what_nobody_is_told_takes_longer_to_find_out() -> None:
     assert judge(later, [Fault("NAT of alice forgot all", 100.0, 110.0)]).violations
 
 
+def test_a_new_stream_that_the_next_fault_ended() -> None:
+    faults = [CUT, Fault(SERVICE, 120.0, 120.5)]
+    probes = [record("probe", at, at + 0.1) for at in (90.0, 111.0, 121.0)]
+    ended = record("probe", 117.0, 120.1, Result.ERROR)
+    assert judge([*probes, ended], faults).violations == []
+    assert judge([*probes, record("probe", 117.0, 119.0, Result.ERROR)], faults).violations
+
+
 def test_a_paused_reader_hears_later_that_the_server_was_restarted() -> None:
     faults = [Fault(SERVICE, 100.0, 100.1), Fault("cut", 120.0, 121.0)]
     probes = [record("probe", at, at + 0.1) for at in (101.0, 121.5)]

@@ -19,7 +19,8 @@ from tests.soak.ways import Streams, Way
 SMALLEST = 1000  # bytes
 PIECE = 256 * 1024  # bytes read at once
 STALLED = 100.0  # seconds without a byte: longer than any fault, and than what recovers from it
-RATES = (1e6, 5e6, 20e6, math.inf)  # bytes per second: so that many are open when a fault comes
+RATES = (0.5e6, 1e6, 2e6, 5e6)  # bytes per second: so that many are open when a fault comes
+"""Together they leave two processors time, or it is these that new streams wait for."""
 PAUSES = (10.0, 40.0)  # seconds for which a reader stops
 ECHO_EVERY = 0.1  # seconds
 ECHO_LARGEST = 3000  # bytes
