@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from http import HTTPStatus
+from typing import cast
 
 import h11
 
@@ -120,7 +121,7 @@ class Conversation:
             while True:
                 sent = await self._quick.needed()
                 if sent is not None:
-                    self._http.receive_data(sent.head)
+                    self._http.receive_data(sent.message)
                 async with asyncio.timeout(wait):
                     request = await _next_event(self._http, self._visitor)
                 if not isinstance(request, h11.Request):
@@ -235,11 +236,18 @@ class Conversation:
             headers=request_headers(request, self._origin),
         )
         head = upstream.http.send(forwarded) or b""
+        if sent is not None:
+            while end is None:
+                event = self._http.next_event()
+                if isinstance(event, h11.EndOfMessage):
+                    end = event
+                else:
+                    upstream.http.send(cast(h11.Event, event))
+            upstream.http.send(end)
+            return await self._receive_answer(upstream, begun=sent.begun)
         if end is not None:
-            head += upstream.http.send(end) or b""
-            if sent is None:
-                await upstream.stream.send_all(head)
-            return await self._receive_answer(upstream, begun=sent is not None and sent.begun)
+            await upstream.stream.send_all(head + (upstream.http.send(end) or b""))
+            return await self._receive_answer(upstream)
         await upstream.stream.send_all(head)
         switched = False
         failure: VshareError | None = None

@@ -26,13 +26,14 @@ _DROPPED = frozenset(
     (b"keep-alive", b"proxy-connection", b"te", b"proxy-authorization", b"proxy-authenticate")
 )
 # A request with one of these is not plain.
-_WEIGHTY = frozenset((b"content-length", b"transfer-encoding", b"upgrade", b"expect"))
+_WEIGHTY = frozenset((b"transfer-encoding", b"upgrade", b"expect"))
 
 
 class PlainRequest(msgspec.Struct, frozen=True, gc=False):
-    """A request without a body."""
+    """The head of a request whose body, if any, has a length."""
 
     size: int  # bytes of the head
+    length: int  # bytes of the body
     method: bytes
     host: bytes  # as it came
     forwarded: (
@@ -54,7 +55,7 @@ def maybe_request(data: bytes) -> PlainRequest | None:
     if match is None or match.end() > MAX_PLAIN_HEAD:
         return None
     method, target, fields = match.groups()
-    host = None
+    host = length = None
     kept = []
     for line in fields.split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
@@ -66,6 +67,12 @@ def maybe_request(data: bytes) -> PlainRequest | None:
         elif name == b"connection":
             if value.strip(b" \t").lower() != b"keep-alive":
                 return None
+        elif name == b"content-length":
+            value = value.strip(b" \t")
+            if length is not None or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+                return None
+            length = int(value)
+            kept.append(line)
         elif name in _WEIGHTY:
             return None
         elif name not in _DROPPED and not is_forwarding(name):
@@ -74,7 +81,7 @@ def maybe_request(data: bytes) -> PlainRequest | None:
         return None
     first = b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, host)
     kept.append(b"")
-    return PlainRequest(match.end(), method, host, first + b"\r\n".join(kept))
+    return PlainRequest(match.end(), length or 0, method, host, first + b"\r\n".join(kept))
 
 
 def maybe_answer(data: bytes, method: bytes) -> PlainAnswer | None:

@@ -29,7 +29,7 @@ KEEP_ALIVE = 75.0  # seconds between requests; browsers give up at 60 to 300
 class Sent(msgspec.Struct, frozen=True, gc=False):
     """A request that was sent to the share already; its answer is to be received."""
 
-    head: bytes  # as it came from the visitor
+    message: bytes  # as it came from the visitor
     late: bool = False  # no answer came in time
     begun: bool = False  # the head of the answer was passed on; CHUNKED stands for it
 
@@ -92,7 +92,7 @@ class QuickPath:
                 self._give_back()
                 if self._sent is None:
                     raise TimeoutError
-                self._sent = Sent(self._sent.head, late=True)
+                self._sent = Sent(self._sent.message, late=True)
             try:
                 async with asyncio.timeout_at(until):
                     await self._called.wait()
@@ -127,14 +127,15 @@ class QuickPath:
         if self._doors.maybe_door(request.host) != way.door:
             self._give_back()
             return False
-        if request.size == len(data):
-            head = data
-        else:
-            head = data[: request.size]
-            self._ahead += data[request.size :]
+        end = request.size + request.length
+        if end > len(data):  # a body that is still to come
+            self._give_back()
+            return False
+        self._ahead += data[end:]
         self._phase, self._since = _Phase.ASKED, self._loop.time()
-        self._sent, self._method = Sent(head), request.method
-        way.stream.write(request.forwarded + self._doors.fields(request.host))
+        self._sent, self._method = Sent(data[:end]), request.method
+        head = request.forwarded + self._doors.fields(request.host)
+        way.stream.write(head + data[request.size : end] if request.length else head)
         return True
 
     # -- what the share answers
@@ -196,7 +197,7 @@ class QuickPath:
     def _give_back_body(self, rest: Bytes) -> None:
         """A chunk that is not plain: for the coroutine it is the first of an answer."""
         if self._sent is not None and self._way is not None:
-            self._sent = Sent(self._sent.head, begun=True)
+            self._sent = Sent(self._sent.message, begun=True)
             self._way.stream.put(CHUNKED + bytes(rest))
         self._give_back()
 

@@ -121,9 +121,16 @@ RELAYING = (
     Mutation(
         "a request's body is taken for the next request",
         "relay/plain_heads.py",
-        '_WEIGHTY = frozenset((b"content-length", b"transfer-encoding", ',
+        '_WEIGHTY = frozenset((b"transfer-encoding", ',
         "_WEIGHTY = frozenset((",
         ("tests/relay/test_plain_heads.py::test_requests_that_are_not_plain",),
+    ),
+    Mutation(
+        "a request is sent before its body has come",
+        _QUICK,
+        "        if end > len(data):",
+        "        if False:",
+        (f"{_TEST_QUICK}::test_a_body_that_is_still_to_come_is_the_coroutines",),
     ),
     Mutation(
         "a request has two hosts",

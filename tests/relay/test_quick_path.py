@@ -368,6 +368,48 @@ def test_a_request_that_is_not_plain_is_the_coroutines() -> None:
     with_scene(test)
 
 
+POST = f"POST /p HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\n"
+
+
+def test_a_small_body_goes_with_its_head() -> None:
+    async def test(scene: Scene) -> None:
+        scene.visitor.data_received((POST + "hello" + GET.format("next")).encode())
+        assert scene.machine.asked.endswith(b"\r\n\r\nhello")
+        scene.machine.say(OK)
+        assert scene.machine.asked.count(b"GET /next") == 1
+        scene.machine.say(OK)
+        assert scene.wire.sent == OK * 2
+
+    with_scene(test)
+
+
+def test_a_body_that_is_still_to_come_is_the_coroutines() -> None:
+    async def test(scene: Scene) -> None:
+        scene.visitor.data_received((POST + "hel").encode())
+        await until(lambda: not scene.is_quick)
+        scene.visitor.data_received(b"lo")
+        await until(lambda: scene.machine.asked.endswith(b"hello"))
+        assert scene.machine.asked.count(b"POST") == 1
+        scene.machine.say(OK)
+        await until(lambda: scene.wire.sent == OK)
+
+    with_scene(test)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok", None])
+def test_a_request_with_a_body_is_sent_once(answer: bytes | None) -> None:
+    async def test(scene: Scene) -> None:
+        scene.visitor.data_received((POST + "hello").encode())
+        if answer is not None:
+            scene.machine.say(answer)
+        scene.machine.peer.send_eof()
+        await until(lambda: b"ok" in scene.wire.sent or b" 502 " in scene.wire.sent)
+        assert (b" 502 " in scene.wire.sent) == (answer is None)
+        assert scene.machine.asked.count(b"hello") == len(scene.shares.machines) == 1
+
+    with_scene(test)
+
+
 def test_another_hosts_request_goes_to_another_share() -> None:
     async def test(scene: Scene) -> None:
         scene.visitor.data_received(GET.format("a").replace("abc", "def").encode())

@@ -18,6 +18,7 @@ from relay.http_rules import (
     forwarded_target,
     forwarding_fields,
     has_body,
+    header,
     is_upgrade,
     request_headers,
     response_headers,
@@ -148,7 +149,11 @@ def run_request(data: bytes) -> None:
 
 def _check_plain(plain: PlainRequest, request: h11.Request) -> None:
     """The quick path forwards what the other would."""
-    require(not has_body(request) and not is_upgrade(request), "a plain one is its head", request)
+    require(not is_upgrade(request), "a plain one is no upgrade", request)
+    require(has_body(request) == bool(plain.length), "a body stays a body", request)
+    require(header(request, b"transfer-encoding") is None, "it has a length", request)
+    length = header(request, b"content-length") or b"0"
+    require(int(length) == plain.length, "and that one", request)
     sent = _requests([plain.forwarded + b"\r\n"])
     if not isinstance(sent, h11.Request):
         raise BrokenInvariantError("what is forwarded is a request", plain.forwarded)
