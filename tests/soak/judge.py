@@ -144,11 +144,7 @@ def _judge_probes(
             if each.ended < until or each.result is Result.OK:
                 outcome.settled = max(outcome.settled, after)
             failed = each.result is not Result.OK and each.ended < until  # not by the next fault
-            if (
-                each.began > fault.returned + within
-                and each.result is not Result.OK
-                and not is_next
-            ):
+            if each.began > fault.returned + within and failed:
                 violations.append(
                     f"{fault.name}: more than {within:g} s later a new stream by {each.way}"
                     f" failed: {each.text}"
