@@ -20,7 +20,7 @@ import pytest
 from tests.e2e import connect_vm_services as services
 
 SIZE = int(os.environ.get("SIZE", 100_000_000))
-PARALLEL = 50
+PARALLEL = int(os.environ.get("PARALLEL", 50))
 LARGEST = 65_507
 
 

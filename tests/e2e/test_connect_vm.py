@@ -47,7 +47,7 @@ def test_static_ip_answers_as_the_shared_machine_would(bob: Host, driver: str) -
         facts = json.loads(vconnect.stdout.readline())
         check = [*python, "tests.e2e.connect_vm_check", facts["static_ip"]]
         size = os.environ.get("SIZE", "20000000")
-        done = bob.run(check, timeout=240, env={"SIZE": size})
+        done = bob.run(check, timeout=240, env={"SIZE": size, "PARALLEL": str(PARALLEL)})
         facts.update(json.loads(done.stdout))
     print(json.dumps(facts))
     assert facts["parallel"] == PARALLEL
