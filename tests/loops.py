@@ -33,7 +33,7 @@ def run(
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(guarded())
     gc.collect()
-    assert not faults
+    assert not faults, faults
 
 
 async def until(holds: Callable[[], object]) -> None:

@@ -13,11 +13,13 @@ Nothing is lost, doubled or reordered: a byte is delivered once, at its offset.
 ```
 
 Memory: per stream and side at most WINDOW and one read (256 KiB) of what was sent; with many
-streams a share of BUDGET each. Whoever is full asks for an ACK with a PING.
+streams a share of BUDGET each. Whoever is full asks for an ACK with a PING. As much again of what
+came is kept where both sides send and neither's program reads: ACKs lie behind the data then.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Callable
 from typing import Final
@@ -27,6 +29,7 @@ from tunnel.ends import Bytes, End
 from tunnel.errors import RemoteProtocolError
 from tunnel.frames import FrameType
 from tunnel.replay import Replay
+from tunnel.socket_end import DATA_SIZE
 from tunnel.stream_end import StreamEnd
 
 WINDOW = 1152 * 1024  # bytes sent and not acknowledged: with all other buffers below 2 MiB a stream
@@ -93,6 +96,9 @@ class ResumableEnd(End):
         self._heard_eof = False
         self._wire_full = False
         self._local_full = False
+        self._inbox = bytearray()  # what came while the local side was full
+        self._end_in_inbox = False
+        self._has_settled = False  # both directions have ended: what is in the inbox is counted
         self._asked = False
         self._fruitless = 0
         self._moved_at = (-1, -1)
@@ -129,6 +135,8 @@ class ResumableEnd(End):
             self.peer.pause_reading()
         if self._is_full():
             self.peer.pause_reading()
+            if self._local_full:
+                self._steer_reading()
 
     def send_eof(self) -> None:
         """See End.send_eof."""
@@ -145,6 +153,10 @@ class ResumableEnd(End):
         """End the stream with RESET; one that is detached is forgotten."""
         if self.finished.done():
             return
+        if self.phase is Phase.OVER:  # but for what is in the inbox, which nobody takes any more
+            self._inbox.clear()
+            self.closed(code)
+            return
         attached = self.phase is _ATTACHED
         self._finish(code)
         if attached:
@@ -153,14 +165,15 @@ class ResumableEnd(End):
     def pause_reading(self) -> None:
         """See End.pause_reading."""
         self._local_full = True
-        if self.phase is _ATTACHED:
-            self.attachment.pause_reading()
+        self._steer_reading()
 
     def resume_reading(self) -> None:
         """See End.resume_reading."""
         self._local_full = False
-        if self.phase is _ATTACHED:
-            self.attachment.resume_reading()
+        if self._inbox:
+            asyncio.get_running_loop().call_soon(self._empty_inbox)
+        else:
+            self._steer_reading()
 
     # -- going on elsewhere
 
@@ -188,8 +201,8 @@ class ResumableEnd(End):
         self.phase = Phase.ATTACHED
         if self._linked:
             self._take_early()
-        if self._local_full and not self.finished.done():
-            attachment.pause_reading()
+        if self._local_full:
+            self._steer_reading()
         self._send_rest()
 
     def require(self, offset: int) -> None:
@@ -210,21 +223,25 @@ class ResumableEnd(End):
             return
         self.phase = Phase.DETACHED
         self._inlet.owner = None
-        if not self.finished.done():
+        if not self._has_settled:
             self.peer.pause_reading()
+            self._inbox.clear()  # it was not counted, and comes again
+            if self._end_in_inbox:
+                self._heard_eof = self._end_in_inbox = False
         self._on_change(self)
 
     def give_up(self, code: Code) -> None:
         """End what cannot go on: both sides see an error, not an end of stream."""
         if self.phase is Phase.OVER:
             return
+        if self._has_settled:  # the local side gets what is here, to its end
+            self._finish(None)
+            return
         attached = self.phase is _ATTACHED
-        peer = self.peer if not self.finished.done() else None
         self._finish(code)
         if attached:
             self.attachment.terminate(code, "", FrameType.RESET)
-        if peer is not None:
-            peer.reset(code)
+        self.peer.reset(code)
 
     # -- what the connection tells
 
@@ -235,6 +252,8 @@ class ResumableEnd(End):
             raise RemoteProtocolError(f"offset {offset} is acknowledged, {self._wire} were sent")
         self._acknowledge(offset)
         if self.phase is _ATTACHED:
+            if self._local_full:
+                self._steer_reading()
             self._maybe_resume_peer()
 
     def flush_ack(self) -> None:
@@ -247,7 +266,10 @@ class ResumableEnd(End):
         """Both directions have ended on the connection."""
         if self.phase is _ATTACHED:
             self.phase = Phase.SETTLED
-            self.closed(None)
+            self._has_settled = True
+            self.received += len(self._inbox) + self._end_in_inbox
+            if not self._inbox:
+                self.closed(None)
             if self._end_known:
                 self._finish(None)
 
@@ -278,7 +300,7 @@ class ResumableEnd(End):
 
     def _is_settled_elsewhere(self) -> bool:
         """Whether both directions had ended before the connection was lost."""
-        return self.phase is Phase.DETACHED and self.finished.done()
+        return self.phase is Phase.DETACHED and self._has_settled
 
     def _is_full(self) -> bool:
         """Whether as much as may be is under way. A small window is less than what the other side
@@ -314,7 +336,41 @@ class ResumableEnd(End):
         if not behind and not self.finished.done() and not self._is_full():
             self.peer.resume_reading()
 
+    def _steer_reading(self) -> None:
+        """Read what the local side takes; and where it takes nothing, while ACKs are waited for,
+        which lie behind the data: else two sides that both send first would stand still."""
+        if self.phase is not _ATTACHED or self._has_settled:
+            return
+        if not self._local_full or self._replay.held >= _count.window():
+            self.attachment.resume_reading()
+        else:
+            self.attachment.pause_reading()
+
+    def _empty_inbox(self) -> None:
+        while self._inbox and not self._local_full:
+            piece = bytes(self._inbox[:DATA_SIZE])
+            del self._inbox[: len(piece)]
+            if self._has_settled:
+                self.peer.send(piece)
+            else:
+                self._deliver(piece)
+        if self._inbox or self._local_full:
+            return
+        if self._end_in_inbox:
+            self._end_in_inbox = False
+            self.received += not self._has_settled
+            self.peer.send_eof()
+        if self._has_settled:
+            self.closed(None)
+        self._steer_reading()
+
     def _data_received(self, data: Bytes) -> None:
+        if self._local_full or self._inbox:
+            self._inbox += data  # bounded by the other side's window: it is not acknowledged
+        else:
+            self._deliver(data)
+
+    def _deliver(self, data: Bytes) -> None:
         self.received += len(data)
         self.peer.send(data)
         if self.received - self._acked >= ACK_EVERY and self.phase is _ATTACHED:
@@ -323,6 +379,9 @@ class ResumableEnd(End):
     def _eof_received(self) -> None:
         if not self._heard_eof:  # it is said again after RESUME, even to whoever has heard it
             self._heard_eof = True
+            if self._inbox:
+                self._end_in_inbox = True
+                return
             self.received += 1
             self.peer.send_eof()
 
@@ -347,7 +406,10 @@ class ResumableEnd(End):
         self._inlet.owner = None
         self._replay.clear()
         _count.streams -= 1
-        self.closed(code)
+        if code is not None:
+            self._inbox.clear()
+        if not self._inbox:
+            self.closed(code)
         self._on_change(self)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
 
 import pytest
 
@@ -19,7 +20,7 @@ from tunnel import client as client_module
 from tunnel import resumable_end
 from tunnel.client import Client
 from tunnel.codes import Code
-from tunnel.ends import bridge
+from tunnel.ends import Sink, bridge
 from tunnel.errors import RefusedError
 from tunnel.frames import Resume
 from tunnel.identity import Role
@@ -447,6 +448,90 @@ def test_a_reader_that_stops_bounds_what_is_kept() -> None:
                 release.set()
 
     run(main)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("cuts", [0, 3])
+def test_both_sides_send_before_they_read(ends: bool, cuts: int) -> None:
+    """ACKs lie behind data that the program does not read yet: its own must flow nevertheless."""
+    up, down = pattern(5_000_000, 1), pattern(20_000_000, 2)
+
+    async def main() -> None:
+        got: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(down)
+            if ends:
+                writer.write_eof()
+            got.append(await reader.readexactly(len(up)))
+            with contextlib.suppress(OSError):
+                await reader.read()
+
+        async with share_pair() as pair, machine(serve) as port, pair.client() as client:
+            await client.ready()
+            async with guest_stream(client, port) as (end, reader, writer):
+                cast(asyncio.ReadTransport, writer.transport).pause_reading()
+                writer.write(up)
+                for number in range(cuts):
+                    await until(functools.partial(is_there, end, (number + 1) * 1_000_000))
+                    cut(client)
+                await until(lambda: got)
+                (side,) = held(pair)
+                assert len(end._inbox) <= WINDOW + READ_SIZE
+                assert side._replay.held <= WINDOW + READ_SIZE
+                cast(asyncio.ReadTransport, writer.transport).resume_reading()
+                if cuts:
+                    cut(client)
+                assert await reader.readexactly(len(down)) == down
+                writer.write_eof()
+                assert hashlib.sha256(got[0]).digest() == hashlib.sha256(up).digest()
+
+    run(main)
+
+
+def test_an_end_that_came_while_the_program_read_nothing() -> None:
+    """Both directions have ended on the wire; the program reads what came when it likes to."""
+    data = pattern(WINDOW - 1000)
+
+    async def main() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(data)
+            writer.write_eof()
+            with contextlib.suppress(OSError):
+                await reader.read()
+
+        async with share_pair() as pair, machine(serve) as port, pair.client() as client:
+            await client.ready()
+            end = await client.open("", port)
+            assert isinstance(end, ResumableEnd)
+            program = Program()
+            end.link(program)
+            end.pause_reading()
+            end._replay.append(bytes(WINDOW))  # as if nothing had been acknowledged
+            end._steer_reading()
+            await until(lambda: end._end_in_inbox)
+            end._replay.release(end._replay.end)
+            end._wire = end._replay.end
+            assert not end.finished.done()
+            assert not program.data
+            end._steer_reading()
+            end.resume_reading()
+            await until(lambda: program.ended)
+            assert bytes(program.data) == data
+            end.reset(Code.CLOSED)
+
+    run(main)
+
+
+class Program(Sink):
+    """Takes what comes, and knows when it ended."""
+
+    def __init__(self) -> None:
+        super().__init__(10**9)
+        self.ended = False
+
+    def send_eof(self) -> None:
+        self.ended = True
 
 
 def test_many_streams_share_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
