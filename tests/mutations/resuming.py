@@ -71,8 +71,8 @@ RESUMING = (
     Mutation(
         "a stream that does not go on ends as if all had come",
         _END,
-        "            peer.reset(code)\n",
-        "            peer.send_eof()\n",
+        "        self.peer.reset(code)\n",
+        "        self.peer.send_eof()\n",
         (f"{_TEST}::test_not_in_time_is_an_error_and_no_end_of_stream",),
     ),
     Mutation(

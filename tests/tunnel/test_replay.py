@@ -8,7 +8,6 @@ from tunnel import replay
 from tunnel.errors import LocalProtocolError
 from tunnel.replay import SLOT, Replay
 
-
 PATTERN = bytes(range(251))
 
 
