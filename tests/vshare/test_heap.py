@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,23 @@ def test_what_is_free_below_something_used_is_given_back() -> None:
     heap.give_back()
     assert before - resident() > BLOCK * BLOCKS // 2
     assert len(used) == 1
+
+
+def test_cycles_are_found() -> None:
+    class Lost:
+        me: Lost
+
+    lost = Lost()
+    lost.me = lost
+    seen = weakref.ref(lost)
+    gc.disable()
+    try:
+        del lost
+        assert seen() is not None
+        heap.give_back()
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_it_is_done_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
