@@ -85,6 +85,7 @@ def test_the_machine_ends_first_and_goes_on_reading(factory: Factory) -> None:
     run(main, factory)
 
 
+@pytest.mark.programs
 @both_loops
 def test_64_mb_each_way_at_once(factory: Factory) -> None:
     async def main() -> None:
@@ -194,6 +195,7 @@ def test_streams_one_after_another_use_the_same_connections(factory: Factory) ->
     run(main, factory)
 
 
+@pytest.mark.programs
 def test_a_burst_of_200() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
