@@ -26,6 +26,7 @@ from tunnel.connection import Connection
 from tunnel.dialler import tune
 from tunnel.errors import LostError, UsageError, VshareError
 from tunnel.frames import Notice
+from tunnel.heap import keep_giving_back
 from tunnel.identity import Identity
 from tunnel.lan import (
     MAX_ADDRESSES,
@@ -208,9 +209,11 @@ async def guest_client(
         await client.ready()
         async with asyncio.TaskGroup() as group:
             task = group.create_task(ways.run(client), name="direct way")
+            memory = group.create_task(keep_giving_back(), name="memory")
             with watch_network(client.suspect):
                 yield client
             task.cancel()
+            memory.cancel()
 
 
 @contextlib.asynccontextmanager

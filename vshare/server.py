@@ -21,6 +21,7 @@ from tunnel.codes import Code
 from tunnel.connection import Connection
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
 from tunnel.frames import ALPN, CAPABILITIES, VERSION, Hello, Notice, Open, Resume
+from tunnel.heap import keep_giving_back
 from tunnel.identity import Identity, Role, join_server_context, parse_peer, server_context
 from tunnel.join_server import JoinDesk, JoinServer
 from tunnel.names import ShareName
@@ -30,7 +31,6 @@ from tunnel.stream_end import StreamEnd
 from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import TlsSocket, handshake
 from vshare.guests import Guest, Guests
-from vshare.heap import keep_giving_back
 from vshare.news import Newsroom
 from vshare.streams import Streams
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.loops import run
-from vshare import heap
+from tunnel import heap
 
 BLOCK = 100_000  # bytes; larger ones come from the system one by one
 BLOCKS = 600
