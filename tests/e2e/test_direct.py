@@ -14,6 +14,7 @@ from tests.demo import world
 from tests.demo.world import Connection, Share
 from tests.lab import Host, Lab
 from tests.lab.plan import nat_rules
+from tests.soak.judge import RECOVERS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
@@ -22,7 +23,7 @@ SIZE = 50_000_000  # bytes of a transfer
 LONG = 200_000_000  # bytes of one that is interrupted; seconds here
 A_LITTLE = 1_000_000  # bytes that the relay may see beside: handshakes, control, pings
 WITHIN = 60.0  # seconds for one command
-FALLS_BACK_WITHIN = 2.0  # seconds from a new stream to its answer, once the direct way is cut
+FALLS_BACK_WITHIN = RECOVERS  # seconds from a new stream to its answer, once the direct way is cut
 SOCKS_ONLY = "--disable-static-ip"
 THIS_HOST = ("--target", "127.0.0.1", "--disable-http")
 

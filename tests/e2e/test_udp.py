@@ -15,6 +15,7 @@ import pytest
 
 from connect_vm.images import ImageError, find_image
 from tests.lab import Host, Lab
+from tests.soak.judge import RECOVERS
 from tests.soak.world import World, world
 
 pytestmark = [
@@ -26,7 +27,7 @@ pytestmark = [
 
 ECHO, DNS, QUIC, IPERF, CLOSED = 5005, 5353, 5443, 5201, 5009
 TXT = [f"part-{number:03}-" + "x" * 230 for number in range(12)]  # 3 kB
-BACK_WITHIN = 3.0  # seconds from the relay's return to an answer: 2, and what emulation takes
+BACK_WITHIN = RECOVERS + 1.0  # seconds from the relay's return to an answer; emulation takes one
 PATIENCE = 30.0  # seconds for what takes no time where nobody else is busy
 WAYS = ("static IP", "SOCKS")
 PYTHON = ("python", "-m")

@@ -8,13 +8,15 @@ all is there again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.soak.faults import SERVICE, Fault
 from tests.soak.records import Record, Result
 
-RECOVERS = 2.0  # seconds
+# Seconds. Who else uses the machine may take more of it than the promise allows for.
+RECOVERS = float(os.environ.get("VSHARE_RECOVERS", "2"))
 SILENCE = 1.5  # seconds more, where the share has to ask to find out that there is a fault at all
 LATE = "only after"  # what a violation says that is about time alone
 GATEWAY = "curl"
