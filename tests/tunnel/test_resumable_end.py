@@ -308,13 +308,21 @@ def test_a_share_gives_up_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
             writer.close()
 
         async with share_pair() as pair, machine(serve) as port:
-            client = pair.client()
-            async with client:
+            dead = False
+
+            async def dial() -> socket.socket:
+                if dead:
+                    raise ConnectionRefusedError(111, "refused")
+                return await pair.dial()
+
+            async with Client(dial, pair.identity(), NAME) as client:
                 await client.ready()
                 await client.open("", port)
                 await until(lambda: held(pair))
-            assert isinstance(await seen, ConnectionResetError)
-            await until(lambda: not held(pair))
+                dead = True
+                cut(client)  # and it does not come back
+                assert isinstance(await seen, ConnectionResetError)
+                await until(lambda: not held(pair))
 
     run(main)
 
