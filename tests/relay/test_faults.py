@@ -25,6 +25,8 @@ from vshare.relay_link import RelayLink
 
 pytestmark = pytest.mark.programs
 
+RECOVERS = float(os.environ.get("VSHARE_RECOVERS", "2"))  # seconds; more where others work, too
+
 
 class Program:
     """`vrelay serve`, on the same port and with the same state each time."""
@@ -135,7 +137,7 @@ def test_killed_and_started_again_shares_are_back_within_two_seconds(program: Pr
                         for sock in await share.visit():
                             sock.close()
                         assert share.link.registered.name.startswith("share-")
-                    assert time.monotonic() - begun < 2.0
+                    assert time.monotonic() - begun < RECOVERS
 
     run(main)
 

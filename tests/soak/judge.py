@@ -18,6 +18,7 @@ from tests.soak.records import Record, Result
 # Seconds. Who else uses the machine may take more of it than the promise allows for.
 RECOVERS = float(os.environ.get("VSHARE_RECOVERS", "2"))
 SILENCE = 1.5  # seconds more, where the share has to ask to find out that there is a fault at all
+NO_ECHO = "no echo, but the end of stream"  # of a stream that had a byte to come
 LATE = "only after"  # what a violation says that is about time alone
 GATEWAY = "curl"
 """A visitor of the URL has a connection to the relay, the relay one to the share: none resumes."""
@@ -55,7 +56,9 @@ def judge(
     violations: list[str] = []
     outcomes = [Outcome(fault) for fault in faults]
     for each in records:
-        if each.result in (Result.WRONG, Result.HUNG):
+        if each.text == NO_ECHO and (killed := _killed_meanwhile(each, outcomes)):
+            killed.ended += 1  # the kernel said so for a server that was killed: the end is its own
+        elif each.result in (Result.WRONG, Result.HUNG):
             violations.append(f"{each.kind} by {each.way}: {each.result}: {each.text}")
         elif each.result is Result.ERROR:
             _judge_error(each, outcomes, violations)
@@ -77,6 +80,15 @@ def _is_open(record: Record, fault: Fault) -> bool:
     if record.kind in ("probe", "udp"):
         return False
     return bool(record.opened) and record.opened < fault.began < record.ended
+
+
+def _killed_meanwhile(record: Record, outcomes: list[Outcome]) -> Outcome | None:
+    """The killing of the server that happened while `record` lasted, if any."""
+    for outcome in outcomes:
+        fault = outcome.fault
+        if fault.name == SERVICE and record.began < fault.returned and record.ended > fault.began:
+            return outcome
+    return None
 
 
 def _is_later(record: Record, outcome: Outcome, outcomes: list[Outcome]) -> bool:
@@ -103,15 +115,9 @@ def _judge_error(record: Record, outcomes: list[Outcome], violations: list[str])
         record.began < each.fault.returned + RECOVERS and record.ended > each.fault.began
         for each in outcomes
     )
-    over = [
-        each
-        for each in outcomes
-        if each.fault.name == SERVICE
-        and record.began < each.fault.returned
-        and record.ended > each.fault.began
-    ]
-    if over and opened:
-        over[0].ended += 1  # a reader that was paused sees it later
+    killed = _killed_meanwhile(record, outcomes)
+    if killed and opened:
+        killed.ended += 1  # a reader that was paused sees it later
         return
     if overlaps and (not opened or _visitor_is_cut_off(record, outcomes)):
         cause.ended += opened

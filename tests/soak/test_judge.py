@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.soak import content
 from tests.soak.faults import SERVICE, Fault
-from tests.soak.judge import judge
+from tests.soak.judge import NO_ECHO, judge
 from tests.soak.records import Record, Result
 from tests.soak.watch import Sample, trends
 
@@ -111,3 +112,13 @@ def test_content_does_not_depend_on_how_it_is_asked_for() -> None:
     assert content.data(7, 1000) == whole[:1000]
     assert content.data(8, 1000) != whole[:1000]
     assert whole[:1000] not in whole[1000:]
+
+
+def test_the_end_of_a_server_that_was_killed_is_its_own() -> None:
+    """The kernel closes its connections, in good order where it had read all there was."""
+    killed = Fault(SERVICE, 100.0, 110.0)
+    silent = msgspec.structs.replace(record("short", 99.9, 100.1, Result.WRONG), text=NO_ECHO)
+    assert violations(silent)
+    assert not violations(silent, fault=killed)
+    later = msgspec.structs.replace(silent, began=111.0, opened=111.0, ended=111.1)
+    assert violations(later, fault=killed)

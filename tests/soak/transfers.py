@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.soak import content
+from tests.soak.judge import NO_ECHO
 from tests.soak.service import PORT, UDP_PORT
 from tests.soak.ways import Streams, Way
 
@@ -175,7 +176,7 @@ async def short(job: Job, within: float = 60.0) -> None:
         with job.using((reader, writer)):
             writer.write(b"echo 0 0\nx")
             if await reader.read(1) != b"x":
-                raise WrongError("no echo, but the end of stream")
+                raise WrongError(NO_ECHO)
             job.moved += 1
             writer.write_eof()
             if await reader.read(1):
