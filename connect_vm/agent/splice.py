@@ -77,16 +77,18 @@ class _Direction:
         self._pipes = pipes
         self._pipe: Pipe | None = None
         self.held = 0  # bytes in the pipe
+        self.more = False  # its turn ended before the kernel said EAGAIN: no event will come
         self.ended = False
 
-    def move(self, last: bool) -> bool:
-        """Move what can be moved; True when there is more to do at once. Raises OSError.
+    def move(self, last: bool) -> None:
+        """Move what can be moved; `more` says whether to be called again soon. Raises OSError.
 
         `last`: the end of stream may come without another event, so it has to be read now. One
         flat loop, because under emulation a call costs what moving 16 KiB costs.
         """
+        self.more = False
         if self.ended:
-            return False
+            return
         if self._pipe is None:
             self._pipe = self._pipes.take()
         read, write = self._pipe
@@ -97,21 +99,20 @@ class _Direction:
                     held = moved = _splice(source, write, PIPE_SIZE, None, None, _MOVE)
                     if not moved:
                         self._end()
-                        return False
+                        return
                 else:
                     moved = PIPE_SIZE
                 held -= _splice(read, sink, held, None, None, _MOVE)
                 if not held and moved < MIN_SLOTS and not last:
                     break  # no pipe is full of so little: the socket has no more
             else:
-                return True
+                self.more = True
         except BlockingIOError:
             pass
         finally:
             self.held = held
             if not held:
                 self.release()
-        return False
 
     def _end(self) -> None:
         self.ended = True
@@ -153,14 +154,15 @@ class Joint:
             try:
                 if events & ERR:
                     self._raise_error()
-                more = into.held and into.move(True)
-                if not out.held and events & _READABLE:  # held: the other socket's event goes on
-                    more = out.move(bool(events & _LAST)) or more
+                if into.held or into.more:
+                    into.move(True)
+                if out.more or (events & _READABLE and not out.held):  # else the sink's event does
+                    out.move(out.more or bool(events & _LAST))
             except OSError:
                 self._close(reset)
                 return
-            if more:
-                self._loop.again(lambda: on_event(RDHUP))
+            if out.more or into.more:
+                self._loop.again(lambda: on_event(0))
             elif out.ended and into.ended:
                 self._close(socket.socket.close)
 
