@@ -237,10 +237,7 @@ class ResumableEnd(End):
         if self._has_settled:  # the local side gets what is here, to its end
             self._finish(None)
             return
-        attached = self.phase is _ATTACHED
-        self._finish(code)
-        if attached:
-            self.attachment.terminate(code, "", FrameType.RESET)
+        self.terminate(code, "")
         self.peer.reset(code)
 
     # -- what the connection tells
