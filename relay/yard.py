@@ -1,7 +1,8 @@
 """Where all parked connections of a relay are watched and pinged (docs/protocol.md 5).
 
-A relay holds tens of thousands of them, nearly all of them idle: so they have one epoll and one
-timer together, and no task, no handle of the event loop and no buffer each.
+A relay holds tens of thousands of them, nearly all of them idle: so they have one epoll
+(tunnel/socket_watch.py) and one timer together, and no task, no handle of the event loop and no
+buffer each.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-import select
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -18,6 +18,7 @@ from typing import Protocol
 from tunnel import parking
 from tunnel.errors import RemoteProtocolError
 from tunnel.parking import Message, Paired, Type
+from tunnel.socket_watch import READABLE, watch_of
 
 SUSPECT_AFTER = 1.5  # seconds without a PONG: a round trip on a bad link, and then some
 TICK = 0.05  # seconds between looks at what is due, at least
@@ -132,7 +133,7 @@ class Parked:
         self._owner.suspect(self)
         return ends
 
-    def on_readable(self) -> None:
+    def on_events(self, events: int) -> None:
         """A part of a PONG, the end of the stream, or what breaks the protocol."""
         if self._sock is None:
             return
@@ -152,33 +153,30 @@ class Parked:
 
 
 class Yard:
-    """The epoll and the timer of one event loop's parked connections."""
+    """The timer of one event loop's parked connections, which it has watched."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.time = loop.time
-        self._epoll = select.epoll()
-        self._parked: dict[int, Parked] = {}  # by file descriptor
+        self._watch = watch_of(loop)
+        self._count = 0
         # When to look at whom. One that has left stays until then: at most PING_EVERY.
         self._due: list[tuple[float, int, Parked]] = []
         self._order = itertools.count()  # breaks ties
         self._timer: asyncio.TimerHandle | None = None
-        loop.add_reader(self._epoll.fileno(), self._on_events)
 
     def add(self, parked: Parked, sock: socket.socket) -> None:
         """Watch it, and ping it from time to time."""
-        self._parked[sock.fileno()] = parked
-        self._epoll.register(sock.fileno(), select.EPOLLIN)
+        self._count += 1
+        self._watch.add(sock, parked.on_events, READABLE)
         first = (next(self._order) * SPREAD % 1.0) * parking.PING_EVERY
         self.expect(parked, self.time() + first)
 
     def remove(self, sock: socket.socket) -> None:
         """Watch it no more. The last one takes the yard with it."""
-        del self._parked[sock.fileno()]
-        self._epoll.unregister(sock.fileno())
-        if not self._parked:
-            self._loop.remove_reader(self._epoll.fileno())
-            self._epoll.close()
+        self._count -= 1
+        self._watch.remove(sock)
+        if not self._count:
             if self._timer is not None:
                 self._timer.cancel()
             del _yards[self._loop]
@@ -207,16 +205,8 @@ class Yard:
             if again is not None:
                 parked.due = again
                 heapq.heappush(self._due, (again, next(self._order), parked))
-        if self._due and self._parked:
+        if self._due and self._count:
             self._set_timer()
-
-    def _on_events(self) -> None:
-        for number, _ in self._epoll.poll(0):
-            parked = self._parked.get(number)
-            if parked is not None:
-                parked.on_readable()
-            if self._epoll.closed:
-                return
 
 
 # One per running loop, while it has parked connections.

@@ -31,8 +31,7 @@ class SocketWatch:
     def add(self, sock: socket.socket, callback: Callable[[int], None], events: int) -> None:
         """Watch `sock`, until `remove`, which has to come before it is closed."""
         number = sock.fileno()
-        if not self._callbacks and not self._holders:
-            self._loop.add_reader(self._epoll.fileno(), self._on_events)
+        self._maybe_open()
         self._epoll.register(number, events)
         self._callbacks[number] = callback
         self._fresh.add(number)
@@ -51,14 +50,17 @@ class SocketWatch:
 
     def hold(self) -> None:
         """Stay there without sockets too, until `let_go`: one comes after the other."""
-        if not self._callbacks and not self._holders:
-            self._loop.add_reader(self._epoll.fileno(), self._on_events)
+        self._maybe_open()
         self._holders += 1
 
     def let_go(self) -> None:
         """Undo one `hold`."""
         self._holders -= 1
         self._maybe_close()
+
+    def _maybe_open(self) -> None:
+        if not self._callbacks and not self._holders:
+            self._loop.add_reader(self._epoll.fileno(), self._on_events)
 
     def _maybe_close(self) -> None:
         if not self._callbacks and not self._holders:
