@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import os
 import socket
 import ssl
@@ -20,7 +19,7 @@ from tunnel.dialler import LastGood, dial
 from tunnel.errors import LostError, RefusedError, VshareError
 from tunnel.identity import fingerprint
 from tunnel.proxy import ProxyError
-from tunnel.proxy_way import way_to
+from tunnel.proxy_way import is_literal, way_to
 
 CONNECT_DEADLINE = 10.0  # seconds to resolve and reach a relay, through a proxy if need be
 _LAST_GOOD = LastGood()
@@ -59,9 +58,7 @@ async def dial_relay(relay: RelayAddress, deadline: float = CONNECT_DEADLINE) ->
 
 def server_hostname(relay: RelayAddress) -> str | None:
     """What to send as SNI: the relay's name, nothing for an address (RFC 6066 3)."""
-    try:
-        ipaddress.ip_address(without_zone(relay.host))
-    except ValueError:
+    if not is_literal(without_zone(relay.host)):
         return relay.host
     return None if relay.fingerprint else without_zone(relay.host)
 
@@ -107,6 +104,15 @@ def context_for(anchor: bytes | None, *protocols: str) -> ssl.SSLContext:
     return context
 
 
+def looking_context() -> ssl.SSLContext:
+    """A client context for looking at a certificate, which it does not verify: nothing may be sent
+    over it, and its user compares what was shown, or wants nothing but to be refused."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def matches(certificate: bytes, pin: str) -> bool:
     """Whether `certificate` (DER) has the fingerprint that begins with `pin`."""
     return hmac.compare_digest(fingerprint(certificate)[: len(pin)], pin.lower())
@@ -114,12 +120,9 @@ def matches(certificate: bytes, pin: str) -> bool:
 
 async def fetch_certificate(relay: RelayAddress) -> bytes:
     """The certificate (DER) that `relay` shows; nothing is sent to it. Raises RelayError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # only looked at: the pin is compared by the caller
     sock = await dial_relay(relay)
     with sock:
-        tls = BioTls(sock, context, server_hostname=server_hostname(relay))
+        tls = BioTls(sock, looking_context(), server_hostname=server_hostname(relay))
         await handshake(tls, relay)
         return tls.peer_certificate
 

@@ -23,7 +23,7 @@ from tunnel.proxy import Proxy, configured
 from tunnel.proxy_connect import authority
 from tunnel.proxy_dial import dial_through
 from tunnel.proxy_way import way_to
-from tunnel.relay_tls import context_for, matches, server_hostname
+from tunnel.relay_tls import context_for, looking_context, matches, server_hostname
 
 PATIENCE = 5.0  # seconds for one thing; a way that takes longer is of no use
 ROUTE_BYTES = 16  # of a route that leads nowhere (docs/protocol.md 3)
@@ -181,10 +181,7 @@ class Way:
         """Who answers is looked at first, so that a stranger's certificate can be described."""
         if not self._open:
             return _skipped("TLS", "there is no connection")
-        looking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        looking.check_hostname = False
-        looking.verify_mode = ssl.CERT_NONE  # nothing is sent; verified below
-        certificate = await self._handshake(looking)
+        certificate = await self._handshake(looking_context())  # it is verified below
         text, soon = self._verify_dates(certificate)
         pin = self.relay.fingerprint
         if pin is not None and not matches(certificate, pin):
@@ -244,9 +241,7 @@ class Way:
         name = "end-to-end TLS"
         if not self._open:
             return _skipped(name, "there is no connection")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE  # nothing is sent, and no answer but no is right
+        context = looking_context()  # no answer but no is right
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.set_alpn_protocols([ALPN])
         host = f"{secrets.token_hex(ROUTE_BYTES)}.{SNI_SUFFIX}"
