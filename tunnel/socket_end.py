@@ -7,6 +7,7 @@ most one read of the peer's, CIPHERTEXT_SIZE and a record, since reading is paus
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -29,7 +30,7 @@ DATA_SIZE = READ_SIZE - HEADER_SIZE
 # 16 full records of TLS 1.3 on the wire (RFC 8446 5.2): 5 bytes before, 1 and a tag of 16 behind
 CIPHERTEXT_SIZE = 16 * (16 * 1024 + 22)
 
-_LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST (socket(7), SO_LINGER)
+_LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class _Scratch(threading.local):
@@ -52,6 +53,12 @@ def hidden_error(sock: socket.socket) -> OSError | None:
     """
     number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return OSError(number, os.strerror(number)) if number else None
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Let close() send RST (socket(7), SO_LINGER with zero): `sock`'s peer sees an error."""
+    with contextlib.suppress(OSError):  # it is dead already; closing it is all that is left
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
 
 
 class SocketEnd(End):
@@ -88,10 +95,7 @@ class SocketEnd(End):
         """Close with RST, so that the far program sees an error, not an end of file."""
         if self.finished.done():
             return
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        except OSError:
-            pass  # the socket is dead already; closing it is all that is left
+        reset_on_close(self._sock)
         self._close(code)
 
     def pause_reading(self) -> None:

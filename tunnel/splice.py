@@ -14,12 +14,11 @@ import fcntl
 import functools
 import os
 import socket
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tunnel.socket_end import BULK
+from tunnel.socket_end import BULK, reset_on_close
 from tunnel.socket_watch import ERROR, QUIET, READABLE, WRITABLE, SocketWatch, watch_of
 
 BIG_PIPE = 1 << 20  # bytes; /proc/sys/fs/pipe-max-size for everybody
@@ -28,7 +27,6 @@ MAX_PIPES = 512  # at a time, unless told otherwise; streams beyond go through u
 MAX_IDLE_PIPES = 32  # kept for the next burst; each is two file descriptors
 SCATTER = 64 * 1024  # bytes held in user space where no pipe is to be had
 F_SETPIPE_SZ = 1031  # fcntl(2); the name is missing from `fcntl` before Python 3.10 on some builds
-_LINGER_RESET = struct.pack("ii", 1, 0)
 _NONBLOCK = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
 
@@ -282,9 +280,8 @@ class _Splice:
 
 
 def reset_socket(sock: socket.socket) -> None:
-    """Close `sock` so that its peer sees a reset (socket(7): SO_LINGER with zero)."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    """Close `sock` so that its peer sees a reset."""
+    reset_on_close(sock)
     sock.close()
 
 
