@@ -79,7 +79,7 @@ class Client:
         self._resumable: set[ResumableEnd] = set()
         self._resuming: set[ResumableEnd] = set()  # those of them for which a task asks
         self._group = asyncio.TaskGroup()
-        self._lane_task: asyncio.Task[None] | None = None
+        self._keeps_lane = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self.hello: Hello | None = None
@@ -105,8 +105,6 @@ class Client:
         self._closed = True
         for task in list(self._tasks):
             task.cancel()
-        if self._lane_task is not None:
-            self._lane_task.cancel()
         self.flows.close()
         for end in list(self._resumable):
             end.give_up(Code.CLOSED)
@@ -173,8 +171,9 @@ class Client:
         """
         if self._closed:
             raise LostError("the session with the share has ended")
-        if self._lane_task is None:
-            self._lane_task = self._group.create_task(self.flows.run(), name="lane")
+        if not self._keeps_lane:
+            self._keeps_lane = True
+            self._spawn(self.flows.run(), "lane")
         return self.flows.open_flow(host, port, receiver)
 
     def renew(self) -> None:
