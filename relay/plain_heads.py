@@ -68,10 +68,8 @@ def maybe_request(data: bytes) -> PlainRequest | None:
             if value.strip(b" \t").lower() != b"keep-alive":
                 return None
         elif name == b"content-length":
-            value = value.strip(b" \t")
-            if length is not None or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+            if length is not None or (length := _maybe_length(value)) is None:
                 return None
-            length = int(value)
             kept.append(line)
         elif name in _WEIGHTY:
             return None
@@ -98,10 +96,8 @@ def maybe_answer(data: bytes, method: bytes) -> PlainAnswer | None:
         name, _, value = line.partition(b":")
         name = name.lower()
         if name == b"content-length":
-            value = value.strip(b" \t")
-            if length is not None or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+            if length is not None or (length := _maybe_length(value)) is None:
                 return None
-            length = int(value)
         elif name == b"transfer-encoding":
             if chunked or value.strip(b" \t").lower() != b"chunked":
                 return None
@@ -123,3 +119,9 @@ def maybe_answer(data: bytes, method: bytes) -> PlainAnswer | None:
         return None
     head = b"\r\n".join((*kept, b"", b"")) if changed else None
     return PlainAnswer(match.end(), head, length)
+
+
+def _maybe_length(value: bytes) -> int | None:
+    """The value of a Content-Length that is plain."""
+    value = value.strip(b" \t")
+    return int(value) if value.isdigit() and len(value) <= MAX_LENGTH_DIGITS else None
