@@ -117,7 +117,8 @@ class Front:
                 continue
             self._is_full = False
             sock.setblocking(False)
-            group.create_task(self._serve(sock, address, source), name=f"visitor {address}")
+            task = group.create_task(self._serve(sock, address, source), name=f"visitor {address}")
+            task.add_done_callback(functools.partial(_close_if_cancelled, sock))
 
     def _tell_full(self, reason: str) -> None:
         """Once, not for each that comes."""
@@ -186,6 +187,12 @@ class Front:
             pass
         reset_socket(sock)
         return None
+
+
+def _close_if_cancelled(sock: socket.socket, task: asyncio.Task[None]) -> None:
+    """Of a task that was cancelled before it began nobody has closed it."""
+    if task.cancelled():
+        sock.close()
 
 
 def refuse(visitor: Visitor, alert: int, sentence: str = "") -> None:
