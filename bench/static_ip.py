@@ -125,7 +125,7 @@ class _Direct:
         return SocketEnd(sock)
 
     async def open_flow(self, host: str, port: int, receiver: FlowReceiver) -> Flow:
-        """See Opener."""
+        """See Opener. No datagrams are measured here."""
         raise NotImplementedError
 
 
