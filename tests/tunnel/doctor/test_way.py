@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 from cryptography import x509
@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.loops import run
+from tests.ports import refusing, silent
 from tests.proxies import AUTH, HttpProxy, SocksProxy, answers, serving
 from tunnel.address import RelayAddress
 from tunnel.dialler import Address
@@ -127,25 +128,6 @@ def healthy(head: str, status: str = "200 OK", headers: str = "") -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: 3\r\n{headers}\r\nok\n".encode()
 
 
-@contextlib.contextmanager
-def silent() -> Iterator[int]:
-    """A port whose backlog is full: its SYNs are dropped."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-
-
-def refusing() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def test_all_is_well() -> None:
     async def main() -> None:
         async with a_relay() as relay:
@@ -218,7 +200,7 @@ def test_a_refused_port() -> None:
 
 def test_a_black_hole() -> None:
     async def main() -> None:
-        with silent() as port:
+        with silent() as (_, port):
             found = await look(RelayAddress("127.0.0.1", port), patience=0.1)
         assert found.failed == {"TCP connection"}
         assert "no answer in 0.1 s: something drops the packets" in found["TCP connection"].text
@@ -229,7 +211,7 @@ def test_a_black_hole() -> None:
 def test_one_family_is_a_black_hole(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with a_relay() as relay:
-            with silent() as port:
+            with silent() as (_, port):
 
                 async def both(*_: object) -> list[Address]:
                     return [
