@@ -43,12 +43,21 @@ def test_the_address_that_others_reach_this_host_by() -> None:
 
 # In a network namespace of its own. Prints nothing unless something is wrong.
 _SCRIPT = r"""
-import ipaddress, socket, subprocess, sys
+import ipaddress, socket, subprocess, sys, time
 from pathlib import Path
 from vshare.own_addresses import is_own
 
 def ip(command):
     subprocess.run(["ip", *command.split()], check=True)
+
+def add_ipv6(text, device):  # the kernel's route to it follows from a work queue
+    ip(f"address add {text}/64 dev {device} nodad")
+    show = ["ip", "-6", "route", "show", "table", "local", text, "dev", device]
+    deadline = time.monotonic() + 10
+    while not subprocess.run(show, check=True, capture_output=True).stdout:
+        if time.monotonic() > deadline:
+            sys.exit(f"{text} never became an address that the kernel delivers to")
+        time.sleep(0.001)
 
 def own(text):
     return is_own(ipaddress.ip_address(text))
@@ -66,8 +75,8 @@ ip("link set veth-a up")
 ip("link set veth-b up")
 expect(others="10.9.0.1 fd09::1")
 ip("address add 10.9.0.1/24 dev veth-a")
-ip("address add fd09::1/64 dev veth-a nodad")
-ip("address add fe80::9/64 dev veth-a nodad")
+add_ipv6("fd09::1", "veth-a")
+add_ipv6("fe80::9", "veth-a")
 expect(own="10.9.0.1 ::ffff:10.9.0.1 fd09::1 fe80::9 fe80::9%veth-a")
 expect(others="10.9.0.2 fd09::2 fe80::8")
 index = socket.if_nametoindex("veth-b")
