@@ -52,6 +52,7 @@ def main(minutes: float, seed: int | None, no_vm: bool, recovers: float, keep: P
 def _soak(made: World, seconds: float, seed: int, recovers: float, keep: Path | None) -> int:
     """The exit code."""
     before = made.pids()
+    files = watch.count_files(before)
     began = time.monotonic()
     with made.load(seed) as (path, _), watch.Watch(made.pids) as watching:
         happened = _break_things(made, seconds, seed)
@@ -64,6 +65,7 @@ def _soak(made: World, seconds: float, seed: int, recovers: float, keep: Path | 
     trends = watch.trends(watching.samples, began, ended)
     for trend in trends:
         verdict.violations.extend(trend.complaints())
+    verdict.violations.extend(watch.rest(made.pids, files))
     after = made.pids()
     for name in ("vshare", "vshare ssh", "vconnect"):
         if before[name] != after.get(name) or made.programs[name].process.poll() is not None:

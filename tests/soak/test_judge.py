@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from tests.soak import content
+from tests.soak import content, watch
 from tests.soak.faults import SERVICE, Fault
 from tests.soak.judge import NO_ECHO, judge
 from tests.soak.records import Record, Result
@@ -101,9 +105,24 @@ def test_growth_is_told() -> None:
     found = {each.name: each.complaints() for each in trends(flat + leak, 0.0, 100.0)}
     assert found["flat"] == []
     assert [text.split(" ->")[0] for text in found["leak"]] == [
-        "leak: memory 87000 kB".replace(" kB", ""),
-        "leak: open files 131",
+        "leak: memory 87000",
     ]
+
+
+def test_files_that_stay_open_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(watch, "RESTED_WITHIN", 0.0)
+    own = {"leak": os.getpid()}
+    before = watch.count_files(own)
+    with contextlib.ExitStack() as held:
+        for _ in range(watch.FILES_SLACK):
+            held.enter_context((tmp_path / "held").open("w"))
+        assert watch.rest(lambda: own, before) == []
+        held.enter_context((tmp_path / "held").open("w"))
+        (told,) = watch.rest(lambda: own, before)
+    count = before["leak"]
+    more = count + watch.FILES_SLACK + 1
+    assert told == f"leak: {count} open files before the load, {more} after it"
+    assert watch.rest(lambda: own, before) == []
 
 
 def test_content_does_not_depend_on_how_it_is_asked_for() -> None:

@@ -16,8 +16,9 @@ EVERY = 3.0  # seconds
 WARM_UP = 0.25  # of the run: pools grow, allocators keep what they had once
 MEMORY_GROWS = 1.15  # times: the last third's median over the first's ...
 MEMORY_SLACK = 12_000  # kB, and this: a buffer more or less of a few streams
-FILES_GROW = 1.2  # times
-FILES_SLACK = 40  # and these: the load's number of streams is not the same at all times
+RESTED_WITHIN = 60.0  # seconds after the load: idle connections are closed after half of that
+FILES_SLACK = 80  # a share that was busy keeps 64 parked connections for a while (relay/lot.py)
+POLL = 1.0  # seconds
 ENOUGH = 12  # samples after the warm-up; fewer say nothing
 
 
@@ -41,12 +42,10 @@ class Trend:
     peak: int
 
     def complaints(self) -> list[str]:
-        """What grew by more than it may."""
+        """What grew by more than it may. Files change with the load: see `rest`."""
         found = []
         if self.memory[1] > self.memory[0] * MEMORY_GROWS + MEMORY_SLACK:
             found.append(f"{self.name}: memory {self.memory[0]:.0f} -> {self.memory[1]:.0f} kB")
-        if self.files[1] > self.files[0] * FILES_GROW + FILES_SLACK:
-            found.append(f"{self.name}: open files {self.files[0]:.0f} -> {self.files[1]:.0f}")
         return found
 
 
@@ -88,6 +87,33 @@ def look(name: str, pid: int) -> Sample | None:
         return None
     memory = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
     return Sample(time.monotonic(), name, int(memory[0]), files) if memory else None
+
+
+def count_files(pids: dict[str, int]) -> dict[str, int]:
+    """Open files by name, of those that run."""
+    found = {name: look(name, pid) for name, pid in pids.items()}
+    return {name: each.files for name, each in found.items() if each is not None}
+
+
+def rest(pids: Callable[[], dict[str, int]], before: dict[str, int]) -> list[str]:
+    """Waits until the programs hold as few files as before there was a load; who does not?
+
+    At most RESTED_WITHIN. What leaks with each stream or with each fault is far above the slack.
+    """
+    deadline = time.monotonic() + RESTED_WITHIN
+    while over := _over(before, count_files(pids())):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL)
+    return over
+
+
+def _over(before: dict[str, int], now: dict[str, int]) -> list[str]:
+    return [
+        f"{name}: {before[name]} open files before the load, {files} after it"
+        for name, files in sorted(now.items())
+        if name in before and files > before[name] + FILES_SLACK
+    ]
 
 
 def trends(samples: list[Sample], began: float, ended: float) -> list[Trend]:
