@@ -88,6 +88,16 @@ def cut(client: Client) -> int:
     return len(connections)
 
 
+async def cut_until(client: Client, is_over: Callable[[], bool]) -> None:
+    """Cut what there is, and what was being dialled meanwhile."""
+
+    def is_over_now() -> bool:
+        cut(client)
+        return is_over()
+
+    await until(is_over_now)
+
+
 def moved(end: ResumableEnd) -> int:
     return end.received + end.bytes_sent
 
@@ -286,7 +296,7 @@ def test_not_in_time_is_an_error_and_no_end_of_stream(monkeypatch: pytest.Monkey
                     writer.write(b"x")
                     assert await reader.readexactly(1) == b"x"
                     dead = True
-                    cut(client)
+                    await cut_until(client, end.finished.done)
                     with pytest.raises(ConnectionResetError):
                         await reader.readexactly(1)
                     assert await asyncio.shield(end.finished) is Code.LOST
@@ -320,8 +330,8 @@ def test_a_share_gives_up_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
                 await client.open("", port)
                 await until(lambda: held(pair))
                 dead = True
-                cut(client)  # and it does not come back
-                assert isinstance(await seen, ConnectionResetError)
+                await cut_until(client, seen.done)
+                assert isinstance(seen.result(), ConnectionResetError)
                 await until(lambda: not held(pair))
 
     run(main)

@@ -14,6 +14,7 @@ from typing import ClassVar
 import asyncssh
 import pytest
 
+from tests.loops import until
 from tests.vshare.peers import (
     WAIT,
     Datagrams,
@@ -31,7 +32,7 @@ from vshare.machine import Machine, Source, SshAccess
 from vshare.neighbours import parse_cidr
 from vshare.reach_machine import MachineReach
 from vshare.reach_ssh import SshReach
-from vshare.ssh_end import code_for_open_error
+from vshare.ssh_end import SshEnd, code_for_open_error
 from vshare.ssh_link import SshLink
 
 pytestmark = pytest.mark.programs
@@ -128,15 +129,13 @@ def test_nothing_is_read_before_it_is_linked(tmp_path: Path) -> None:
 
 
 def test_a_slow_reader_stops_the_machine(tmp_path: Path) -> None:
-    sent = 0
+    """Its SSH server may send nothing more once it has used up the channel's window: what it is
+    sent then stays in the machine, where TCP holds up whoever sends it."""
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal sent
-        block = b"z" * 65536
         for _ in range(20 * 16):
-            writer.write(block)
+            writer.write(b"z" * 65536)
             await writer.drain()
-            sent += len(block)
         writer.close()
 
     async def main() -> None:
@@ -146,12 +145,12 @@ def test_a_slow_reader_stops_the_machine(tmp_path: Path) -> None:
             await peer.until(lambda: peer.received > 0)
             end.pause_reading()
             paused_at = peer.received
-            last = -1
-            while last != sent:  # until the server is stuck
-                last = sent
-                await asyncio.sleep(0.3)
+            assert isinstance(end, SshEnd)
+            channel = end._channel
+            async with asyncio.timeout(WAIT):
+                await until(lambda: channel._recv_window == 0 or peer.received > paused_at)
             assert peer.received == paused_at
-            assert sent < 16 * MB
+            assert paused_at + channel.get_recv_window() < 16 * MB  # which is all that we hold
             end.resume_reading()
             end.send_eof()
             await peer.until(peer.eof.is_set)

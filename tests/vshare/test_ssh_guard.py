@@ -17,13 +17,12 @@ class Greeter(TcpService):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        loop = asyncio.get_running_loop()
-        for number, piece in enumerate(self.pieces):
-            loop.call_later(number * PAUSE, self._say, piece)
+        self._say(self.pieces)
 
-    def _say(self, piece: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(piece)
+    def _say(self, pieces: tuple[bytes, ...]) -> None:
+        if pieces and not self.transport.is_closing():
+            self.transport.write(pieces[0])
+            asyncio.get_running_loop().call_later(PAUSE, self._say, pieces[1:])
 
 
 def greeter(*pieces: bytes) -> type[TcpService]:
