@@ -1,0 +1,324 @@
+"""What a visitor's stream passes on its way to the machine's web server.
+
+The gateway sends one request at a time over a stream, and the next when the answer to the last is
+complete (docs/protocol.md 8.8). So each request's head is read here, and changed; answers are read
+only where a rule wants that or somebody looks on, which is decided anew with each request. Bodies
+are passed on as they come, only counted. After 101 the stage passes everything on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tunnel.codes import Code
+from tunnel.ends import Bytes, End
+from tunnel.errors import RemoteProtocolError
+from tunnel.http_bodies import Body, EndlessBody, ignore
+from tunnel.http_heads import RequestHead, maybe_answer, maybe_request
+from vshare.web.rules import Gallery, Reply, Rule, Watcher
+
+GREETING = b"HTTP/1."
+NOT_VALID = Reply(400, "Bad Request", [(b"Content-Type", b"text/plain")], b"not plain HTTP/1.1\n")
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request that was begun, and what is known of its answer."""
+
+    request: RequestHead  # as the visitor sent it
+    watcher: Watcher | None
+    is_read: bool  # whether the answer is read
+
+
+class Stage(End):
+    """Stands for the visitor's `end` towards the machine; link it with `bridge`.
+
+    `rules` are asked in their order, and for answers in reverse. `count` is called for each
+    request.
+    """
+
+    def __init__(
+        self,
+        end: End,
+        site: str,
+        rules: Sequence[Rule],
+        gallery: Gallery,
+        count: Callable[[], None],
+    ) -> None:
+        self.finished = end.finished  # of its own it has none
+        self.bytes_sent = 0
+        self.peer = end.peer
+        self._end, self._site = end, site
+        self._rules, self._gallery, self._count = rules, gallery, count
+        self._requests = _Requests(self)
+        self._machine: End = end.peer
+        self._exchange: _Exchange | None = None
+        self._head = bytearray()  # of an answer that is read
+        self._body: Body | None = None  # of the answer whose head was passed on
+        self._begin: bytearray | None = bytearray()  # of all that the machine says
+        self.is_over = False  # the stream is ended from here
+        self.finished.add_done_callback(lambda _: self._end_exchange("the visitor has gone"))
+
+    # -- between the visitor and the stage
+
+    def link(self, peer: End) -> None:
+        """See End.link."""
+        self._machine = peer
+        self._end.peer = self._requests
+        self._end.link(self._requests)
+
+    def pause_reading(self) -> None:
+        """See End.pause_reading: the machine takes no more."""
+        self._end.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See End.resume_reading."""
+        self._end.resume_reading()
+
+    def begin(self, head: RequestHead) -> bytes | None:
+        """A request's head is complete: what is sent to the machine; None: nothing any more."""
+        self._end_exchange("the next request came before the answer was complete")
+        self._count()
+        looked_at = not self._gallery.is_empty
+        if not (self._rules or looked_at or b"upgrade" in head.tokens(b"connection")):
+            self._exchange = None
+            return head.serialize()
+        asked = RequestHead(head.minor, list(head.fields), head.method, head.target)
+        watcher = self._gallery.watch(self._site, asked) if looked_at else None
+        self._exchange = _Exchange(asked, watcher, True)
+        for rule in self._rules:
+            if (reply := rule.request(head)) is not None:
+                self.reply(reply)
+                return None
+        return head.serialize()
+
+    def request_body(self, data: Bytes) -> None:
+        """A piece of the payload of the request's body, for who looks on."""
+        if self._exchange is not None and self._exchange.watcher is not None:
+            self._exchange.watcher.request_body(data)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody looks at this exchange."""
+        return self._exchange is not None and self._exchange.watcher is not None
+
+    def to_machine(self, data: Bytes) -> None:
+        """Bytes of a request."""
+        if not self.is_over:
+            self._machine.send(data)
+
+    def visitor_ended(self) -> None:
+        """The visitor's end of stream."""
+        if not self.is_over:
+            self._machine.send_eof()
+
+    def visitor_reset(self, code: Code) -> None:
+        """The visitor's stream was reset."""
+        self._machine.reset(code)
+
+    def pause_machine(self) -> None:
+        """The visitor takes no more."""
+        self._machine.pause_reading()
+
+    def resume_machine(self) -> None:
+        """The visitor takes more."""
+        self._machine.resume_reading()
+
+    def reply(self, reply: Reply) -> None:
+        """Answer from here, and end the stream: a request's body is not waited for."""
+        self.is_over = True
+        fields = [*reply.fields, (b"Content-Length", b"%d" % len(reply.body))]
+        fields.append((b"Connection", b"close"))
+        lines = b"".join(b"%b: %b\r\n" % each for each in fields)
+        head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (reply.status, reply.reason.encode(), lines)
+        is_head = self._exchange is not None and self._exchange.request.method == b"HEAD"
+        answer = head if is_head else head + reply.body
+        exchange = self._exchange
+        if exchange is not None and exchange.watcher is not None:
+            read = maybe_answer(head)
+            if read is not None:
+                exchange.watcher.answer(read[0])
+            exchange.watcher.answer_body(b"" if is_head else reply.body)
+        self._end_exchange(None)
+        self._end.send(answer)
+        self._end.send_eof()
+        self._machine.reset(Code.CLOSED)
+
+    # -- between the machine and the stage
+
+    def send(self, data: Bytes) -> None:
+        """See End.send: what the machine answers."""
+        if self.is_over:
+            return
+        if self._begin is not None and not (data := self._check_begin(data)):
+            return
+        exchange = self._exchange
+        if exchange is None or not exchange.is_read:
+            self._end.send(data)
+            return
+        try:
+            self._read_answer(exchange, memoryview(data))
+        except RemoteProtocolError as error:
+            self._give_up(error.text)
+
+    def _check_begin(self, data: Bytes) -> Bytes:
+        """What has come, once it is known to be HTTP; it could be SSH, which is not public."""
+        assert self._begin is not None
+        self._begin += data
+        if not self._begin.startswith(GREETING):
+            if not GREETING.startswith(self._begin):
+                self._give_up("the machine does not answer in HTTP")
+            return b""
+        begin, self._begin = bytes(self._begin), None
+        return begin
+
+    def _give_up(self, error: str) -> None:
+        self._end_exchange(error)
+        self.is_over = True
+        self._end.reset(Code.PROTOCOL_ERROR)
+        self._machine.reset(Code.PROTOCOL_ERROR)
+
+    def _read_answer(self, exchange: _Exchange, data: memoryview) -> None:
+        while len(data):
+            if self._body is None:
+                data = self._read_head(exchange, data)
+                continue
+            watcher = exchange.watcher
+            size = self._body.take(data, watcher.answer_body if watcher is not None else ignore)
+            self._end.send(data[:size])
+            data = data[size:]
+            if self._body.is_whole:
+                self._end_exchange(None)
+                exchange.is_read = False
+                if len(data):
+                    raise RemoteProtocolError("bytes that answer no request")
+
+    def _read_head(self, exchange: _Exchange, data: memoryview) -> memoryview:
+        """What follows the head, which is passed on; nothing while it is incomplete."""
+        self._head += data
+        found = maybe_answer(self._head)
+        if found is None:
+            return memoryview(b"")
+        head, size = found
+        rest = memoryview(bytes(self._head[size:]))
+        self._head.clear()
+        for rule in reversed(self._rules):
+            rule.answer(exchange.request, head)
+        if exchange.watcher is not None:
+            exchange.watcher.answer(head)
+        self._end.send(head.serialize())
+        if not head.is_final:
+            return rest
+        if head.status == 101:
+            self._requests.pass_on()
+            self._pass_on(exchange, rest)
+            return memoryview(b"")
+        self._body = head.body(exchange.request.method)
+        if self._body.is_whole:
+            self._end_exchange(None)
+            exchange.is_read = False
+            if len(rest):
+                raise RemoteProtocolError("bytes that answer no request")
+        return rest
+
+    def _pass_on(self, exchange: _Exchange, rest: memoryview) -> None:
+        self._end_exchange(None)
+        exchange.is_read = False
+        self._exchange = exchange  # no further request comes
+        if len(rest):
+            self._end.send(rest)
+
+    def send_eof(self) -> None:
+        """See End.send_eof."""
+        if self.is_over:
+            return
+        exchange = self._exchange
+        if exchange is not None and exchange.is_read:
+            early = not isinstance(self._body, EndlessBody)
+            self._end_exchange("the machine ended the answer early" if early else None)
+        self._end.send_eof()
+
+    def reset(self, code: Code) -> None:
+        """See End.reset."""
+        if self.is_over:
+            return
+        self._end_exchange("the machine broke the answer off")
+        self._end.reset(code)
+
+    def _end_exchange(self, error: str | None) -> None:
+        """Nothing more of the exchange is told."""
+        exchange = self._exchange
+        self._body = None
+        if exchange is not None and exchange.watcher is not None:
+            exchange.watcher.ended(error)
+            exchange.watcher = None
+
+
+class _Requests(End):
+    """Stands for the machine towards the visitor: finds requests in what comes."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.finished = stage.finished
+        self.bytes_sent = 0
+        self.peer = stage
+        self._stage = stage
+        self._head = bytearray()
+        self._body: Body | None = None
+        self._passes_on = False
+
+    def pass_on(self) -> None:
+        """The protocol was changed: what comes is not HTTP any more."""
+        self._passes_on = True
+
+    def send(self, data: Bytes) -> None:
+        """See End.send."""
+        if self._passes_on:
+            self._stage.to_machine(data)
+            return
+        if self._stage.is_over:
+            return
+        try:
+            self._read(memoryview(data))
+        except RemoteProtocolError:
+            self._stage.reply(NOT_VALID)
+
+    def _read(self, data: memoryview) -> None:
+        while len(data):
+            if self._body is not None:
+                stage = self._stage
+                size = self._body.take(data, stage.request_body if stage.is_watched else ignore)
+                stage.to_machine(data[:size])
+                data = data[size:]
+                if self._body.is_whole:
+                    self._body = None
+                continue
+            self._head += data
+            found = maybe_request(self._head)
+            if found is None:
+                return
+            head, size = found
+            data = memoryview(bytes(self._head[size:]))
+            self._head.clear()
+            body = head.body()
+            self._body = None if body.is_whole else body
+            first = self._stage.begin(head)
+            if first is None:
+                return
+            self._stage.to_machine(first)
+
+    def send_eof(self) -> None:
+        """See End.send_eof."""
+        self._stage.visitor_ended()
+
+    def reset(self, code: Code) -> None:
+        """See End.reset."""
+        self._stage.visitor_reset(code)
+
+    def pause_reading(self) -> None:
+        """See End.pause_reading."""
+        self._stage.pause_machine()
+
+    def resume_reading(self) -> None:
+        """See End.resume_reading."""
+        self._stage.resume_machine()
