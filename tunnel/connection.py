@@ -263,11 +263,12 @@ class Connection:
             end.carries.settled()
         self._settle()
 
-    def _other_side_settled(self) -> None:
-        """A frame came that the other side sends only when it is done with the stream before."""
+    def _other_side_settled(self, code: Code | None = None) -> None:
+        """A frame came that the other side sends only when it is done with the stream before; with
+        `code`, it has reset that."""
         settled, self._settled = self._settled, None
         if settled is not None and settled.carries is not None:
-            settled.carries.other_side_settled()
+            settled.carries.other_side_settled(code)
             settled.carries = None  # no cycle is left behind
 
     def _settle(self) -> None:
@@ -388,14 +389,16 @@ class Connection:
             self._turned_away(RefusedError(Code.from_wire(reason.code), reason.text[:MAX_TEXT]))
             return
         answer = self.stream.state in ANSWERED
+        code = Code.from_wire(reason.code)
         if not self.stream.receive(Input.RECEIVE_RESET, number):
+            if self._settled is not None and self._settled.number == number:
+                self._other_side_settled(code)  # by giving it up, behind its EOF
             return
-        if self._settled is not None and self._settled.number < number:
-            self._other_side_settled()
+        self._other_side_settled()
         if answer:
             self._tls.write(serialize_message(FrameType.RESET, number, Reason(Code.CLOSED)))
         if self.end is not None:
-            self.end.reset_received(Code.from_wire(reason.code), reason.text[:MAX_TEXT])
+            self.end.reset_received(code, reason.text[:MAX_TEXT])
         self.stream_changed()
 
     def _turned_away(self, error: RefusedError) -> None:

@@ -234,8 +234,11 @@ class ResumableEnd(End):
         """End what cannot go on: both sides see an error, not an end of stream."""
         if self.phase is Phase.OVER:
             return
-        if self._has_settled:  # the local side gets what is here, to its end
-            self._finish(None)
+        if self._has_settled:
+            was_attached = self.phase is _ATTACHED
+            self._finish_settled(code)
+            if was_attached:
+                self.attachment.reset(code)
             return
         self.terminate(code, "")
         self.peer.reset(code)
@@ -263,17 +266,19 @@ class ResumableEnd(End):
         """Both directions have ended on the connection."""
         if self.phase is _ATTACHED:
             self.phase = Phase.SETTLED
-            self._has_settled = True
-            self.received += len(self._inbox) + self._end_in_inbox
+            if not self._has_settled:  # else it was resumed: the inbox is counted
+                self._has_settled = True
+                self.received += len(self._inbox) + self._end_in_inbox
             if not self._inbox:
                 self.closed(None)
             if self._end_known:
                 self._finish(None)
 
-    def other_side_settled(self) -> None:
-        """What came next on the connection proves that the other side has everything."""
+    def other_side_settled(self, code: Code | None = None) -> None:
+        """What came next on the connection proves that the other side will not ask for anything
+        again: it has everything; or it has reset the stream, with `code`."""
         if self.phase is Phase.SETTLED:
-            self._finish(None)
+            self._finish_settled(code)
 
     # -- inside
 
@@ -358,7 +363,7 @@ class ResumableEnd(End):
             self.received += not self._has_settled
             self.peer.send_eof()
         if self._has_settled:
-            self.closed(None)
+            self.closed(self.reason)
         self._steer_reading()
 
     def _data_received(self, data: Bytes) -> None:
@@ -396,6 +401,13 @@ class ResumableEnd(End):
         self._wire_full = True
         if not self.finished.done():
             self.peer.pause_reading()
+
+    def _finish_settled(self, code: Code | None) -> None:
+        """What came is whole, and the local side gets it to its end. With `code` the other side
+        may not have all of ours: who asks for the result is told, if it is not known yet."""
+        if not self.finished.done():
+            self.reason = code
+        self._finish(None)
 
     def _finish(self, code: Code | None) -> None:
         self.phase = Phase.OVER

@@ -6,8 +6,9 @@ caused it. The states between two streams are one: IDLE.
 
 Why a late RESET is harmless: a side may send RESET after its own EOF, to say that it will not
 read on. If the other side's EOF crosses it, both are done and the RESET arrives at an idle
-connection, or during a later stream, whose number differs: it is thrown away. Nothing else
-can be late: a side that is not done yet keeps the other from going idle.
+connection, or during a later stream, whose number differs: no stream under way is touched. (What
+is kept of an ended one, to be resumed, is forgotten: docs/protocol.md 8.2.) Nothing else can be
+late: a side that is not done yet keeps the other from going idle.
 """
 
 from __future__ import annotations

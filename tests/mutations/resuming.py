@@ -5,10 +5,12 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 _END = "tunnel/resumable_end.py"
+_CONNECTION = "tunnel/connection.py"
 _HELD = "vshare/resumables.py"
 _POOL = "tunnel/pool.py"
 _LIVENESS = "tunnel/liveness.py"
 _TEST = "tests/tunnel/test_resumable_end.py"
+_TEST_SETTLED = "tests/tunnel/test_resuming_settled.py"
 _TEST_POOL = "tests/tunnel/test_pool.py"
 _TEST_LIVENESS = "tests/tunnel/test_liveness.py"
 
@@ -91,13 +93,41 @@ RESUMING = (
     ),
     Mutation(
         "what was sent before the end is not kept until it has arrived",
-        "tunnel/connection.py",
+        _CONNECTION,
         "            self._settled = end\n",
         "            self._settled = None\n",
         (
             f"{_TEST}::test_bytes_that_were_sent_and_ended_before_the_cut_still_arrive",
             f"{_TEST}::test_settled_streams_are_forgotten_by_both_sides",
         ),
+    ),
+    Mutation(
+        "what the other side has reset is kept, and asked for",
+        _CONNECTION,
+        "            if self._settled is not None and self._settled.number == number:\n",
+        "            if False:\n",
+        (f"{_TEST_SETTLED}::test_a_late_reset_ends_what_is_kept",),
+    ),
+    Mutation(
+        "a late reset of an earlier stream ends the one that is kept",
+        _CONNECTION,
+        "            if self._settled is not None and self._settled.number == number:\n",
+        "            if self._settled is not None:\n",
+        (f"{_TEST_SETTLED}::test_a_late_reset_of_an_earlier_stream_means_nothing",),
+    ),
+    Mutation(
+        "a stream that was reset is told to have ended well",
+        _END,
+        "            self.reason = code\n        self._finish(None)\n",
+        "            self.reason = None\n        self._finish(None)\n",
+        (f"{_TEST_SETTLED}::test_what_came_before_a_late_reset_is_delivered_to_its_end",),
+    ),
+    Mutation(
+        "what is kept for a slow program is acknowledged twice",
+        _END,
+        "            if not self._has_settled:  # else it was resumed: the inbox is counted\n",
+        "            if True:\n",
+        (f"{_TEST_SETTLED}::test_what_is_in_the_inbox_is_counted_once",),
     ),
     Mutation(
         "dial attempts have no limit while the way is down",
