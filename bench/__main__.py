@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +22,7 @@ from bench.peers.chisel import ChiselBoth, ChiselPublic
 from bench.peers.frp import FrpPublic, FrpStcp
 from bench.peers.ssh import SshEndToEnd, SshEndToEndGcm, SshPublic
 from bench.peers.stunnel import Stunnel
-from bench.processes import Process, StartError
+from bench.processes import StartError, end_on_signals, started, unbroken
 from bench.results import Result, Samples, serialize
 from bench.system import Kind, Loopback, System
 from bench.table import render
@@ -53,17 +53,18 @@ class Run:
         """Start what can be started; say what cannot."""
         for make in makers:
             system = make()
+            self.systems[system.name] = system, make
             try:
                 system.start()
             except (StartError, OSError, subprocess.SubprocessError) as error:
                 say(f"{system.name}: left out: {error}")
-                continue
-            self.systems[system.name] = system, make
+                del self.systems[system.name]
 
     def stop(self) -> None:
         """End everything."""
-        for system, _ in self.systems.values():
-            system.stop()
+        with unbroken(), contextlib.ExitStack() as stack:
+            for system, _ in self.systems.values():
+                stack.callback(system.stop)
 
     def measure(self, chosen: Sequence[str], rounds: int) -> None:
         """Round by round, figure by figure; who begins rotates."""
@@ -181,7 +182,7 @@ def another(name: str, tcp: int, udp: int, tree: Path) -> System:
 def main() -> None:
     """Measure, print, write."""
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_on_signals()
     os.chdir(ROOT)
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     run = Run(options.seconds or (QUICK_SECONDS if options.quick else SECONDS))
@@ -191,15 +192,13 @@ def main() -> None:
     if options.quick and not options.figures:
         chosen = [name for name in chosen if name not in NOT_QUICK]
     before = os.getloadavg()
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        target = Process([sys.executable, "-m", "bench.target"], Path(folder, "target.log"))
-        try:
-            tcp, udp = map(int, target.line().split())
-            run.start(makers(options, tcp, udp))
-            run.measure([name for name in chosen if name in figures.ALL], rounds)
-        finally:
-            run.stop()
-            target.stop()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
+        command = [sys.executable, "-m", "bench.target"]
+        target = started(stack, command, Path(folder, "target.log"))
+        stack.callback(run.stop)
+        tcp, udp = map(int, target.line().split())
+        run.start(makers(options, tcp, udp))
+        run.measure([name for name in chosen if name in figures.ALL], rounds)
     options.results.write_text(serialize(run.results()))  # what follows takes minutes
     run.take_elsewhere([name for name in chosen if name in elsewhere.ALL])
     results = run.results()

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from bench.processes import WITH_US
 from bench.target import BIG, BLOCK, END_OF_HEAD, PIECE
 from bench.way import Way, is_fine, parse
 
@@ -153,7 +154,7 @@ def rtt(way: Way, seconds: float) -> Answer:
 def rtt_loaded(way: Way, seconds: float) -> Answer:
     """The same beside a download, which is another process."""
     span = seconds + DOWNLOAD_LEAD + DOWNLOAD_TAIL
-    command = [sys.executable, "-m", "bench.driver", "down", str(way), str(span)]
+    command = [*WITH_US, sys.executable, "-m", "bench.driver", "down", str(way), str(span)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as download:
         try:
             time.sleep(DOWNLOAD_LEAD)

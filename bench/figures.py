@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.ours import Ours
-from bench.processes import cpu_seconds, memory_kb
+from bench.processes import cpu_seconds, killed_after, memory_kb
 from bench.system import System
 from bench.way import Way
 
@@ -46,13 +46,14 @@ class LoadError(Exception):
 def drive(load: str, way: Way, seconds: float, *more: str) -> dict[str, float]:
     """Run a load in a process of its own. Raises LoadError."""
     command = [sys.executable, "-m", "bench.driver", load, str(way), str(seconds), *more]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN)
-    except subprocess.TimeoutExpired:
-        raise LoadError(f"{load}: not done within {WITHIN:g} s") from None
-    if done.returncode:
-        raise LoadError(f"{load}: {done.stderr.strip().splitlines()[-1]}")
-    answer: dict[str, float] = json.loads(done.stdout)
+    with killed_after(command) as process:
+        try:
+            said, errors = process.communicate(timeout=WITHIN)
+        except subprocess.TimeoutExpired:
+            raise LoadError(f"{load}: not done within {WITHIN:g} s") from None
+    if process.returncode:
+        raise LoadError(f"{load}: {errors.strip().splitlines()[-1]}")
+    answer: dict[str, float] = json.loads(said)
     return answer
 
 
@@ -62,9 +63,7 @@ def held(
 ) -> Iterator[tuple[dict[str, float], Callable[[], None]]]:
     """A load that waits where it says so: its first answer, and what lets it go on."""
     command = [sys.executable, "-m", "bench.driver", load, str(way), str(count)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with killed_after(command) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -77,13 +76,11 @@ def held(
             go_on.write("\n")
             go_on.flush()
 
+        yield json.loads(line), let_go
         try:
-            yield json.loads(line), let_go
             process.communicate(timeout=WITHIN)
         except subprocess.TimeoutExpired:
             raise LoadError(f"{load}: not done within {WITHIN:g} s") from None
-        finally:
-            process.kill()
 
 
 def stream(setup: Setup) -> Found:
@@ -166,7 +163,8 @@ def http(setup: Setup) -> Found:
 def _wrk(system: System, seconds: int) -> str:
     command = ["wrk", "-t", "1", "-c", str(WRK_CONNECTIONS), "-d", f"{seconds}s", "--latency"]
     command += ["-H", f"Host: {system.http_host}", f"http://127.0.0.1:{system.http.port}/"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=WITHIN).stdout
+    with killed_after(command) as process:
+        return process.communicate(timeout=WITHIN)[0]
 
 
 def parse_wrk(text: str) -> Found:
@@ -248,8 +246,8 @@ def moving_memory(setup: Setup) -> Found:
 @contextmanager
 def running(system: System) -> Iterator[System]:
     """A system for the length of a block."""
-    system.start()
     try:
+        system.start()
         time.sleep(SETTLE)
         yield system
     finally:

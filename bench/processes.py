@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -21,6 +21,7 @@ WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # kill -9 of the bench leave
 ENDS_WITHIN = 5.0  # seconds from SIGTERM until SIGKILL
 SAYS_WITHIN = 30.0  # seconds for a line on stdout
 POLL = 0.005  # seconds
+_START = 19  # of the fields of /proc/PID/stat that `_stat` gives: in clock ticks since boot
 
 
 class StartError(Exception):
@@ -70,29 +71,108 @@ class Process:
 
     def stop(self) -> None:
         """End it and all that came from it, by their process ids."""
-        pids = family(self.popen.pid)
+        known = descent([self])
         _signal([self.popen.pid], signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(ENDS_WITHIN)
-        _signal(pids[1:], signal.SIGTERM)
         self.popen.kill()
         self.popen.wait()
-        deadline = time.monotonic() + ENDS_WITHIN
-        while any(map(runs, pids[1:])):
-            if time.monotonic() > deadline:
-                _signal(pids[1:], signal.SIGKILL)
-                break
-            time.sleep(POLL)
+        end(known)
         for stream in (self.popen.stdin, self.popen.stdout):
             with contextlib.suppress(OSError):
                 if stream is not None:
                     stream.close()
 
 
+class _Signals:
+    """What has been heard, and how many blocks are under way that it may not break."""
+
+    unbroken = 0
+    heard: int | None = None
+
+
+def end_on_signals() -> None:
+    """From now on SIGTERM and SIGINT are a SystemExit, but for what is `unbroken`."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: _hear(number))
+
+
+def _hear(number: int) -> None:
+    _Signals.heard = number
+    _exit_if_heard()
+
+
+def _exit_if_heard() -> None:
+    number = _Signals.heard
+    if number is not None and not _Signals.unbroken:
+        _Signals.heard = None
+        raise SystemExit(128 + number)  # as a shell tells it
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """A signal ends the bench after the block: else what is just being started is nobody's to
+    end, and what is just being ended stays. Of the main thread."""
+    _Signals.unbroken += 1
+    try:
+        yield
+    finally:
+        _Signals.unbroken -= 1
+        _exit_if_heard()
+
+
+def started(
+    stack: contextlib.ExitStack,
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Process:
+    """Start a program that `stack` ends, whenever a signal comes."""
+    with unbroken():
+        process = Process(command, log, environment)
+        stack.callback(process.stop)
+    return process
+
+
+@contextlib.contextmanager
+def killed_after(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """A program with pipes, for the length of a block at most."""
+    pipe = subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        with unbroken():
+            process = subprocess.Popen(
+                [*WITH_US, *command], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+        yield process
+
+
 def _signal(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def descent(processes: Iterable[Process]) -> set[tuple[int, str]]:
+    """They and what came from them, each with the tick of its start: a process id alone may be
+    another's by the time when it is used. Taken before the first is ended, since nobody knows
+    whose an orphan was (sshd's session, once its client has gone)."""
+    pids = {pid for process in processes for pid in family(process.popen.pid)}
+    return {(pid, fields[_START]) for pid in pids if (fields := _stat(pid))}
+
+
+def end(known: Iterable[tuple[int, str]]) -> None:
+    """End those of `known` that still run."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal(_still(known), number)
+        deadline = time.monotonic() + ENDS_WITHIN
+        while _still(known) and time.monotonic() < deadline:
+            time.sleep(POLL)
+
+
+def _still(known: Iterable[tuple[int, str]]) -> list[int]:
+    return [pid for pid, start in known if runs(pid) and _stat(pid)[_START:][:1] == [start]]
 
 
 def family(pid: int) -> list[int]:

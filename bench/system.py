@@ -11,7 +11,15 @@ from enum import Enum
 from pathlib import Path
 
 from bench.driver import connected, exactly
-from bench.processes import Process, StartError, wait_until
+from bench.processes import (
+    Process,
+    StartError,
+    descent,
+    end,
+    started,
+    unbroken,
+    wait_until,
+)
 from bench.way import Way
 
 READY_WITHIN = 20.0  # seconds for a hop to carry bytes
@@ -48,6 +56,7 @@ class System:
         self.udp: Way | None = None
         self.http_host = "localhost"
         self.took: dict[str, float] = {}  # seconds until a side was ready
+        self._started: list[Process] = []
         self._stack = contextlib.ExitStack()
         self.folder = Path()
 
@@ -74,9 +83,12 @@ class System:
 
     def stop(self) -> None:
         """End all of it, the connect side first."""
-        self._stack.close()
-        for role in (self.connect, self.share, self.relay):
-            role.clear()
+        with unbroken():
+            known = descent(self._started)
+            self._stack.close()
+            end(known)
+            for role in (self.connect, self.share, self.relay, self._started):
+                role.clear()
 
     def set_up(self) -> None:
         """Start the processes; every tool its own."""
@@ -89,8 +101,8 @@ class System:
     ) -> Process:
         """Start a program that counts for `role`."""
         log = self.folder / f"{len(self.processes)}-{Path(command[0]).name}.log"
-        process = Process(command, log, environment)
-        self._stack.callback(process.stop)
+        process = started(self._stack, command, log, environment)
+        self._started.append(process)
         role.append(process)
         return process
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bench.processes import Process, StartError, cpu_seconds, family, memory_kb, runs
+from bench.processes import (
+    Process,
+    StartError,
+    cpu_seconds,
+    descent,
+    end,
+    family,
+    memory_kb,
+    runs,
+)
 
 pytestmark = pytest.mark.programs
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 BUSY = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass\n"
 
 
@@ -36,6 +47,50 @@ def test_stop_ends_the_children_too(tmp_path: Path) -> None:
     assert set(family(process.popen.pid)) == pids
     process.stop()
     assert not any(runs(pid) for pid in pids)
+
+
+def test_orphans_are_ended_but_not_who_has_their_number_now(tmp_path: Path) -> None:
+    """As sshd's sessions are, when the client is ended before sshd."""
+    source = "import os, time\nos.fork()\nos.write(1, b'%d\\n' % os.getpid())\ntime.sleep(60)"
+    process = python(tmp_path, source)
+    pids = {int(process.line()), int(process.line())}
+    known = descent([process])
+    assert {pid for pid, _ in known} == pids
+    process.popen.kill()
+    process.popen.wait()
+    (orphan,) = pids - {process.popen.pid}
+    end({(pid, "0") for pid in pids})
+    assert runs(orphan)
+    end(known)
+    assert not runs(orphan)
+    process.stop()
+
+
+_SIGNALLED = """
+import contextlib, os, pathlib, signal, sys
+from bench import processes
+
+def and_a_signal(*arguments, start=processes.Process):
+    found.append(start(*arguments))
+    os.kill(os.getpid(), signal.SIGTERM)
+    return found[0]
+
+found = []
+processes.end_on_signals()
+processes.Process = and_a_signal
+try:
+    with contextlib.ExitStack() as stack:
+        processes.started(stack, ["sleep", "60"], pathlib.Path(sys.argv[1]))
+        print("went on")
+finally:
+    print(processes.runs(found[0].popen.pid))
+"""
+
+
+def test_what_is_being_started_when_a_signal_comes_is_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _SIGNALLED, str(tmp_path / "log")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "False\n", "")
 
 
 def test_a_program_that_ends_is_told_with_its_words(tmp_path: Path) -> None:
