@@ -16,14 +16,23 @@ from relay.http_rules import NO_CONTENT, is_forwarding
 MAX_PLAIN_HEAD = 16 * 1024  # bytes; a larger one is judged elsewhere
 MAX_LENGTH_DIGITS = 15  # of Content-Length: a thousand TB
 
+# Longer ones are not remembered for the next request: an idle visitor holds little memory.
+MAX_REMEMBERED = 4 * 1024  # bytes of fields
+
 _FIELDS = rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)*+)\r\n"
-_REQUEST = re.compile(rb"([A-Z]{1,20}+) (/[!-~]*+) HTTP/1\.1\r\n" + _FIELDS)
-_ANSWER = re.compile(rb"(HTTP/1\.1 ([2-5]\d\d)(?: [\t -~\x80-\xff]*+)?+\r\n)" + _FIELDS)
+_REQUEST = re.compile(rb"(([A-Z]{1,20}+) /[!-~]*+ HTTP/1\.1\r\n)" + _FIELDS)
+_ANSWER = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [\t -~\x80-\xff]*+)?+(\r\n)" + _FIELDS)
 _HOST = re.compile(rb"[A-Za-z0-9.-]{1,255}+(?::\d{1,5}+)?+")
 
 # Fields that end at this hop and mean nothing to it. `Connection` is looked at apart.
 _DROPPED = frozenset(
     (b"keep-alive", b"proxy-connection", b"te", b"proxy-authorization", b"proxy-authenticate")
+)
+# The fields of an answer that matter here, in a head that _ANSWER has matched: a line's end stands
+# nowhere but at a line's end there.
+_WEIGHTY_ANSWER = re.compile(
+    rb"\r\n((?i:content-length|transfer-encoding|upgrade|connection|%b)):([^\r]*+)"
+    % b"|".join(sorted(_DROPPED))
 )
 # A request with one of these is not plain.
 _WEIGHTY = frozenset((b"transfer-encoding", b"upgrade", b"expect"))
@@ -36,9 +45,14 @@ class PlainRequest(msgspec.Struct, frozen=True, gc=False):
     length: int  # bytes of the body
     method: bytes
     host: bytes  # as it came
-    forwarded: (
-        bytes  # the head for the share, but for the fields that the gateway adds, and the end
-    )
+    first: bytes  # the head's first line, with its end
+    fields: bytes  # the lines behind it, as they came
+    kept: bytes  # for the share: `host` and those of `fields` that the gateway does not replace
+
+    @property
+    def forwarded(self) -> bytes:
+        """The head for the share, but for the fields that the gateway adds, and the end."""
+        return self.first + self.kept
 
 
 class PlainAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -49,12 +63,24 @@ class PlainAnswer(msgspec.Struct, frozen=True, gc=False):
     length: int | None  # bytes of the body; None: in chunks
 
 
-def maybe_request(data: bytes) -> PlainRequest | None:
-    """The request that `data` begins with, if it is plain and whole."""
+def maybe_request(data: bytes, before: PlainRequest | None = None) -> PlainRequest | None:
+    """The request that `data` begins with, if it is plain and whole.
+
+    `before` is any plain request: what it has the same fields as is not looked at again.
+    """
     match = _REQUEST.match(data)
     if match is None or match.end() > MAX_PLAIN_HEAD:
         return None
-    method, target, fields = match.groups()
+    first, method, fields = match.groups()
+    if method == b"CONNECT":
+        return None
+    if before is not None and fields == before.fields:
+        length, host, kept = before.length, before.host, before.kept
+        return PlainRequest(match.end(), length, method, host, first, fields, kept)
+    return _maybe_fields(match.end(), first, method, fields)
+
+
+def _maybe_fields(size: int, first: bytes, method: bytes, fields: bytes) -> PlainRequest | None:
     host = length = None
     kept = []
     for line in fields.split(b"\r\n")[:-1]:
@@ -75,11 +101,10 @@ def maybe_request(data: bytes) -> PlainRequest | None:
             return None
         elif name not in _DROPPED and not is_forwarding(name):
             kept.append(line)
-    if host is None or method == b"CONNECT" or not _HOST.fullmatch(host):
+    if host is None or not _HOST.fullmatch(host):
         return None
-    first = b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, host)
-    kept.append(b"")
-    return PlainRequest(match.end(), length or 0, method, host, first + b"\r\n".join(kept))
+    lines = b"\r\n".join((b"Host: " + host, *kept, b""))
+    return PlainRequest(size, length or 0, method, host, first, fields, lines)
 
 
 def maybe_answer(data: bytes, method: bytes) -> PlainAnswer | None:
@@ -88,37 +113,33 @@ def maybe_answer(data: bytes, method: bytes) -> PlainAnswer | None:
     match = _ANSWER.match(data)
     if match is None:
         return None
-    first, status, fields = match.groups()
-    length: int | None = None
-    chunked = changed = False
-    kept = [first[:-2]]
-    for line in fields.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        name = name.lower()
+    size, length = match.end(), None
+    chunked = False
+    cuts: list[int] = []  # where what is not passed on begins and ends, in turns
+    for line in _WEIGHTY_ANSWER.finditer(data, match.start(2), size):
+        name = line[1].lower()
         if name == b"content-length":
-            if length is not None or (length := _maybe_length(value)) is None:
+            if length is not None or (length := _maybe_length(line[2])) is None:
                 return None
         elif name == b"transfer-encoding":
-            if chunked or value.strip(b" \t").lower() != b"chunked":
+            if chunked or line[2].strip(b" \t").lower() != b"chunked":
                 return None
             chunked = True
-        elif name == b"connection":
-            if value.strip(b" \t").lower() != b"keep-alive":
-                return None
-            changed = True
-            continue
-        elif name in _DROPPED or name == b"upgrade":
-            changed = True
-            continue
-        kept.append(line)
+        elif name == b"connection" and line[2].strip(b" \t").lower() != b"keep-alive":
+            return None
+        else:
+            cuts += line.span()
+    status = match[1]
     if method == b"HEAD" or status in NO_CONTENT:
         if chunked:
             return None
         length = 0
     elif chunked == (length is not None):  # both, or until the connection ends
         return None
-    head = b"\r\n".join((*kept, b"", b"")) if changed else None
-    return PlainAnswer(match.end(), head, length)
+    if not cuts:
+        return PlainAnswer(size, None, length)
+    kept = zip([0, *cuts[1::2]], [*cuts[::2], size], strict=True)
+    return PlainAnswer(size, b"".join([data[begin:end] for begin, end in kept]), length)
 
 
 def _maybe_length(value: bytes) -> int | None:

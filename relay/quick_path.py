@@ -10,12 +10,20 @@ from __future__ import annotations
 import asyncio
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from relay.doors import Doors
 from relay.plain_bodies import ChunkedBody, LengthBody
-from relay.plain_heads import MAX_PLAIN_HEAD, PlainAnswer, maybe_answer, maybe_request
+from relay.plain_heads import (
+    MAX_PLAIN_HEAD,
+    MAX_REMEMBERED,
+    PlainAnswer,
+    PlainRequest,
+    maybe_answer,
+    maybe_request,
+)
 from relay.streams import HIGH_WATER, UpstreamStream, VisitorStream
 from relay.upstreams import Door
 from tunnel.ends import Bytes
@@ -41,6 +49,13 @@ class _Phase(enum.Enum):
     BODY = "body"  # the answer's body comes
 
 
+# An enumeration's members are slow to get at; each request needs these.
+_AWAY: Final = _Phase.AWAY
+_REST: Final = _Phase.REST
+_ASKED: Final = _Phase.ASKED
+_BODY: Final = _Phase.BODY
+
+
 @dataclass(slots=True)
 class Way:
     """Where plain requests may go: the stream that is kept, and what is behind it."""
@@ -55,11 +70,13 @@ class QuickPath:
     def __init__(self, visitor: VisitorStream, doors: Doors) -> None:
         self._loop = asyncio.get_running_loop()
         self._visitor, self._doors = visitor, doors
-        self._phase = _Phase.AWAY
+        self._phase: _Phase = _AWAY
         self._called = asyncio.Event()  # the coroutine
         self._way: Way | None = None
         self._sent: Sent | None = None
         self._method = b""
+        self._known: PlainRequest | None = None  # one of before, and what the share gets for its
+        self._fields = b""  # fields: most requests have the same as the one before
         self._body: LengthBody | ChunkedBody = LengthBody(0)  # of the answer
         self._since = 0.0  # loop time of the phase
         self._ahead = bytearray()  # requests that came before the answer to another was complete
@@ -72,7 +89,7 @@ class QuickPath:
         self._way = way
         self._sent = None
         self._called.clear()
-        self._phase, self._since = _Phase.REST, self._loop.time()
+        self._phase, self._since = _REST, self._loop.time()
         self._visitor.taker = self._take_request
         way.stream.take_with(self._take_answer, self._share_ended)
 
@@ -81,12 +98,12 @@ class QuickPath:
 
         Raises TimeoutError when no request came in time.
         """
-        while self._phase is not _Phase.AWAY:
+        while self._phase is not _AWAY:
             now = self._loop.time()
             until = now + KEEP_ALIVE  # never later: REST may begin at any time
-            if self._phase is _Phase.REST:
+            if self._phase is _REST:
                 until = self._since + KEEP_ALIVE
-            elif self._phase is _Phase.ASKED:
+            elif self._phase is _ASKED:
                 until = min(until, self._since + ANSWER_WITHIN)
             if until <= now:
                 self._give_back()
@@ -103,15 +120,15 @@ class QuickPath:
 
     def visitor_ended(self) -> None:
         """The visitor sends nothing more, or is gone."""
-        if self._phase is _Phase.REST or self._visitor.closed.is_set():
+        if self._phase is _REST or self._visitor.closed.is_set():
             self._give_back()
 
     # -- what the visitor sends
 
     def _take_request(self, data: Bytes) -> bool:
-        if self._phase is _Phase.AWAY:
+        if self._phase is _AWAY:
             return False
-        if self._phase is _Phase.REST and not self._ahead and self._visitor.is_writable:
+        if self._phase is _REST and not self._ahead and self._visitor.is_writable:
             return self._ask(data if isinstance(data, bytes) else bytes(data))
         self._ahead += data
         if len(self._ahead) >= HIGH_WATER:
@@ -120,7 +137,7 @@ class QuickPath:
 
     def _ask(self, data: bytes) -> bool:
         """Send the request on; False, and the coroutine is in charge, if that is not for here."""
-        way, request = self._way, maybe_request(data)
+        way, request = self._way, maybe_request(data, self._known)
         if way is None or request is None or not (way.stream.is_quiet and way.stream.is_writable):
             self._give_back()
             return False
@@ -131,33 +148,48 @@ class QuickPath:
         if end > len(data):  # a body that is still to come
             self._give_back()
             return False
-        self._ahead += data[end:]
-        self._phase, self._since = _Phase.ASKED, self._loop.time()
+        if end < len(data):
+            self._ahead += data[end:]
+        self._phase, self._since = _ASKED, self._loop.time()
         self._sent, self._method = Sent(data[:end]), request.method
-        head = request.forwarded + self._doors.fields(request.host)
+        head = request.first + self._fields_for(request)
         way.stream.write(head + data[request.size : end] if request.length else head)
         return True
+
+    def _fields_for(self, request: PlainRequest) -> bytes:
+        """What the share gets behind the request's first line."""
+        if self._known is not None and request.kept is self._known.kept:
+            return self._fields
+        fields = request.kept + self._doors.fields(request.host)
+        if request.size <= MAX_REMEMBERED:
+            self._known, self._fields = request, fields
+        return fields
 
     # -- what the share answers
 
     def _take_answer(self, data: Bytes) -> bool:
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             self._deliver(data)
             return True
-        if self._phase is not _Phase.ASKED:
+        if self._phase is not _ASKED:
             return False
-        begin = bytes(data[:MAX_PLAIN_HEAD])
+        begin = bytes(data if len(data) <= MAX_PLAIN_HEAD else data[:MAX_PLAIN_HEAD])
         answer = maybe_answer(begin, self._method)
         if answer is None:
             self._give_back()
             return False
-        self._phase = _Phase.BODY
-        self._body = ChunkedBody() if answer.length is None else LengthBody(answer.length)
-        if len(data) == len(begin):  # as nearly always: head and body leave together
+        size, length = answer.size, answer.length
+        if length is not None and size + length == len(begin) == len(data):  # as nearly always
+            self._visitor.write(begin if answer.head is None else answer.head + begin[size:])
+            self._complete(surplus=False)
+            return True
+        self._phase = _BODY
+        self._body = ChunkedBody() if length is None else LengthBody(length)
+        if len(data) == len(begin):  # head and body leave together
             self._deliver(begin, answer)
         else:
-            self._visitor.write(answer.head or begin[: answer.size])
-            self._deliver(memoryview(data)[answer.size :])
+            self._visitor.write(answer.head or begin[:size])
+            self._deliver(memoryview(data)[size:])
         return True
 
     def _deliver(self, data: Bytes, answer: PlainAnswer | None = None) -> None:
@@ -180,7 +212,7 @@ class QuickPath:
             self._way.stream.pause()
 
     def _complete(self, *, surplus: bool) -> None:
-        self._phase, self._since, self._sent = _Phase.REST, self._loop.time(), None
+        self._phase, self._since, self._sent = _REST, self._loop.time(), None
         if surplus and self._way is not None:
             self._way.stream.abort()  # what follows is nobody's
         self._next()
@@ -203,7 +235,7 @@ class QuickPath:
 
     def _next(self) -> None:
         """The request that came meanwhile, if any, unless the visitor does not read."""
-        if self._phase is not _Phase.REST or not self._visitor.is_writable:
+        if self._phase is not _REST or not self._visitor.is_writable:
             return
         if self._ahead:
             data = bytes(self._ahead)
@@ -215,19 +247,19 @@ class QuickPath:
             self._give_back()
 
     def _share_ended(self) -> None:
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             self._break_off()
-        elif self._phase is not _Phase.AWAY:
+        elif self._phase is not _AWAY:
             self._give_back()
 
     def _visitor_writable(self) -> None:
-        if self._phase is _Phase.BODY and self._way is not None:
+        if self._phase is _BODY and self._way is not None:
             self._way.stream.resume()
         self._next()
 
     def _give_back(self) -> None:
         """The coroutine is in charge."""
-        self._phase = _Phase.AWAY
+        self._phase = _AWAY
         self._called.set()
         if self._ahead:
             self._visitor.put(self._ahead)

@@ -6,6 +6,8 @@ import enum
 import re
 from dataclasses import dataclass
 
+import msgspec
+
 from tunnel.clienthello import ClientHello, Incomplete, is_handshake, parse_client_hello
 from tunnel.errors import RemoteProtocolError, UsageError
 from tunnel.names import ShareName, parse_name
@@ -44,8 +46,7 @@ class Route:
     share_route: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """What a host name below the relay's domain stands for; `label` as in `NAME--LABEL`."""
 
     name: ShareName

@@ -19,6 +19,8 @@ class SourceBuckets:
 
     def has(self, source: str, now: float) -> bool:
         """Whether a token is left."""
+        if source not in self._sources:
+            return True  # nearly always: its bucket is full
         return self._tokens(source, now) >= 1 or is_loopback(source)
 
     def take(self, source: str, now: float) -> bool:

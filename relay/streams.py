@@ -35,18 +35,20 @@ class _Inbox:
         self._data = bytearray()
         self._paused = False
         self._changed = asyncio.Event()
+        self.is_quiet = True  # nothing waits to be taken, not even the end
         self.ended = False
         self.error: LostError | None = None
 
     def put(self, data: Bytes) -> None:
         self._data += data
+        self.is_quiet = not self._data and not self.ended
         self._changed.set()
         if len(self._data) >= HIGH_WATER and not self._paused:
             self._paused = True
             self._pause()
 
     def end(self, error: LostError | None = None) -> None:
-        self.ended = True
+        self.ended, self.is_quiet = True, False
         self.error = self.error or error
         self._changed.set()
 
@@ -59,13 +61,11 @@ class _Inbox:
             self._changed.clear()
             await self._changed.wait()
         data, self._data = bytes(self._data), bytearray()
+        self.is_quiet = not self.ended
         if self._paused:
             self._paused = False
             self._resume()
         return data
-
-    def __len__(self) -> int:
-        return len(self._data)
 
 
 class ByteStream(ABC):
@@ -97,6 +97,7 @@ class VisitorStream(asyncio.Protocol, ByteStream):
         self._inbox = _Inbox(self.pause, self.resume)
         self._writable = asyncio.Event()
         self._writable.set()
+        self.is_writable = True  # what was written has left, nearly
         self.closed = asyncio.Event()
         self.on_lost: Callable[[], None] = lambda: None
         self.on_eof: Callable[[], None] = lambda: None
@@ -106,12 +107,7 @@ class VisitorStream(asyncio.Protocol, ByteStream):
     @property
     def is_quiet(self) -> bool:
         """Whether nothing waits to be received, not even the end of the stream."""
-        return not self._inbox.ended and not len(self._inbox)
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether what was written has left, nearly."""
-        return self._writable.is_set()
+        return self._inbox.is_quiet
 
     def put(self, data: Bytes) -> None:
         """Keep for `receive_some` what a taker took and does not want."""
@@ -151,16 +147,19 @@ class VisitorStream(asyncio.Protocol, ByteStream):
         """See asyncio.BaseProtocol."""
         self._inbox.end(LostError("the visitor has gone") if exc else None)
         self._writable.set()
+        self.is_writable = True
         self.closed.set()
         self.on_lost()
 
     def pause_writing(self) -> None:
         """See asyncio.BaseProtocol."""
         self._writable.clear()
+        self.is_writable = False
 
     def resume_writing(self) -> None:
         """See asyncio.BaseProtocol."""
         self._writable.set()
+        self.is_writable = True
         self.on_writable()
 
     async def receive_some(self) -> bytes:
@@ -205,6 +204,7 @@ class _Receiver(End):
         self.inbox = _Inbox(end.pause_reading, end.resume_reading)
         self.writable = asyncio.Event()
         self.writable.set()
+        self.is_writable = True  # the tunnel takes more now
         self.received = 0
         self.taker: Taker = _nobody
         self.on_end: Callable[[], None] = lambda: None
@@ -227,16 +227,19 @@ class _Receiver(End):
         reason = code.name.lower().replace("_", " ")
         self.inbox.end(LostError(f"the connection to the shared machine ended: {reason}"))
         self.writable.set()
+        self.is_writable = False
         self.closed(code)
         self.on_end()
 
     def pause_reading(self) -> None:
         """See End.pause_reading: the tunnel takes no more for now."""
         self.writable.clear()
+        self.is_writable = False
 
     def resume_reading(self) -> None:
         """See End.resume_reading."""
         self.writable.set()
+        self.is_writable = not self.finished.done()
 
 
 class UpstreamStream(ByteStream):
@@ -249,8 +252,7 @@ class UpstreamStream(ByteStream):
     @property
     def is_quiet(self) -> bool:
         """Whether nothing has come since the last answer: it may carry another request."""
-        inbox = self._receiver.inbox
-        return not inbox.ended and not len(inbox)
+        return self._receiver.inbox.is_quiet
 
     @property
     def has_ended(self) -> bool:
@@ -265,7 +267,7 @@ class UpstreamStream(ByteStream):
     @property
     def is_writable(self) -> bool:
         """Whether the tunnel takes more now."""
-        return self._receiver.writable.is_set() and not self._receiver.finished.done()
+        return self._receiver.is_writable
 
     def take_with(self, taker: Taker, on_end: Callable[[], None]) -> None:
         """Give what comes to `taker` first, and call `on_end` when the share ended its direction,

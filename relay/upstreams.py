@@ -6,9 +6,9 @@ import asyncio
 import logging
 import socket
 import ssl
-from dataclasses import dataclass
 from http import HTTPStatus
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from relay.http_rules import HttpError
@@ -38,8 +38,7 @@ _STATUS = {
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
+class Door(msgspec.Struct, frozen=True):
     """A port of a share, and whether it speaks TLS."""
 
     site: Site
