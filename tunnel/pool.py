@@ -29,6 +29,7 @@ RETRY_FIRST = 0.2  # seconds between attempts that fail at once, doubled each ti
 RETRY_MOST = 0.4  # ... this: a relay that is restarted may be there any moment, and its share
 RETRY_LATER = 1.0  # where the relay says for long that the share is not: it has many such guests
 COMES_BACK = 10.0  # seconds
+SHORT_LIFE = 1.0  # seconds; one that is lost sooner and unused is not replaced without a pause
 
 
 class Pool:
@@ -53,6 +54,8 @@ class Pool:
         self._wanted = asyncio.Event()
         self._liveness = Liveness(self._loop.time())
         self._renewed_at = 0.0
+        self._came_through = (-STALLED_AFTER, 0.0)  # loop times: the last one came, and was begun
+        self._died_young = False  # whether one was lost that had just come through
         self._in_doubt = False  # whether a connection does not answer
         self._reached = False
         self._closed = False
@@ -149,14 +152,24 @@ class Pool:
         if connection.is_usable and connection.hello.done():
             self.release(connection)
         elif connection.is_lost:
+            self._died_young |= self._is_short_lived(connection)
             self.connections.pop(connection, None)
             self.idle = [entry for entry in self.idle if entry[0] is not connection]
             self._wanted.set()
+
+    def _is_short_lived(self, connection: Connection) -> bool:
+        """Whether the share ends connections as soon as they are there."""
+        began = self.connections.get(connection)
+        if began is None or connection.retired_by_us or connection.stream.number:
+            return False
+        return self._loop.time() - began < SHORT_LIFE
 
     def missing(self) -> int:
         """How many more connections to dial now."""
         now = self._loop.time()
         young = sum(now - began < STALLED_AFTER for began in self._dials.values())
+        if now - self._came_through[0] < STALLED_AFTER:
+            young = len(self._dials)  # the way is there: what takes long is slow, and will come
         spare = max(self._min_idle - len(self.idle), 0)
         need = len(self.waiters) + spare - young
         is_down = self.state is not None or self._in_doubt
@@ -174,7 +187,8 @@ class Pool:
             self._wanted.clear()
             for _ in range(self.missing()):
                 self._dial(group)
-            if self.state is not None:
+            if self.state is not None or self._died_young:
+                self._died_young = False
                 await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # not all guests at once
                 pause = min(pause * 2, self._longest_pause())
                 self._wanted.set()
@@ -202,23 +216,28 @@ class Pool:
         except (VshareError, OSError, TimeoutError, ssl.SSLError) as error:
             self._failed(self._explain(error), began)
             return
-        if connection.is_lost:
+        if connection.is_lost:  # a share may say HELLO and hang up, again and again
+            lost = connection.error or LostError("the share ended the connection at once")
+            self._failed(self._explain(lost), began)
             return
         self.connections[connection] = began
+        self._came_through = (self._loop.time(), began)
         self._liveness.came_through(began)
         self._in_doubt = False
-        self._give_up_older(began)
+        self._give_up_stalled()
         if self.state is not None or not self._reached:
             self._reached = True
             self.state = None
             self._on_state(None)
         self.release(connection)
 
-    def _give_up_older(self, began: float) -> None:
-        """An attempt came through: those that have hung since before it hang in a black hole."""
-        stalled = self._loop.time() - STALLED_AFTER
-        for task, other in list(self._dials.items()):
-            if other < began and other <= stalled:
+    def _give_up_stalled(self) -> None:
+        """Attempts that one came through before hang in a black hole: it was begun so much later,
+        or they have had so much time since. Where the CPU is short, all are slow."""
+        now, (came, begun) = self._loop.time(), self._came_through
+        hangs = begun if now - came >= STALLED_AFTER else begun - STALLED_AFTER
+        for task, began in list(self._dials.items()):
+            if began < begun and began <= min(hangs, now - STALLED_AFTER):
                 task.cancel()
 
     def _failed(self, error: VshareError, began: float) -> None:
@@ -250,7 +269,9 @@ class Pool:
             if time_asleep() - before > SLEPT:
                 self._liveness.suspect(self.connections, now)
             self._in_doubt = self._liveness.look(self.connections, now)
-            if self._in_doubt or self._dials:  # of which some may have stalled
+            if self._dials:  # of which some may have stalled
+                self._give_up_stalled()
+            if self._in_doubt or self._dials:
                 self._wanted.set()
             self.shrink(now)
 

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import socket
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -18,6 +19,7 @@ from tunnel.alerts import ShareNotFoundError
 from tunnel.client import Client
 from tunnel.connection import Connection
 from tunnel.errors import LostError
+from tunnel.frames import Hello
 from tunnel.resumable_end import ResumableEnd
 
 
@@ -35,6 +37,19 @@ class Cable:
         if self.black.is_set():
             await asyncio.get_running_loop().create_future()  # a SYN that nobody answers
         return await self._pair.dial()
+
+
+class FakeTask:
+    """Remembers that it was cancelled."""
+
+    def __init__(self) -> None:
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
 
 
 def silence(client: Client) -> list[Connection]:
@@ -207,5 +222,74 @@ def test_pauses_grow_where_the_relay_says_that_the_share_is_away() -> None:
                 made._down_since = asyncio.get_running_loop().time() - seconds
                 assert made._longest_pause() == most
             made.state = None
+
+    run(main)
+
+
+@pytest.mark.parametrize("lives_for", [0.0, 0.005], ids=["at once", "soon"])
+def test_a_share_that_hangs_up_behind_hello_is_dialled_with_pauses(
+    monkeypatch: pytest.MonkeyPatch, lives_for: float
+) -> None:
+    hello = Connection.send_hello
+
+    def hello_and_goodbye(connection: Connection, message: Hello) -> None:
+        hello(connection, message)
+        if lives_for:
+            asyncio.get_running_loop().call_later(lives_for, connection.close)
+        else:
+            connection.close()
+
+    monkeypatch.setattr(Connection, "send_hello", hello_and_goodbye)
+
+    async def main() -> None:
+        async with share_pair() as pair:
+            way = Cable(pair)
+            async with Client(way.dial, pair.identity(), NAME) as client:
+                with contextlib.suppress(LostError):
+                    await client.ready()
+                await asyncio.sleep(0.1)  # time for more, which must not come
+                assert way.dials <= 4 * pool.MIN_IDLE
+                assert not client.pool.connections
+
+    run(main)
+
+
+def test_a_share_that_hangs_up_at_once_is_a_failure() -> None:
+    async def main() -> None:
+        async with cable() as (_, _, client):
+            made, began = client.pool, asyncio.get_running_loop().time()
+            connection = made.idle[0][0]
+            connection.abort("cut")
+
+            async def connect(on_change: object) -> Connection:
+                return connection
+
+            made._connect = connect
+            await made._dial_one(began + 1)
+            assert made.state is not None
+
+    run(main)
+
+
+def test_while_some_come_through_the_others_are_slow_and_not_stuck() -> None:
+    """As many as are missed are dialled, and none is given up for what it has done so far."""
+
+    async def main() -> None:
+        async with cable() as (_, _, client):
+            made, now = client.pool, asyncio.get_running_loop().time()
+            slow = [cast(asyncio.Task[None], FakeTask()) for _ in range(4)]
+            made._dials = dict.fromkeys(slow, now - 2)
+            made.waiters.extend(asyncio.get_running_loop().create_future() for _ in range(6))
+            made._came_through = (now - 2, now - 2)
+            assert made.missing() == 1  # nothing came for long: is there a way at all?
+            made._came_through = (now, now - 1.5)
+            assert made.missing() == 2
+            made._give_up_stalled()
+            assert not any(each.cancelled() for each in slow)
+            made._came_through = (now, now - 0.5)  # begun so much later, and there
+            made._give_up_stalled()
+            assert all(each.cancelled() for each in slow)
+            made._dials.clear()
+            made.waiters.clear()
 
     run(main)
