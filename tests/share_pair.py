@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import cast
 
+from tests.accepting import accepting
 from tests.tls_pair import tcp_pair
 from tunnel.client import Client
 from tunnel.dialler import dial
@@ -84,7 +85,6 @@ async def share_pair(
     policy: Policy | None = None, *, approve: bool = False, ssh: SshSharing | None = None
 ) -> AsyncIterator[Pair]:
     """A share of this very machine's loopback, which tests may open."""
-    loop = asyncio.get_running_loop()
     authority = Authority(NAME, datetime.datetime.now(datetime.UTC))
     identity = authority.issue_share()
     news: list[News] = []
@@ -98,23 +98,11 @@ async def share_pair(
     reach = DirectReach("127.0.0.1")
     streams = Streams(rules, reach, calls, newsroom, ssh)
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    listener.setblocking(False)
     port = listener.getsockname()[1]
     async with reach, ShareServer(NAME, identity, guests, reception, streams, newsroom) as server:
         pair = Pair(server, reception, streams, authority, identity, port, news)
-
-        async def accept() -> None:
-            while True:
-                sock, address = await loop.sock_accept(listener)
-                server.visitor(sock, address[0])
-
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(accept())
-            try:
-                yield pair
-            finally:
-                task.cancel()
-                listener.close()
+        with accepting(listener, server.visitor):
+            yield pair
 
 
 class TcpService(asyncio.Protocol):

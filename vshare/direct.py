@@ -93,23 +93,9 @@ class DirectDoor:
         for place in wanted[:MAX_ADDRESSES]:
             if place not in self._listeners:
                 try:
-                    listener = _Listener(place)
+                    self._listeners[place] = _Listener(place, self._received)
                 except OSError as error:  # it is not usable yet, or gone already: the next look
                     log.debug("cannot listen at %s: %s", place[0], error.strerror)
-                    continue
-                self._listeners[place] = listener
-                listener.serve(self._group.create_task(self._accept(listener), name="direct door"))
-
-    async def _accept(self, listener: _Listener) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, address = await loop.sock_accept(listener.sock)
-            except OSError as error:
-                log.warning("cannot accept guests at %s: %s", listener.place[0], error.strerror)
-                await asyncio.sleep(EXHAUSTED_PAUSE)
-                continue
-            self._received(sock, str(address[0]))
 
     def _received(self, sock: socket.socket, address: str) -> None:
         if sum(other == address for other in self._waiting.values()) >= MAX_WAITING_OF_ONE:
@@ -154,10 +140,12 @@ class DirectDoor:
 
 
 class _Listener:
-    """Listens at an address; `place` has the port. Raises OSError where that cannot be."""
+    """Listens at an address until it is closed; `place` has the port. Raises OSError where that
+    cannot be. A task in loop.sock_accept() would lose what comes while it is cancelled."""
 
-    def __init__(self, place: Place) -> None:
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, place: Place, received: Callable[[socket.socket, str], None]) -> None:
+        self._received = received
+        self._pause: asyncio.TimerHandle | None = None
         address, port = place
         self.sock = direct_socket(address.version)
         try:
@@ -167,13 +155,28 @@ class _Listener:
             self.sock.close()
             raise
         self.place: Place = (address, self.sock.getsockname()[1])
+        self._listen()
 
-    def serve(self, task: asyncio.Task[None]) -> None:
-        """`task` accepts; the socket lasts as long as it does."""
-        self._task = task
-        task.add_done_callback(lambda done: self.sock.close())  # it watches it until then
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self.sock, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            sock, address = self.sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # it went again
+        except OSError as error:
+            log.warning("cannot accept guests at %s: %s", self.place[0], error.strerror)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self.sock)
+            self._pause = loop.call_later(EXHAUSTED_PAUSE, self._listen)
+            return
+        sock.setblocking(False)
+        self._received(sock, str(address[0]))
 
     def close(self) -> None:
         """No longer listen."""
-        if self._task is not None:
-            self._task.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
+        asyncio.get_running_loop().remove_reader(self.sock)
+        self.sock.close()

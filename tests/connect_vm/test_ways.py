@@ -15,6 +15,7 @@ import pytest
 
 from connect_vm import ways
 from connect_vm.ways import Guest, GuestClient, Ways, guest_client, parse_place
+from tests.accepting import accepting
 from tests.loops import run, until
 from tests.share_pair import NAME, ROUTE, Pair, share_pair, tcp_service
 from tests.vshare.test_direct import Door
@@ -131,23 +132,26 @@ def test_it_begins_with_the_relay_and_waits_for_nothing() -> None:
 async def impostor(port: int = 0) -> AsyncIterator[int]:
     """A TLS server of another share, at a place that is not its own."""
     other = Authority(NAME, datetime.datetime.now(datetime.UTC)).issue_share()
-    loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", port))
-    listener.setblocking(False)
+    port = listener.getsockname()[1]
 
-    async def serve() -> None:
-        while True:
-            sock, _ = await loop.sock_accept(listener)
-            with contextlib.suppress(OSError, VshareError):
-                (await handshake(sock, server_context(other, ALPN))).abort(VshareError("met"))
+    async def serve(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError, VshareError):
+            (await handshake(sock, server_context(other, ALPN))).abort(VshareError("met"))
 
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(serve())
-        task.add_done_callback(lambda done: listener.close())
+        tasks: list[asyncio.Task[None]] = []
+
+        def accepted(sock: socket.socket, _: str) -> None:
+            tasks.append(group.create_task(serve(sock)))
+            tasks[-1].add_done_callback(lambda done: sock.close())
+
         try:
-            yield listener.getsockname()[1]
+            with accepting(listener, accepted):
+                yield port
         finally:
-            task.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 def test_another_server_at_that_place_is_not_believed() -> None:

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from tests.accepting import accepting
 from tests.share_pair import Pair
 from tunnel.errors import VshareError
 from tunnel.identity import Identity, make_key
@@ -42,28 +43,26 @@ async def connected(port: int) -> socket.socket:
 @contextlib.asynccontextmanager
 async def relay(serve: Serve) -> AsyncIterator[Relay]:
     """What comes in is `serve`d; its failures are the attacker's own business."""
-    loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    listener.setblocking(False)
+    port = listener.getsockname()[1]
 
     async def one(sock: socket.socket) -> None:
-        with contextlib.suppress(VshareError, OSError), contextlib.closing(sock):
+        with contextlib.suppress(VshareError, OSError):
             await serve(sock)
-
-    async def accept(group: asyncio.TaskGroup) -> None:
-        while True:
-            sock, _ = await loop.sock_accept(listener)
-            tasks.append(group.create_task(one(sock)))
 
     tasks: list[asyncio.Task[None]] = []
     async with asyncio.TaskGroup() as group:
-        tasks.append(group.create_task(accept(group)))
+
+        def accepted(sock: socket.socket, _: str) -> None:
+            tasks.append(group.create_task(one(sock)))
+            tasks[-1].add_done_callback(lambda done: sock.close())
+
         try:
-            yield Relay(listener.getsockname()[1])
+            with accepting(listener, accepted):
+                yield Relay(port)
         finally:
             for task in tasks:
                 task.cancel()
-            listener.close()
 
 
 def gateway_identity(pair: Pair) -> Identity:

@@ -7,6 +7,8 @@ import contextlib
 import dataclasses
 import errno
 import ipaddress
+import os
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -14,7 +16,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from connect_vm.ways import dial_place, parse_place
-from tests.loops import run, until
+from tests.loops import Factory, both_loops, run, until
 from tests.share_pair import NAME, ROUTE, Pair, share_pair
 from tunnel import join
 from tunnel.client import SNI_SUFFIX, Client
@@ -246,6 +248,45 @@ def test_a_fault_ends_one_visitor_and_not_the_share(
             await until(lambda: door._waiting)
             sock.close()
         assert "met a fault" in caplog.text
+
+    run(main)
+
+
+@both_loops
+def test_who_comes_while_it_ends_is_closed(factory: Factory) -> None:
+    async def main() -> None:
+        async with share_pair() as pair:
+            files = len(os.listdir("/proc/self/fd"))
+            for turns in range(6):  # of the loop, in which the connection gets ever further
+                async with Door(pair) as door:
+                    sock = socket.create_connection(("127.0.0.1", door.port))
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                sock.close()
+                assert len(os.listdir("/proc/self/fd")) == files
+
+    run(main, factory)
+
+
+def test_no_descriptors_are_a_pause(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(direct, "EXHAUSTED_PAUSE", 0.01)
+
+    async def main() -> None:
+        async with door_of_share() as (_, door):
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            with socket.socket() as sock:
+                free = os.dup(sock.fileno())  # the lowest; which may be the only one
+                os.close(free)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+                try:
+                    sock.connect(("127.0.0.1", door.port))
+                    await until(lambda: "cannot accept guests" in caplog.text)
+                    assert not door._waiting
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                await until(lambda: door._waiting)
 
     run(main)
 
