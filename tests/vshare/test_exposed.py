@@ -227,6 +227,7 @@ def can_be_bound(address: Address) -> bool:
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         try:
             sock.bind((str(address), 0))
+            sock.connect((str(address), 9))  # not a network's broadcast, which can be bound
         except OSError:
             return False
     return True

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import ssl
@@ -227,6 +228,7 @@ def test_those_who_say_nothing_spend_no_attempts() -> None:
     run(main)
 
 
+@functools.cache
 def hostile_first_messages() -> dict[str, bytes]:
     def first(**changed: object) -> bytes:
         request = make_request(make_key(), "x")
