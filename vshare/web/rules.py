@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from tunnel.ends import Bytes
 from tunnel.http_heads import AnswerHead, Fields, RequestHead
+
+MAX_FORM = 4096  # bytes: a passcode, and where the visitor wanted to go, percent-encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +22,18 @@ class Reply:
     body: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The share answers this request itself, when it has its body: at most MAX_FORM bytes."""
+
+    reply: Callable[[bytes], Reply]
+
+
 class Rule(Protocol):
     """One thing that is done to a site's requests. The heads are the rule's to change."""
 
-    def request(self, head: RequestHead) -> Reply | None:
-        """Look at a request, change its head; a Reply in place of sending it on."""
+    def request(self, head: RequestHead) -> Reply | Form | None:
+        """Look at a request, change its head; a Reply or Form in place of sending it on."""
 
     def answer(self, request: RequestHead, head: AnswerHead) -> None:
         """Change the head of the answer to `request` (as the visitor sent it)."""
@@ -33,7 +43,7 @@ class Watcher(Protocol):
     """Looks on at one request and its answer. What it is given is the visitor's view.
 
     Calls come in this order, bodies in pieces without their framing, whose memory is used again
-    after the call; `ended` comes once and last, whatever happened.
+    after the call; `ended` comes once and last, whatever happened. The body of a Form is not shown.
     """
 
     def request_body(self, data: Bytes) -> None:

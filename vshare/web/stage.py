@@ -16,10 +16,12 @@ from tunnel.ends import Bytes, End
 from tunnel.errors import RemoteProtocolError
 from tunnel.http_bodies import Body, EndlessBody, ignore
 from tunnel.http_heads import RequestHead, maybe_answer, maybe_request
-from vshare.web.rules import Gallery, Reply, Rule, Watcher
+from vshare.web.rules import MAX_FORM, Form, Gallery, Reply, Rule, Watcher
 
 GREETING = b"HTTP/1."
 NOT_VALID = Reply(400, "Bad Request", [(b"Content-Type", b"text/plain")], b"not plain HTTP/1.1\n")
+TOO_LONG = Reply(413, "Content Too Large", [(b"Content-Type", b"text/plain")], b"too long a form\n")
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -46,9 +48,7 @@ class Stage(End):
         gallery: Gallery,
         count: Callable[[], None],
     ) -> None:
-        self.finished = end.finished  # of its own it has none
-        self.bytes_sent = 0
-        self.peer = end.peer
+        super().__init__()
         self._end, self._site = end, site
         self._rules, self._gallery, self._count = rules, gallery, count
         self._requests = _Requests(self)
@@ -58,9 +58,13 @@ class Stage(End):
         self._body: Body | None = None  # of the answer whose head was passed on
         self._begin: bytearray | None = bytearray()  # of all that the machine says
         self.is_over = False  # the stream is ended from here
-        self.finished.add_done_callback(lambda _: self._end_exchange("the visitor has gone"))
+        end.finished.add_done_callback(lambda done: self._visitor_gone(done.result()))
 
     # -- between the visitor and the stage
+
+    def _visitor_gone(self, code: Code | None) -> None:
+        self._end_exchange("the visitor has gone")
+        self.closed(code)
 
     def link(self, peer: End) -> None:
         """See End.link."""
@@ -76,7 +80,7 @@ class Stage(End):
         """See End.resume_reading."""
         self._end.resume_reading()
 
-    def begin(self, head: RequestHead) -> bytes | None:
+    def begin(self, head: RequestHead) -> bytes | Form | None:
         """A request's head is complete: what is sent to the machine; None: nothing any more."""
         self._end_exchange("the next request came before the answer was complete")
         self._count()
@@ -88,9 +92,14 @@ class Stage(End):
         watcher = self._gallery.watch(self._site, asked) if looked_at else None
         self._exchange = _Exchange(asked, watcher, True)
         for rule in self._rules:
-            if (reply := rule.request(head)) is not None:
-                self.reply(reply)
-                return None
+            match rule.request(head):
+                case Reply() as reply:
+                    self.reply(reply)
+                    return None
+                case Form() as form:
+                    if b"100-continue" in head.tokens(b"expect"):
+                        self._end.send(CONTINUE)
+                    return form
         return head.serialize()
 
     def request_body(self, data: Bytes) -> None:
@@ -255,16 +264,28 @@ class Stage(End):
             exchange.watcher = None
 
 
+@dataclass(slots=True)
+class _Filling:
+    """A form whose body is under way."""
+
+    form: Form
+    data: bytearray
+
+    def take(self, data: Bytes) -> None:
+        """A piece of the body; what is too much is not kept."""
+        self.data += data[: MAX_FORM + 1 - len(self.data)]
+
+
 class _Requests(End):
     """Stands for the machine towards the visitor: finds requests in what comes."""
 
     def __init__(self, stage: Stage) -> None:
-        self.finished = stage.finished
-        self.bytes_sent = 0
+        super().__init__()
         self.peer = stage
         self._stage = stage
         self._head = bytearray()
         self._body: Body | None = None
+        self._filling: _Filling | None = None
         self._passes_on = False
 
     def pass_on(self) -> None:
@@ -284,28 +305,48 @@ class _Requests(End):
             self._stage.reply(NOT_VALID)
 
     def _read(self, data: memoryview) -> None:
-        while len(data):
-            if self._body is not None:
-                stage = self._stage
-                size = self._body.take(data, stage.request_body if stage.is_watched else ignore)
-                stage.to_machine(data[:size])
-                data = data[size:]
-                if self._body.is_whole:
-                    self._body = None
-                continue
-            self._head += data
-            found = maybe_request(self._head)
-            if found is None:
-                return
-            head, size = found
-            data = memoryview(bytes(self._head[size:]))
-            self._head.clear()
-            body = head.body()
-            self._body = None if body.is_whole else body
-            first = self._stage.begin(head)
-            if first is None:
-                return
-            self._stage.to_machine(first)
+        while len(data) and not self._stage.is_over:
+            body = self._body
+            data = self._read_head(data) if body is None else self._read_body(body, data)
+
+    def _read_head(self, data: memoryview) -> memoryview:
+        """What follows the head; nothing while it is incomplete."""
+        self._head += data
+        found = maybe_request(self._head)
+        if found is None:
+            return memoryview(b"")
+        head, size = found
+        rest = memoryview(bytes(self._head[size:]))
+        self._head.clear()
+        body = head.body()
+        self._body = None if body.is_whole else body
+        match self._stage.begin(head):
+            case bytes() as first:
+                self._stage.to_machine(first)
+            case Form() as form:
+                self._filling = _Filling(form, bytearray())
+                self._maybe_reply(self._filling)
+        return rest
+
+    def _read_body(self, body: Body, data: memoryview) -> memoryview:
+        """What follows the body."""
+        stage, filling = self._stage, self._filling
+        if filling is not None:
+            size = body.take(data, filling.take)
+        else:
+            size = body.take(data, stage.request_body if stage.is_watched else ignore)
+            stage.to_machine(data[:size])
+        if body.is_whole:
+            self._body = None
+        if filling is not None:
+            self._maybe_reply(filling)
+        return data[size:]
+
+    def _maybe_reply(self, filling: _Filling) -> None:
+        if len(filling.data) > MAX_FORM:
+            self._stage.reply(TOO_LONG)
+        elif self._body is None:
+            self._stage.reply(filling.form.reply(bytes(filling.data)))
 
     def send_eof(self) -> None:
         """See End.send_eof."""

@@ -12,7 +12,7 @@ from tests.loops import run
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End
 from tunnel.http_heads import AnswerHead, RequestHead
-from vshare.web.rules import Reply, Rule, Watcher
+from vshare.web.rules import MAX_FORM, Form, Reply, Rule, Watcher
 from vshare.web.stage import Stage
 
 
@@ -292,3 +292,81 @@ def test_a_visitor_who_goes_ends_the_exchange() -> None:
         assert pair.room.seen[0][2].ends == ["the visitor has gone"]
 
     run(main)
+
+
+class FormRule:
+    """Answers POST with what was sent."""
+
+    def request(self, head: RequestHead) -> Form | None:
+        if head.method != b"POST":
+            return None
+        return Form(lambda data: Reply(200, "OK", [], data.upper()))
+
+    def answer(self, request: RequestHead, head: AnswerHead) -> None:
+        pass
+
+
+@pytest.mark.parametrize("step", [1, 5, 1000])
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        (b"Content-Length: 5", b"hello"),
+        (b"Transfer-Encoding: chunked", b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"),
+    ],
+)
+def test_a_form_is_answered_here(step: int, fields: bytes, body: bytes) -> None:
+    def test() -> None:
+        pair = Pair(FormRule(), room=Room())
+        pair.ask(b"POST / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n\r\n" + body + GET, step)
+        assert not pair.machine.sent
+        assert pair.machine.code is Code.CLOSED
+        assert pair.visitor.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert pair.visitor.sent.endswith(b"\r\n\r\nHELLO")
+        assert pair.visitor.eof
+        seen = pair.room.seen[0][2]
+        assert (bytes(seen.request), bytes(seen.body), seen.ends) == (b"", b"HELLO", [None])
+
+    sync(test)
+
+
+def test_a_form_without_a_body_is_answered_at_once() -> None:
+    def test() -> None:
+        pair = Pair(FormRule())
+        pair.ask(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert pair.visitor.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+
+    sync(test)
+
+
+@pytest.mark.parametrize("more", [0, 1, 1_000_000])
+def test_a_form_is_as_long_as_is_allowed(more: int) -> None:
+    def test() -> None:
+        pair = Pair(FormRule())
+        size = MAX_FORM + more
+        pair.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        pair.ask(b"x" * size, 1000)
+        status = b"413" if more else b"200"
+        assert pair.visitor.sent.startswith(b"HTTP/1.1 " + status)
+        assert not pair.machine.sent
+
+    sync(test)
+
+
+def test_who_waits_before_a_forms_body_is_told_to_go_on() -> None:
+    def test() -> None:
+        pair = Pair(FormRule())
+        pair.ask(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert bytes(pair.visitor.sent) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        pair.ask(b"ok")
+        assert pair.visitor.sent.endswith(b"OK")
+
+    sync(test)
+
+
+def test_a_form_with_a_broken_body() -> None:
+    def test() -> None:
+        pair = Pair(FormRule())
+        pair.ask(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n")
+        assert pair.visitor.sent.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+    sync(test)
