@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -39,7 +45,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def module_imports(path: Path) -> set[str]:
-    return set(imports(ast.parse(path.read_text())))
+    return set(imports(tree_of(path)))
 
 
 def test_arrows_point_one_way() -> None:
@@ -55,7 +61,7 @@ def test_arrows_point_one_way() -> None:
 def test_what_calls_itself_pure_is() -> None:
     pure = 0
     for path in SOURCES:
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         summary = (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ")
         if summary.endswith("Pure.") or ". Pure:" in summary:
             pure += 1
@@ -68,7 +74,7 @@ def test_files_and_functions_are_small() -> None:
     for path in SOURCES:
         text = path.read_text()
         assert len(text.splitlines()) <= MAX_LINES, name_of(path)
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
                 length = (node.body[-1].end_lineno or 0) - node.body[0].lineno + 1
                 assert length <= MAX_FUNCTION, f"{name_of(path)}: {node.name} has {length} lines"
@@ -77,7 +83,7 @@ def test_files_and_functions_are_small() -> None:
 def test_no_task_is_forgotten() -> None:
     """Tasks belong to a TaskGroup: `asyncio.create_task` and `loop.create_task` are not used."""
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             if node.func.attr in ("create_task", "ensure_future", "gather"):
@@ -95,7 +101,7 @@ def test_there_are_no_import_cycles() -> None:
     graph = {}
     known = {name_of(path).removesuffix(".py").replace("/", "."): path for path in SOURCES}
     for module, path in known.items():
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         top = ast.Module([node for node in tree.body if not isinstance(node, ast.If)], [])
         graph[module] = {
             found

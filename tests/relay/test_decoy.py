@@ -159,6 +159,7 @@ async def compare_far(rounds: int) -> Compared:
     return compared
 
 
+@pytest.mark.programs  # it takes its time
 def test_the_same_messages_and_the_same_arithmetic() -> None:
     async def main() -> None:
         compared = await compare_near(ROUNDS)
@@ -168,6 +169,7 @@ def test_the_same_messages_and_the_same_arithmetic() -> None:
     run(main)
 
 
+@pytest.mark.programs
 def test_as_far_away_as_a_share() -> None:
     async def main() -> None:
         compared = await compare_far(FAR_ROUNDS)
@@ -178,6 +180,7 @@ def test_as_far_away_as_a_share() -> None:
     run(main)
 
 
+@pytest.mark.programs
 def test_the_stopwatch_sees_a_decoy_without_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hasty(join.ShareJoin):
         def answer(self, message: bytes) -> bytes:
@@ -198,6 +201,7 @@ def test_the_stopwatch_sees_a_decoy_without_arithmetic(monkeypatch: pytest.Monke
     run(main)
 
 
+@pytest.mark.programs
 def test_the_stopwatch_sees_a_decoy_that_is_too_near(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoy, "SHORT", 1e9)
 

@@ -255,7 +255,7 @@ def spellings(draw: st.DrawFn) -> str:
     return draw(st.sampled_from([plain, plain, plain + ".", *inside]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(spellings() | st.text(max_size=60) | st.ip_addresses().map(str))
 def test_no_text_leads_to_this_host(host: str) -> None:
     """Everything is exposed, the real resolver reads the spellings (it looks no name up)."""
