@@ -10,7 +10,7 @@ import socket
 from tunnel.socket_watch import READABLE, until_ready
 
 PAUSE = 0.1  # seconds; out of file descriptors: let some connections end first
-_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,6 @@ async def accept(listener: socket.socket, what: str) -> tuple[socket.socket, tup
         except BlockingIOError:
             await until_ready(listener, READABLE)
         except OSError as error:
-            if error.errno in _OUT_OF_RESOURCES:
+            if error.errno in OUT_OF_RESOURCES:
                 log.warning("cannot accept %s: %s", what, error.strerror)
                 await asyncio.sleep(PAUSE)

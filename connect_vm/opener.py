@@ -14,8 +14,8 @@ class Opener(Protocol):
     async def open(self, host: str, port: int) -> End:
         """A stream to `host` ("": the shared machine), opened.
 
-        Raises RefusedError (with the share's code and text) or LostError. Cancelled: the
-        stream is given up.
+        Raises RefusedError (with the share's code and text) or LostError, in bounded time.
+        Cancelled: the stream is given up.
         """
         ...
 

@@ -11,28 +11,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Coroutine
 from types import TracebackType
 
 from connect_vm import socks
-from connect_vm.accepting import accept
 from connect_vm.opener import Opener
 from connect_vm.own_names import OwnNames
+from connect_vm.socks_asking import Asking
 from connect_vm.socks_udp import Association, FlowBudget
 from tunnel.codes import Code
 from tunnel.dialler import tune
 from tunnel.ends import bridge
-from tunnel.errors import LostError, RefusedError, RemoteProtocolError, UsageError, VshareError
+from tunnel.errors import LostError, RefusedError, UsageError, VshareError
 from tunnel.socket_end import SocketEnd
-from tunnel.socket_watch import READABLE, until_ready, watch_of
+from tunnel.socket_watch import watch_of
 
 log = logging.getLogger(__name__)
 
-HANDSHAKE_SECONDS = 10.0  # a local program asks at once; nobody types a SOCKS request
-OPEN_SECONDS = 60.0  # longer than the share itself waits for the machine to answer
-MAX_HANDSHAKES = 256  # connections that have not asked yet; more wait in the backlog
 MAX_STREAMS = 1_024  # connections that have asked, associations included
 BACKLOG = 512  # a browser opens dozens at once, a load generator hundreds
-HANDSHAKE_READ = 1024  # bytes; a request is shorter, and what comes behind it is kept
 HANG_UP_SECONDS = 1.0  # for the client to read a refusal before the socket is closed
 HANG_UP_BYTES = 64 * 1024  # what a refused client may still send in that time
 
@@ -60,7 +57,6 @@ class SocksServer:
         self._listen_host = listen_host
         self._port = port
         self._own_names = own_names or OwnNames()
-        self._handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
         self._streams = 0
         self._flow_budget = FlowBudget()
         self._group = asyncio.TaskGroup()
@@ -111,40 +107,31 @@ class SocksServer:
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as connections:
-            while True:
-                await self._handshakes.acquire()
-                sock, source = await accept(self._listener, "SOCKS connections")
-                # Should the task be cancelled before it begins, the socket is closed with it.
-                task = connections.create_task(
-                    self._handle(sock), name=f"socks {source[0]}:{source[1]}"
-                )
-                task.add_done_callback(lambda _, sock=sock: sock.close())  # type: ignore[misc]  # mypy cannot infer a lambda's default
 
-    async def _handle(self, sock: socket.socket) -> None:
-        """One connection from its first byte to its last. Closes `sock`; raises nothing."""
+            def serve(sock: socket.socket, work: Coroutine[None, None, None]) -> None:
+                task = connections.create_task(work, name="socks")
+                # Should it be cancelled before it begins, the socket is closed with it.
+                task.add_done_callback(lambda _: sock.close())
+
+            asking = Asking(
+                self._listener,
+                lambda sock, request, early: serve(sock, self._handle(sock, request, early)),
+                lambda sock: serve(sock, _hang_up(sock)),
+            )
+            try:
+                await asyncio.get_running_loop().create_future()  # until cancelled
+            finally:
+                asking.close()
+
+    async def _handle(self, sock: socket.socket, request: socks.Request, early: bytes) -> None:
+        """One connection from its request to its last byte. Closes `sock`; raises nothing."""
         try:
-            handshake = await self._receive_request(sock)
-            if handshake is not None and handshake.request is not None:
-                await self._answer(sock, handshake.request, handshake.trailing)
+            await self._answer(sock, request, early)
         except OSError as error:
             log.debug("a SOCKS client is gone: %s", error)
         except Exception:
             # A fault in one connection must not end the others.
             log.exception("a SOCKS connection failed")
-
-    async def _receive_request(self, sock: socket.socket) -> socks.Handshake | None:
-        """With the client's request; None when it sent something else, and was told so."""
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                return await _handshake(sock)
-        except TimeoutError:
-            log.debug("a SOCKS client did not finish its request in %g s", HANDSHAKE_SECONDS)
-        except RemoteProtocolError as error:
-            log.info("a SOCKS client was turned away: %s", error.text)
-            await _hang_up(sock)
-        finally:
-            self._handshakes.release()
-        return None
 
     async def _answer(self, sock: socket.socket, request: socks.Request, early: bytes) -> None:
         """Do what was asked, or say why not. `early` came behind the request."""
@@ -168,12 +155,7 @@ class SocksServer:
         if not request.port:
             raise RefusedError(Code.CONNECTION_REFUSED, "nothing listens on port 0")
         host = self._own_names.resolve(request.host)
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                end = await self._opener.open(host, request.port)
-        except TimeoutError:
-            text = f"the share did not answer in {OPEN_SECONDS:g} s"
-            raise RefusedError(Code.TIMED_OUT, text) from None
+        end = await self._opener.open(host, request.port)
         try:
             client = SocketEnd(sock)
             client.send(_SUCCEEDED)
@@ -224,28 +206,6 @@ def _listen(host: str, port: int) -> socket.socket:
             "choose another address or port, or port 0 for any free one",
         ) from error
     return listener
-
-
-async def _handshake(sock: socket.socket) -> socks.Handshake | None:
-    """Read a request, and perhaps what follows. None when the client hangs up first.
-
-    Raises RemoteProtocolError, with the answer sent.
-    """
-    handshake = socks.Handshake()
-    while handshake.request is None:
-        try:
-            data = sock.recv(HANDSHAKE_READ)
-        except BlockingIOError:
-            await until_ready(sock, READABLE)
-            continue
-        if not data:
-            return None
-        try:
-            handshake.receive_data(data)
-        finally:
-            if answer := handshake.data_to_send():
-                await asyncio.get_running_loop().sock_sendall(sock, answer)
-    return handshake
 
 
 def _reply_for_error(error: VshareError) -> socks.Reply:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TypeAlias
 
 from tunnel.codes import Code
@@ -28,8 +29,30 @@ class End(ABC):
 
     def __init__(self) -> None:
         self.peer: End = _NOBODY
-        self.finished: asyncio.Future[Code | None] = asyncio.get_running_loop().create_future()
+        self.is_done = False  # for good: nothing is sent or delivered any more
         self.bytes_sent = 0  # towards this end's own medium
+        self._code: Code | None = None
+        self._finished: asyncio.Future[Code | None] | None = None
+        self._on_done: Callable[[], None] | None = None
+
+    @property
+    def finished(self) -> asyncio.Future[Code | None]:
+        """Done when this end is, with what `closed` was told. Made for who asks: most ends are
+        waited for by `bridge` alone, which needs none."""
+        if self._finished is None:
+            self._finished = asyncio.get_running_loop().create_future()
+            if self.is_done:
+                self._finished.set_result(self._code)
+        return self._finished
+
+    def when_done(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` from within `closed`; one at a time, so whoever bridges the end."""
+        self._on_done = callback
+
+    @property
+    def result(self) -> Code | None:
+        """What `closed` was told."""
+        return self._code
 
     def link(self, peer: End) -> None:
         """Deliver to `peer` from now on, and begin to read."""
@@ -58,8 +81,14 @@ class End(ABC):
 
     def closed(self, code: Code | None) -> None:
         """Mark this end as done: None after two clean ends of stream, else the reason."""
-        if not self.finished.done():
-            self.finished.set_result(code)
+        if self.is_done:
+            return
+        self.is_done = True
+        self._code = code
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_result(code)
+        if self._on_done is not None:
+            self._on_done()
 
 
 class Sink(End):
@@ -135,22 +164,27 @@ async def bridge(a: End, b: End) -> Code | None:
         a.peer, b.peer = b, a  # both, before either delivers what came early
         a.link(b)
         b.link(a)
-        await _both(a.finished, b.finished)
-        return b.finished.result() or a.finished.result()
+        if not (a.is_done and b.is_done):
+            await _both(a, b)
+        return b.result or a.result
     finally:
         a.reset(Code.CLOSED)
         b.reset(Code.CLOSED)
         a.peer = b.peer = _GONE  # a cycle would stay until the garbage collector's next round
 
 
-async def _both(one: asyncio.Future[Code | None], other: asyncio.Future[Code | None]) -> None:
-    """Wait until both are done; they stay as they are when this is cancelled. Shields cost more."""
-    both: asyncio.Future[None] = one.get_loop().create_future()
+async def _both(a: End, b: End) -> None:
+    """Wait until both are done."""
+    both: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def ended(_: object) -> None:
-        if one.done() and other.done() and not both.done():
+    def done() -> None:
+        if a.is_done and b.is_done and not both.done():
             both.set_result(None)
 
-    one.add_done_callback(ended)
-    other.add_done_callback(ended)
-    await both
+    a.when_done(done)
+    b.when_done(done)
+    try:
+        await both
+    finally:  # no cycle is left behind
+        a.when_done(None)
+        b.when_done(None)

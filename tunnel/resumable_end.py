@@ -123,7 +123,7 @@ class ResumableEnd(End):
 
     def send(self, data: Bytes) -> None:
         """See End.send."""
-        if self._ended or self.finished.done():
+        if self._ended or self.is_done:
             return
         self.bytes_sent += len(data)
         caught_up = self._wire == self._replay.end and self.phase is _ATTACHED
@@ -140,7 +140,7 @@ class ResumableEnd(End):
 
     def send_eof(self) -> None:
         """See End.send_eof."""
-        if self._ended or self.finished.done():
+        if self._ended or self.is_done:
             return
         self._ended = True
         self._send_rest()
@@ -151,7 +151,7 @@ class ResumableEnd(End):
 
     def terminate(self, code: Code, text: str, kind: FrameType = FrameType.RESET) -> None:
         """End the stream with RESET; one that is detached is forgotten."""
-        if self.finished.done():
+        if self.is_done:
             return
         if self.phase is Phase.OVER:  # but for what is in the inbox, which nobody takes any more
             self._inbox.clear()
@@ -335,7 +335,7 @@ class ResumableEnd(End):
 
     def _maybe_resume_peer(self) -> None:
         behind = self._wire < self._replay.end or self._wire_full
-        if not behind and not self.finished.done() and not self._is_full():
+        if not behind and not self.is_done and not self._is_full():
             self.peer.resume_reading()
 
     def _steer_reading(self) -> None:
@@ -399,13 +399,13 @@ class ResumableEnd(End):
 
     def _wire_congested(self) -> None:
         self._wire_full = True
-        if not self.finished.done():
+        if not self.is_done:
             self.peer.pause_reading()
 
     def _finish_settled(self, code: Code | None) -> None:
         """What came is whole, and the local side gets it to its end. With `code` the other side
         may not have all of ours: who asks for the result is told, if it is not known yet."""
-        if not self.finished.done():
+        if not self.is_done:
             self.reason = code
         self._finish(None)
 

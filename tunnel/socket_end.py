@@ -7,6 +7,7 @@ most one read of the peer's, CIPHERTEXT_SIZE and a record, since reading is paus
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -76,7 +77,7 @@ class SocketEnd(End):
 
     def send(self, data: Bytes) -> None:
         """See End.send."""
-        if self.finished.done() or self._eof_pending:
+        if self.is_done or self._eof_pending:
             return
         self.bytes_sent += len(data)
         self._queue.send(data)
@@ -85,7 +86,7 @@ class SocketEnd(End):
 
     def send_eof(self) -> None:
         """Shut the sending direction down, after what is still queued."""
-        if self.finished.done() or self._eof_pending:
+        if self.is_done or self._eof_pending:
             return
         self._eof_pending = True
         if not self._queue.pending:
@@ -93,7 +94,7 @@ class SocketEnd(End):
 
     def reset(self, code: Code) -> None:
         """Close with RST, so that the far program sees an error, not an end of file."""
-        if self.finished.done():
+        if self.is_done:
             return
         reset_on_close(self._sock)
         self._close(code)
@@ -107,12 +108,12 @@ class SocketEnd(End):
 
     def resume_reading(self) -> None:
         """See End.resume_reading."""
-        if not self._reading and not self._received_eof and not self.finished.done():
+        if not self._reading and not self._received_eof and not self.is_done:
             self._reading = True
             if self._watch is not None:
                 self._watch.change(self._sock, READABLE)
             else:
-                self._watch = watch_of(self.finished.get_loop())
+                self._watch = watch_of(asyncio.get_running_loop())
                 self._watch.add(self._sock, self._on_events, READABLE)
 
     def _on_events(self, events: int) -> None:
@@ -164,7 +165,7 @@ class SocketEnd(End):
         self.peer.reset(code)
 
     def _close(self, code: Code | None) -> None:
-        if self.finished.done():
+        if self.is_done:
             return
         self._reading = False
         if self._watch is not None:

@@ -46,13 +46,13 @@ class SshEnd(End, _TCPSession):
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Bytes from the machine."""
-        if not self.finished.done():
+        if not self.is_done:
             self.peer.send(data)
 
     def eof_received(self) -> bool:
         """The machine has sent all; True keeps our direction open."""
         self._received_eof = True
-        if not self.finished.done():
+        if not self.is_done:
             self.peer.send_eof()
             self._maybe_close()
         return True
@@ -63,12 +63,12 @@ class SshEnd(End, _TCPSession):
 
     def resume_writing(self) -> None:
         """There is room again."""
-        if not self.finished.done():
+        if not self.is_done:
             self.peer.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is gone: cleanly, reset by the machine, or with the SSH connection."""
-        if self.finished.done():
+        if self.is_done:
             return
         if exc is None and self._sent_eof:
             if not self._received_eof:  # it came with the CLOSE, while we were paused
@@ -83,7 +83,7 @@ class SshEnd(End, _TCPSession):
 
     def send(self, data: Bytes) -> None:
         """See End.send."""
-        if self.finished.done() or self._sent_eof:
+        if self.is_done or self._sent_eof:
             return
         try:
             # asyncssh copies what it is given, of any bytes-like type.
@@ -94,7 +94,7 @@ class SshEnd(End, _TCPSession):
 
     def send_eof(self) -> None:
         """See End.send_eof."""
-        if self.finished.done() or self._sent_eof:
+        if self.is_done or self._sent_eof:
             return
         self._sent_eof = True
         self._channel.write_eof()
@@ -102,7 +102,7 @@ class SshEnd(End, _TCPSession):
 
     def reset(self, code: Code) -> None:
         """See End.reset: SSH has no reset, so the channel is closed without an EOF."""
-        if self.finished.done():
+        if self.is_done:
             return
         self.closed(code)
         self._channel.abort()
@@ -110,7 +110,7 @@ class SshEnd(End, _TCPSession):
     def pause_reading(self) -> None:
         """See End.pause_reading."""
         self._wants_data = False
-        if not self.finished.done():
+        if not self.is_done:
             self._channel.pause_reading()
 
     def resume_reading(self) -> None:
@@ -120,7 +120,7 @@ class SshEnd(End, _TCPSession):
         self._loop.call_soon(self._resume)
 
     def _resume(self) -> None:
-        if self._wants_data and not self.finished.done():
+        if self._wants_data and not self.is_done:
             self._channel.resume_reading()
 
     def _maybe_close(self) -> None:

@@ -21,13 +21,19 @@ class SshGuard(End):
     """Stands for `end` towards `machine`, until it has seen how the machine begins."""
 
     def __init__(self, end: StreamEnd | ResumableEnd, machine: End) -> None:
-        self.finished = end.finished  # of its own it has none
-        self.bytes_sent = 0
+        super().__init__()
         self.peer = end.peer
         self._end = end
         self._machine = machine
         self._begin = bytearray()  # at most one read, and only while it could be a greeting
         self._refused = False
+        end.when_done(self._end_done)
+        if end.is_done:
+            self._end_done()
+
+    def _end_done(self) -> None:
+        self._end.when_done(None)  # no cycle is left behind
+        self.closed(self._end.result)
 
     def link(self, peer: End) -> None:
         """See End.link: what the guest sends goes to the machine without a stop here."""

@@ -8,7 +8,7 @@ import socket
 import pytest
 import socks as pysocks
 
-from connect_vm import socks_server
+from connect_vm import socks_asking, socks_server
 from connect_vm.socks_server import SocksServer
 from tests.connect_vm.socks_harness import (
     NAME,
@@ -202,7 +202,7 @@ def test_a_port_in_use_is_named(run: Run) -> None:
 
 
 def test_a_silent_client_is_dropped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socks_server, "HANDSHAKE_SECONDS", 0.05)
+    monkeypatch.setattr(socks_asking, "HANDSHAKE_SECONDS", 0.05)
 
     async def main() -> None:
         async with serving() as (server, _), client(server) as (reader, writer):
