@@ -500,6 +500,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.programs
 def test_an_ordinary_user_with_few_files_still_serves() -> None:
     relay = subprocess.Popen(
         [sys.executable, "-c", FEW_FILES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

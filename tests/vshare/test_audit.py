@@ -233,6 +233,7 @@ with open_log("my-share", sys.exit, directory=Path(sys.argv[1])) as log:
 """
 
 
+@pytest.mark.programs
 def test_a_killed_share_leaves_a_log(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True

@@ -269,6 +269,7 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.usefixtures("vshare_log")
+@pytest.mark.programs
 def test_a_log_is_followed_to_its_end() -> None:
     with open_log("web", print) as log:
         log.news(News("joined", "", {"guest": "ann"}))
@@ -289,6 +290,7 @@ def test_a_log_is_followed_to_its_end() -> None:
 
 
 @pytest.mark.usefixtures("vshare_log", "default_signals")
+@pytest.mark.programs
 def test_ctrl_c_ends_following() -> None:
     with open_log("web", print) as log:
         log.news(News("joined", "", {"guest": "ann"}))
@@ -300,6 +302,7 @@ def test_ctrl_c_ends_following() -> None:
 
 @pytest.mark.usefixtures("vshare_log")
 @pytest.mark.parametrize("arguments", [(), ("-f",), ("--json",)])
+@pytest.mark.programs
 def test_a_reader_that_has_enough(arguments: tuple[str, ...]) -> None:
     with open_log("web", print) as log:
         for _ in range(2000):
@@ -316,6 +319,7 @@ def test_a_reader_that_has_enough(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.usefixtures("vshare_log")
 @pytest.mark.parametrize("command", ["show", "verify", "list"])
+@pytest.mark.programs
 def test_a_reader_that_is_gone(command: str) -> None:
     """Little is printed: all of it is still buffered when the pipe turns out to be broken."""
     write()

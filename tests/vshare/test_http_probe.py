@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -125,6 +126,7 @@ def test_only_what_speaks_http_counts(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.programs
 def test_through_ssh(tmp_path: Path) -> None:
     async def main() -> None:
         async with (

@@ -21,6 +21,7 @@ def machine(address: str | None, ssh: SshAccess | None) -> Machine:
     return Machine("web", "test", "running", address, Source.TARGET, ssh)
 
 
+@pytest.mark.programs
 def test_the_address_for_the_machine_and_ssh_for_its_loopback(tmp_path: Path) -> None:
     async def main() -> None:
         async with (
@@ -45,6 +46,7 @@ def test_the_address_for_the_machine_and_ssh_for_its_loopback(tmp_path: Path) ->
         asyncio.run(main())
 
 
+@pytest.mark.programs
 def test_everything_through_ssh_without_an_address(tmp_path: Path) -> None:
     async def main() -> None:
         async with tcp_server(echo) as port, MachineReach(machine(None, sshd.access)) as reach:

@@ -11,6 +11,7 @@ from tests.vshare import neighbour_net
 ALONE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
 
 
+@pytest.mark.programs
 def test_a_host_a_machine_and_its_neighbours() -> None:
     """Real addresses, and names whose addresses change, in a network of their own."""
     if not shutil.which("ip") or subprocess.run([*ALONE, "true"], check=False).returncode:

@@ -12,6 +12,11 @@ from vshare.ssh_key import MAX_PASSWORD, MIN_PASSWORD, check_password, make_key
 PASSWORD = "correct-horse"
 
 
+@pytest.fixture(autouse=True)
+def _little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vshare.ssh_key.KDF_ROUNDS", 1)
+
+
 def ssh_keygen(path: Path, *args: str) -> subprocess.CompletedProcess[str]:
     command = ["ssh-keygen", "-f", str(path), *args]
     return subprocess.run(command, capture_output=True, text=True, check=False)
