@@ -1,21 +1,28 @@
 """Watches sockets through an epoll(7) of its own, of which the event loop watches one descriptor.
 
 For what a loop's readers and writers cannot do: wait for errors and the end alone, and change
-what is waited for by one system call, many times a second.
+what is waited for by one system call, many times a second. And for who comes first: in a loop's
+own order a ping waits for the large read of a download that stands before it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import select
 import socket
 from collections.abc import Callable
+from typing import TypeAlias
+
+from tunnel import turns
 
 READABLE, WRITABLE, ERROR = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR
 QUIET = select.EPOLLET  # an error or both directions' end, told once each
 HANG_UP = select.EPOLLRDHUP | select.EPOLLET  # the peer's end as well
 ONCE = select.EPOLLONESHOT
 BATCH = 64  # sockets per wake-up, then the loop's other users have their turn
+# Takes a socket's events; a true answer says that it moved much.
+Callback: TypeAlias = Callable[[int], bool | None]
 
 
 class SocketWatch:
@@ -24,11 +31,13 @@ class SocketWatch:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._callbacks: dict[int, Callback] = {}
         self._fresh: set[int] = set()  # added since the last wake-up
+        self._moved_much: dict[int, int] = {}  # at its last event; in which order that was
+        self._order = itertools.count(1)
         self._holders = 0
 
-    def add(self, sock: socket.socket, callback: Callable[[int], None], events: int) -> None:
+    def add(self, sock: socket.socket, callback: Callback, events: int) -> None:
         """Watch `sock`, until `remove`, which has to come before it is closed."""
         number = sock.fileno()
         self._maybe_open()
@@ -38,13 +47,17 @@ class SocketWatch:
 
     def change(self, sock: socket.socket, events: int) -> None:
         """Wait for `events` from now on; what is there already is told."""
-        self._epoll.modify(sock.fileno(), events)
+        number = sock.fileno()
+        if not events & READABLE:  # what is told once is not put off
+            self._moved_much.pop(number, None)
+        self._epoll.modify(number, events)
 
     def remove(self, sock: socket.socket) -> None:
         """Watch it no longer. Idempotent."""
         number = sock.fileno()
         if self._callbacks.pop(number, None) is None:
             return
+        self._moved_much.pop(number, None)
         self._epoll.unregister(number)
         self._maybe_close()
 
@@ -69,12 +82,26 @@ class SocketWatch:
             del _watches[self._loop]
 
     def _on_events(self) -> None:
+        """First who moved little at the last event, then who has waited longest. While turns are
+        short, one that moves much is enough: others may be ready by then. The rest is told again.
+        """
         self._fresh.clear()
-        for number, events in self._epoll.poll(0, BATCH):
+        ready, moved_much = self._epoll.poll(0, BATCH), self._moved_much
+        if moved_much and len(ready) > 1:
+            ready.sort(key=lambda each: moved_much.get(each[0], 0))
+        enough = False
+        for number, events in ready:
+            if enough and number in moved_much:
+                continue
             callback = self._callbacks.get(number)
             # A number that was closed and used again meanwhile: the event is another socket's.
-            if callback is not None and number not in self._fresh:
-                callback(events)
+            if callback is None or number in self._fresh:
+                continue
+            if not callback(events):
+                moved_much.pop(number, None)
+            elif number in self._callbacks:
+                moved_much[number] = next(self._order)
+                enough = turns.are_short()
 
 
 # One per running loop, while it has something to watch.

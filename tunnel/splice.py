@@ -18,10 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tunnel.socket_end import BULK, reset_on_close
+from tunnel import turns
+from tunnel.socket_end import reset_on_close
 from tunnel.socket_watch import ERROR, QUIET, READABLE, WRITABLE, SocketWatch, watch_of
 
 BIG_PIPE = 1 << 20  # bytes; /proc/sys/fs/pipe-max-size for everybody
+SHORT_FILLING = 2 * turns.SHORT  # bytes while turns are short: they are cheap here
 MAX_BIG_PIPES = 32  # half of what pipe-user-pages-soft (64 MiB) grants an ordinary user
 MAX_PIPES = 512  # at a time, unless told otherwise; streams beyond go through user space
 MAX_IDLE_PIPES = 32  # kept for the next burst; each is two file descriptors
@@ -44,8 +46,8 @@ class _Carrier(Protocol):
 
     pending: int
 
-    def fill(self, source: socket.socket) -> int:
-        """Take bytes while empty; 0 at the end of the stream."""
+    def fill(self, source: socket.socket, size: int) -> int:
+        """Take bytes, `size` at most, while empty; 0 at the end of the stream."""
 
     def drain(self, target: socket.socket) -> None:
         """Send some of what is pending."""
@@ -63,8 +65,8 @@ class _Pipe:
         self._out, self._in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.big = pool.may_grow() and _grow(self._in)
 
-    def fill(self, source: socket.socket) -> int:
-        self.pending = os.splice(source.fileno(), self._in, BIG_PIPE, flags=_NONBLOCK)
+    def fill(self, source: socket.socket, size: int) -> int:
+        self.pending = os.splice(source.fileno(), self._in, size, flags=_NONBLOCK)
         return self.pending
 
     def drain(self, target: socket.socket) -> None:
@@ -96,8 +98,8 @@ class _Buffer:
         self.pending = 0
         self._data = memoryview(b"")
 
-    def fill(self, source: socket.socket) -> int:
-        self._data = memoryview(source.recv(SCATTER))
+    def fill(self, source: socket.socket, size: int) -> int:
+        self._data = memoryview(source.recv(min(size, SCATTER)))
         self.pending = len(self._data)
         return self.pending
 
@@ -180,29 +182,37 @@ class _Direction:
     """Bytes from `source` to `target`; calls `on_end(None)` after EOF was passed on."""
 
     def __init__(
-        self, source: _Side, target: _Side, on_end: Callable[[OSError | None], None]
+        self,
+        source: _Side,
+        target: _Side,
+        pace: turns.Pace,
+        on_end: Callable[[OSError | None], None],
     ) -> None:
-        self._source, self._target, self._on_end = source, target, on_end
+        self._source, self._target, self._pace, self._on_end = source, target, pace, on_end
         self._carrier: _Carrier | None = None
         self.moved = 0
 
-    def on_readable(self) -> None:
-        """Move one filling of a carrier: then other connections have their turn."""
+    def on_readable(self) -> bool:
+        """Move one filling of a carrier: then other connections have their turn. True if it was
+        a large one."""
         carrier = self._carrier = self._carrier or PIPES.take()
+        much, short = False, turns.are_short()
         try:
-            count = carrier.fill(self._source.sock)
+            count = carrier.fill(self._source.sock, SHORT_FILLING if short else BIG_PIPE)
             self.moved += count
-            if count >= BULK:
-                os.sched_yield()
+            much = self._pace.received(count)
             if count == 0:
                 self._pass_on_eof()
             elif not self._drain(carrier):
                 self._source.unwant(READABLE)
                 self._target.want(WRITABLE)
+            if much and not short:  # else what is little would wait for whoever has the CPU then
+                os.sched_yield()
         except BlockingIOError:
             self.release()
         except OSError as error:
             self._on_end(error)
+        return much
 
     def on_writable(self) -> None:
         """Go on with what is pending."""
@@ -246,24 +256,28 @@ class _Splice:
         self._open = 2
         self._watch = watch_of(loop)
         one, other = self._sides = _Side(a, self._watch), _Side(b, self._watch)
-        self.forth = _Direction(one, other, self._on_end)
-        self.back = _Direction(other, one, self._on_end)
+        pace = turns.Pace()
+        self.forth = _Direction(one, other, pace, self._on_end)
+        self.back = _Direction(other, one, pace, self._on_end)
         for side, out, back in ((one, self.forth, self.back), (other, self.back, self.forth)):
             on_events = functools.partial(self._on_events, side, out, back)
             self._watch.add(side.sock, on_events, side.wanted)
 
-    def _on_events(self, side: _Side, out: _Direction, back: _Direction, events: int) -> None:
+    def _on_events(self, side: _Side, out: _Direction, back: _Direction, events: int) -> bool:
         """`out` comes out of `side`, `back` goes into it."""
         if self.ended.done():
-            return
+            return False
         if events & ERROR:
             number = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET
             self._on_end(OSError(number, os.strerror(number)))
-            return
+            return False
+        much = False
         if events & side.wanted & READABLE:
-            out.on_readable()
+            much = out.on_readable()
         if events & side.wanted & WRITABLE and not self.ended.done():
             back.on_writable()
+            much = True  # only then was there more than the target took at once
+        return much
 
     def _on_end(self, error: OSError | None) -> None:
         self._open -= 1

@@ -4,9 +4,13 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Callable
+
+import pytest
 
 from tests.loops import Factory, both_loops, run
 from tests.tls_pair import tcp_pair
+from tunnel import turns
 from tunnel.socket_watch import HANG_UP, QUIET, READABLE, WRITABLE, until_ready, watch_of
 
 
@@ -131,3 +135,85 @@ def test_waiting_for_a_socket_ends_with_its_event_or_when_cancelled(factory: Fac
         theirs.close()
 
     run(main, factory)
+
+
+class Crowd:
+    """Sockets that are always readable, and the order in which they are told so."""
+
+    def __init__(self, names: str, much: str) -> None:
+        self.order: list[str] = []
+        self._watch = watch_of(asyncio.get_running_loop())
+        self._much = much
+        self.pairs = {name: tcp_pair() for name in names}
+        for name, (ours, theirs) in self.pairs.items():
+            theirs.send(b"x")
+            self._watch.add(ours, self._callback(name), READABLE)
+
+    def _callback(self, name: str) -> Callable[[int], bool]:
+        def on_events(events: int) -> bool:
+            self.order.append(name)
+            return name in self._much
+
+        return on_events
+
+    def wake_up(self) -> str:
+        """Who is told at once."""
+        before = len(self.order)
+        self._watch._on_events()
+        return "".join(self.order[before:])
+
+    def close(self) -> None:
+        for ours, theirs in self.pairs.values():
+            self._watch.remove(ours)
+            ours.close()
+            theirs.close()
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_who_moved_little_comes_before_who_moved_much(
+    monkeypatch: pytest.MonkeyPatch, short: bool
+) -> None:
+    monkeypatch.setattr(turns, "are_short", lambda: short)
+
+    async def main() -> None:
+        crowd = Crowd("DaEbF", much="DEF")
+        while not set(crowd.order) >= set("DEF"):  # they have to be met before they are known
+            crowd.wake_up()
+        rounds = [crowd.wake_up() for _ in range(6)]
+        crowd.close()
+        assert all(set(told[:2]) == {"a", "b"} for told in rounds)
+        bulk = "".join(told[2:] for told in rounds)
+        assert len(bulk) == (6 if short else 18)  # one of them in a short turn
+        for at in range(0, len(bulk), 3):
+            assert set(bulk[at : at + 3]) == set("DEF")  # and each as often as the others
+
+    run(main)
+
+
+def test_what_is_told_once_is_not_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "are_short", lambda: True)
+
+    async def main() -> None:
+        crowd = Crowd("DE", much="DE")
+        for _ in range(3):
+            crowd.wake_up()
+        last = crowd.order[-1]  # it would come last
+        ours, theirs = crowd.pairs[last]
+        crowd._watch.change(ours, HANG_UP)
+        theirs.shutdown(socket.SHUT_WR)
+        assert last in crowd.wake_up()
+        crowd.close()
+
+    run(main)
+
+
+def test_who_is_not_known_to_move_much_is_not_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is told may be told once."""
+    monkeypatch.setattr(turns, "are_short", lambda: True)
+
+    async def main() -> None:
+        crowd = Crowd("DEa", much="DE")
+        assert sorted(crowd.wake_up()) == sorted("DEa")
+        crowd.close()
+
+    run(main)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import pytest
 import uvloop
 
-from tunnel import splice
+from tunnel import splice, turns
 from tunnel.socket_watch import SocketWatch
 from tunnel.splice import PipePool, Totals, splice_sockets
 
@@ -275,3 +275,29 @@ def test_a_pool_makes_few_large_pipes() -> None:
     for pipe in pipes:
         pipe.release()
     pool.close_idle()
+
+
+def test_a_filling_is_small_while_turns_are_short(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    short = False
+    monkeypatch.setattr(turns, "are_short", lambda: short)
+    monkeypatch.setattr(turns.Pace, "received", lambda self, size: sizes.append(size))
+
+    async def main() -> None:
+        nonlocal short
+        loop = asyncio.get_running_loop()
+        async with spliced() as (left, right, _), asyncio.TaskGroup() as group:
+            for short in (False, True):
+                sizes.clear()
+                sending = group.create_task(loop.sock_sendall(left, bytes(4 * MEGABYTE)))
+                got = 0
+                while got < 4 * MEGABYTE:
+                    got += len(await loop.sock_recv(right, MEGABYTE))
+                await sending
+                assert (max(sizes) <= splice.SHORT_FILLING) == short
+            left.close()
+            right.close()
+
+    run(main)
