@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -25,6 +25,7 @@ from tunnel.frames import (
     Opened,
     Reason,
     Resume,
+    data_header,
     header,
     parse_message,
     serialize,
@@ -43,7 +44,6 @@ OPENED = Opened()
 # An enumeration's members are slow to get at, and to compare; each frame needs these.
 _DATA, _PING = int(FrameType.DATA), int(FrameType.PING)
 _FLOW_OPEN, _DGRAM = int(FrameType.FLOW_OPEN), int(FrameType.DGRAM)
-_RECEIVE_DATA: Final = Input.RECEIVE_DATA
 LANE_UNSENT = 64 * 1024  # bytes in the kernel; more would only be late (docs/protocol.md 9)
 
 
@@ -232,6 +232,10 @@ class Connection:
 
     # -- for StreamEnd
 
+    def send_data(self, data: Bytes) -> None:
+        """Send DATA of the current stream, whose state allows it."""
+        self._tls.write(data_header(len(data), self.stream.number), data)
+
     def send_stream(self, step: Input, kind: FrameType, head: bytes, data: Bytes = b"") -> None:
         """Account for `step` and send a frame of the current stream."""
         self.stream.send(step)
@@ -283,6 +287,10 @@ class Connection:
 
     def data_received(self, data: memoryview) -> None:
         """Plaintext: frames and pieces. Raises RemoteProtocolError, which ends the connection."""
+        single = self._parser.maybe_data(data)
+        if single is not None:
+            self._data_received(*single)
+            return
         pings = 0
         for frames, (kind, number, payload) in enumerate(self._parser.receive_data(data), 1):
             if self._lane is not None and kind == _DGRAM:
@@ -333,16 +341,19 @@ class Connection:
 
     def _frame_received(self, kind: int, number: int, payload: memoryview) -> None:
         if kind == _DATA:
-            if self._lane is not None:
-                raise RemoteProtocolError("DATA in a lane")
-            if self.stream.receive(_RECEIVE_DATA, number) and self.end is not None:
-                self.end.data_received(payload)
+            self._data_received(number, payload)
         elif kind >= _FLOW_OPEN and self._lane is not None:
             self._lane.frame_received(kind, number, payload)
         elif (handler := _HANDLERS.get(kind)) is not None:
             handler(self, number, payload)
         else:
             raise RemoteProtocolError("datagrams on a connection that is not a lane (yet)")
+
+    def _data_received(self, number: int, payload: memoryview) -> None:
+        if self._lane is not None:
+            raise RemoteProtocolError("DATA in a lane")
+        if self.stream.receive_data(number) and self.end is not None:
+            self.end.data_received(payload)
 
     def _hello_received(self, number: int, payload: memoryview) -> None:
         if not self._is_client or self.hello.done():

@@ -152,6 +152,11 @@ def header(kind: FrameType, length: int, stream: int) -> bytes:
     return _HEADER.pack(kind << 24 | length, stream)
 
 
+def data_header(length: int, stream: int) -> bytes:
+    """`header` of DATA, of which there are many."""
+    return _HEADER.pack(_DATA << 24 | length, stream)
+
+
 def serialize(kind: FrameType, stream: int, payload: bytes = b"") -> bytes:
     """A whole frame around a payload that is small or in one piece already."""
     return _HEADER.pack(kind << 24 | len(payload), stream) + payload
@@ -212,6 +217,17 @@ class FrameParser:
                 if done:
                     whole, self._partial = self._partial, bytearray()
                     yield self._kind, self._stream, memoryview(whole)
+
+    def maybe_data(self, data: memoryview) -> tuple[int, memoryview] | None:
+        """Stream and payload, if `data` is one whole frame of DATA and nothing else, as many small
+        messages come; else None, and it is for `receive_data`."""
+        if self._left is not None or self._partial or len(data) <= HEADER_SIZE:
+            return None
+        word, stream = _HEADER.unpack_from(data)
+        length = len(data) - HEADER_SIZE
+        if word != _DATA << 24 | length or length > MAX_DATA:
+            return None
+        return stream, data[HEADER_SIZE:]
 
     def _join(self, data: memoryview, begun: int, at: int) -> tuple[int, int, int]:
         """Put the DATA that comes next right behind begun:at, or that right before it.

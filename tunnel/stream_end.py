@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End, Sink
@@ -23,10 +23,6 @@ from tunnel.stream_state import Input, State
 if TYPE_CHECKING:
     from tunnel.connection import Connection
     from tunnel.resumable_end import ResumableEnd
-
-# An enumeration's members are slow to get at; each DATA frame needs these.
-_DATA: Final = FrameType.DATA
-_SEND_DATA: Final = Input.SEND_DATA
 
 
 class StreamEnd(End):
@@ -59,22 +55,22 @@ class StreamEnd(End):
             peer.send(early)
         if self._early_eof:
             peer.send_eof()
-        if self.finished.done() and self.reason is not None:
+        if self.is_done and self.reason is not None:
             peer.reset(self.reason)
 
     def send(self, data: Bytes) -> None:
         """See End.send: DATA. The peer delivers at most one read's worth at once."""
-        if not self._may(_SEND_DATA):
+        connection = self.connection
+        if connection.end is not self or not connection.stream.may_send_data:
             return
         self.bytes_sent += len(data)
         if len(data) <= MAX_DATA:
-            self.connection.send_stream(_SEND_DATA, _DATA, b"", data)
+            connection.send_data(data)
         else:  # what came before `link`, or the other end reads more at once than we do
             view = memoryview(data)
             for at in range(0, len(view), MAX_DATA):
-                piece = view[at : at + MAX_DATA]
-                self.connection.send_stream(_SEND_DATA, _DATA, b"", piece)
-        if self.connection.congested:
+                connection.send_data(view[at : at + MAX_DATA])
+        if connection.congested:
             self.peer.pause_reading()
 
     def send_eof(self) -> None:

@@ -72,6 +72,14 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
 # A RESET received in these states is answered by one of ours: we were not done yet.
 ANSWERED = frozenset({State.OPEN, State.REMOTE_DONE})
 
+# DATA leaves the state as it is. In these it may be sent, and counts when it is received.
+_SENDING = frozenset(state for state in State if (state, Input.SEND_DATA) in TRANSITIONS)
+_RECEIVING = frozenset(
+    state
+    for state in State
+    if (state, Input.RECEIVE_DATA) in TRANSITIONS and state is not State.RESETTING
+)
+
 MAX_STREAM = 2**32 - 1
 
 # Before Python 3.12 an enumeration's members are slow to get at, and each frame asks for these.
@@ -94,6 +102,11 @@ class StreamState:
         """Whether the next OPEN may come."""
         return self.state is _IDLE
 
+    @property
+    def may_send_data(self) -> bool:
+        """Whether our side may send DATA now, for which nothing else is to be done here."""
+        return self.state in _SENDING
+
     def allows(self, step: Input) -> bool:
         """Whether our side may do `step` now."""
         return (self.state, step) in TRANSITIONS
@@ -108,6 +121,12 @@ class StreamState:
                 raise LocalProtocolError("this connection has used up its stream numbers")
             self.number += 1
         self.state = new
+
+    def receive_data(self, number: int) -> bool:
+        """`receive` for DATA, which nearly always counts."""
+        if number == self.number and self.state in _RECEIVING:
+            return True
+        return self.receive(_RECEIVE_DATA, number)
 
     def receive(self, step: Input, number: int) -> bool:
         """They did `step` on stream `number`. True if it counts, False if it is thrown away.

@@ -17,7 +17,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from tunnel.dialler import tune
@@ -25,8 +25,8 @@ from tunnel.ends import Bytes
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.network_watch import is_stranded
 from tunnel.send_queue import SendQueue
-from tunnel.socket_end import BULK, READ_SIZE, hidden_error, scratch
-from tunnel.socket_watch import HANG_UP, watch_of
+from tunnel.socket_end import BULK, READ_SIZE, scratch
+from tunnel.socket_watch import HANG_UP, READABLE, SocketWatch, watch_of
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds; a relayed handshake is two round trips
 HANDSHAKE_READ = 16 * 1024  # one record
@@ -86,13 +86,14 @@ class TlsSocket:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._tls = tls
+        # Into a buffer, read() returns how much; typeshed knows the other form alone.
+        self._read = cast(Callable[[int, memoryview], int], tls.read)
         self._incoming = incoming
         self._outgoing = outgoing
         self._queue = SendQueue(sock, self._on_moved, self._lose)  # ciphertext
         self._receiver: Receiver | None = None
+        self._watch: SocketWatch | None = None  # while it knows the socket, reading or not
         self._reading = False
-        self._watched = False  # from the first pause on: most connections never pause
-        self._hung_up = False
         self._closing = False
         self._peer_closed = False
         self._read_error: ssl.SSLError | None = None  # what came before it is delivered first
@@ -138,21 +139,21 @@ class TlsSocket:
 
     def pause_reading(self) -> None:
         """Read no more from the socket; what was read already may still be delivered."""
-        if not self._reading:
-            return
-        self._stop_reading()
-        if self._hung_up:
-            self._loop.call_soon(self._tell_hung_up)
-        elif not self._watched:
-            self._watched = True
-            watch_of(self._loop).add(self._sock, self._on_hang_up, HANG_UP)
+        if self._reading:
+            self._reading = False
+            if self._watch is not None:
+                self._watch.change(self._sock, HANG_UP)
 
     def resume_reading(self) -> None:
         """Read again."""
         if not self._reading and not self.is_lost:
             self._reading = True
             self.progress_at = self._loop.time()  # the pause was ours: it counts for nothing
-            self._loop.add_reader(self._sock, self._on_readable)
+            if self._watch is not None:
+                self._watch.change(self._sock, READABLE)
+            else:
+                self._watch = watch_of(self._loop)
+                self._watch.add(self._sock, self._on_events, READABLE)
 
     def limit_unsent(self, size: int) -> None:
         """Keep at most `size` bytes in the kernel that were not sent yet (tcp(7))."""
@@ -165,10 +166,10 @@ class TlsSocket:
             return
         made: list[bytes] = []
         try:
-            room = max(0, _RECORD - len(head))
-            if len(data) <= room:
+            if len(head) + len(data) <= _RECORD:
                 self._tls.write(head + data if data else head)
             else:  # records stay full: a small one costs a lot
+                room = max(0, _RECORD - len(head))
                 view = memoryview(data)
                 self._tls.write(head + view[:room])
                 for at in range(room, len(view), _PORTION):
@@ -198,20 +199,18 @@ class TlsSocket:
         self._lose(error)
 
     def _stop_reading(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._sock)
+        """For good."""
+        self._reading = False
+        if self._watch is not None:
+            self._watch.remove(self._sock)
+            self._watch = None
 
-    def _on_hang_up(self, events: int) -> None:
-        self._hung_up = True
-        self._tell_hung_up()
-
-    def _tell_hung_up(self) -> None:
-        """Not while reading: what came before is delivered first, and the end is read."""
-        if self._receiver is not None and not self._reading and not self.is_lost:
-            self._receiver.hung_up()
-
-    def _on_readable(self) -> None:
+    def _on_events(self, events: int) -> None:
+        """An error stays visible after data was read: it comes with the next event."""
+        if not self._reading:
+            if events & ~READABLE and self._receiver is not None and not self.is_lost:
+                self._receiver.hung_up()
+            return
         try:
             size = self._sock.recv_into(scratch.view)
         except (BlockingIOError, InterruptedError):
@@ -226,8 +225,6 @@ class TlsSocket:
         self._deliver(scratch.view[:size])
         if size >= BULK:
             os.sched_yield()
-        if not self._lost and (hidden := hidden_error(self._sock)):
-            self._lose(hidden)
 
     def _deliver(self, data: memoryview = _NOTHING) -> None:
         receiver = self._receiver
@@ -252,25 +249,25 @@ class TlsSocket:
     def _decrypt(self, data: memoryview, view: memoryview) -> int:
         """Feed `data`, fill `view` with the plaintext of all whole records; returns its size."""
         filled = at = 0
-        incoming, read = self._incoming, self._tls.read
+        size = len(data)
+        incoming, read = self._incoming, self._read
         while True:
-            if data:
-                incoming.write(data[at : at + _PORTION])
+            if size:
+                incoming.write(data[at : at + _PORTION] if size > _PORTION else data)
                 at += _PORTION
             try:
                 while incoming.pending:  # asking in vain costs an exception
-                    # Into a buffer, read() returns how much; typeshed knows the other form alone.
-                    size = cast(int, read(_RECORD, cast(bytearray, view[filled:])))
-                    if not size:  # close_notify
+                    taken = read(_RECORD, view[filled:] if filled else view)
+                    if not taken:  # close_notify
                         self._peer_closed = True
                         return filled
-                    filled += size
+                    filled += taken
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLError as error:
                 self._read_error = error
                 return filled
-            if at >= len(data):
+            if at >= size:
                 return filled
 
     def _flush(self, made: Sequence[bytes] = ()) -> None:
@@ -301,8 +298,6 @@ class TlsSocket:
             return
         self._stop_reading()
         self._lost = True
-        if self._watched:
-            watch_of(self._loop).remove(self._sock)
         self._queue.stop()
         if self._timer is not None:
             self._timer.cancel()

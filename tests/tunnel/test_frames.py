@@ -211,3 +211,20 @@ def test_a_bad_header_behind_a_piece_is_still_judged() -> None:
     assert bytes(next(frames)[2]) == bytes(range(10))
     with pytest.raises(RemoteProtocolError):
         next(frames)
+
+
+@given(st.binary(max_size=40), st.sampled_from(FrameType), st.integers(-1, 1))
+def test_a_single_frame_of_data_is_the_same_at_once(
+    payload: bytes, kind: FrameType, more: int
+) -> None:
+    data = header(kind, max(0, len(payload) + more), 7) + payload
+    found = FrameParser().maybe_data(memoryview(data))
+    if found is None:
+        assert kind is not FrameType.DATA or more or not payload
+        return
+    parser = FrameParser()
+    assert [(FrameType.DATA, *found)] == list(parser.receive_data(memoryview(data)))
+    begun = FrameParser()
+    list(begun.receive_data(memoryview(data[:9])))
+    if len(payload) > 1:
+        assert begun.maybe_data(memoryview(data)) is None  # it is in the midst of another

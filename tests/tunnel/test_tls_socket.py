@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.loops import Factory, both_loops, run
+from tests.loops import Factory, both_loops, run, until
 from tests.tls_pair import identities, tcp_pair, tls_pair
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.frames import ALPN
@@ -351,8 +351,31 @@ def test_pauses_cost_one_registration(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(100):
             theirs.tls.pause_reading()
             theirs.tls.resume_reading()
-        assert added == [1]
+        assert added == [2]  # one each
         ours.tls.abort()
         theirs.tls.abort()
+
+    run(main)
+
+
+def test_what_was_to_be_read_before_a_pause_is_no_hang_up() -> None:
+    """Two sockets have data in one wake-up; whoever is first pauses the other."""
+
+    async def main() -> None:
+        ours, theirs = zip(*[map(Log, await tls_pair()) for _ in range(2)], strict=True)
+
+        def first(data: memoryview) -> None:
+            for log in theirs:
+                log.tls.pause_reading()
+
+        for log in theirs:
+            log.data_received = first
+        for log in ours:
+            log.tls.write(b"", b"x")
+        await until(lambda: not any(log.tls.is_reading for log in theirs))
+        await asyncio.sleep(0)
+        assert [log.hung_up_calls for log in theirs] == [0, 0]
+        for log in (*ours, *theirs):
+            log.tls.abort()
 
     run(main)
