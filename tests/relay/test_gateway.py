@@ -408,16 +408,17 @@ def test_an_away_share_without_a_website_is_unknown_too(tmp_path: Path) -> None:
 
 
 def test_a_body_of_tiny_chunks_does_not_hold_up_the_others() -> None:
-    """The longest time in which the relay served nobody; it was 14 s."""
+    """The most work in which the relay served nobody: CPU time, which is the same on a machine that
+    has others to serve, too. It was 14 s."""
 
     async def test(world: World) -> None:
         gaps: list[float] = []
 
         async def tick() -> None:
             while True:
-                before = time.monotonic()
+                before = time.thread_time()
                 await asyncio.sleep(0.005)
-                gaps.append(time.monotonic() - before)
+                gaps.append(time.thread_time() - before)
 
         count = 20_000
         async with asyncio.TaskGroup() as group:
