@@ -25,7 +25,6 @@ from relay.quick_path import ANSWER_WITHIN, KEEP_ALIVE, QuickPath, Sent, Way
 from relay.routes import Sites
 from relay.source_buckets import SourceBuckets
 from relay.streams import ByteStream, UpstreamStream, VisitorStream
-from relay.tls_stream import TlsStream
 from relay.upstreams import Door, Upstreams
 from tunnel.errors import LostError, VshareError
 
@@ -49,7 +48,7 @@ log = logging.getLogger(__name__)
 class _Upstream:
     """A stream to a share and the HTTP spoken on it."""
 
-    def __init__(self, door: Door, stream: UpstreamStream | TlsStream) -> None:
+    def __init__(self, door: Door, stream: UpstreamStream) -> None:
         self.door, self.stream = door, stream
         self.http = h11.Connection(h11.CLIENT, MAX_ANSWER_HEAD)
 
@@ -142,7 +141,7 @@ class Conversation:
     def _maybe_quicken(self) -> None:
         """Leave what comes next to the quick path, if there is a stream and nothing came yet."""
         upstream = self._upstream
-        if upstream is None or not isinstance(upstream.stream, UpstreamStream):
+        if upstream is None:
             return
         if upstream.is_reusable() and self._visitor.is_quiet and not self._http.trailing_data[0]:
             self._quick.begin(Way(upstream.door, upstream.stream))
@@ -198,7 +197,7 @@ class Conversation:
             return error
         return HttpError(
             HTTPStatus.BAD_GATEWAY,
-            f"Port {door.port} of {door.site.name} hung up without an answer",
+            f"The application behind {door.name} hung up without an answer",
             f"{error.text.capitalize()}.",
         )
 
@@ -386,8 +385,8 @@ def _given_up(upstream: _Upstream) -> HttpError:
     upstream.stream.abort()
     return HttpError(
         HTTPStatus.GATEWAY_TIMEOUT,
-        f"{upstream.door.site.name} took too long to answer",
-        f"There was no answer from port {upstream.door.port} in {ANSWER_WITHIN:g} seconds.",
+        f"{upstream.door.name} took too long to answer",
+        f"There was no answer from its application in {ANSWER_WITHIN:g} seconds.",
     )
 
 

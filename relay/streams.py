@@ -255,11 +255,6 @@ class UpstreamStream(ByteStream):
         return self._receiver.inbox.is_quiet
 
     @property
-    def has_ended(self) -> bool:
-        """Whether the share ended its direction, or both."""
-        return self._receiver.inbox.ended
-
-    @property
     def received(self) -> int:
         """Bytes received so far."""
         return self._receiver.received

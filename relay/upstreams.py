@@ -16,16 +16,14 @@ from relay.lot import NoParkedError
 from relay.registry import LocalRegistry, Share
 from relay.routes import SOLE, Site
 from relay.streams import UpstreamStream
-from relay.tls_stream import TlsStream
-from tunnel.address import parse_port
 from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.control import Publish
-from tunnel.errors import LostError, RefusedError, UsageError, VshareError
+from tunnel.errors import RefusedError, VshareError
 from tunnel.identity import Identity
 from tunnel.parking import Paired
 
-TLS_WITHIN = 10.0  # seconds for TLS with the shared machine's own server
+HTTP_PORT, HTTPS_PORT = 80, 443  # how the share is told how a visitor came
 MAX_STREAMS = 512  # of one share, at a time
 
 _STATUS = {
@@ -39,16 +37,15 @@ log = logging.getLogger(__name__)
 
 
 class Door(msgspec.Struct, frozen=True):
-    """A port of a share, and whether it speaks TLS."""
+    """A site of a share, and whether the visitor came with TLS."""
 
     site: Site
-    port: int
     tls: bool
 
     @property
-    def server_name(self) -> str:
-        """What is sent as SNI."""
-        return str(self.site.name)
+    def name(self) -> str:
+        """The site's, for people: `NAME` or `NAME--LABEL`."""
+        return _name_of(self.site)
 
 
 class _ShareClient:
@@ -95,46 +92,16 @@ class Upstreams:
             await asyncio.get_running_loop().create_future()
 
     def door_of(self, site: Site, *, tls: bool) -> Door:
-        """The share's port that `site` means to a visitor who came with or without TLS.
-
-        The port published for the visitor's own scheme, else the other. Raises HttpError.
-        """
+        """What `site` is to a visitor who came with or without TLS. Raises HttpError."""
         if site == SOLE:
             site = self._sole_site()
-        published = self._published(site)[1]
-        http, https = published.http_port, published.https_port
-        if site.label:
-            try:
-                port = parse_port(site.label)
-            except UsageError:
-                raise _unknown(site) from None
-            return Door(site, port, port == https and port != http)
-        wanted = (https or http) if tls else (http or https)
-        if wanted is None:
+        if site.label not in self._published(site)[1].sites:
             raise _unknown(site)
-        return Door(site, wanted, wanted != http)
+        return Door(site, tls)
 
-    async def open(self, door: Door) -> UpstreamStream | TlsStream:
-        """A stream to a share's port. Raises HttpError with a sentence for the visitor."""
-        stream = await self._open_plain(door.site, door.port)
-        if not door.tls:
-            return stream
-        tls = TlsStream(stream, door.server_name)
-        try:
-            async with asyncio.timeout(TLS_WITHIN):
-                await tls.handshake()
-        except BaseException as error:
-            tls.abort()
-            if isinstance(error, ssl.SSLError | LostError | TimeoutError):
-                raise HttpError(
-                    HTTPStatus.BAD_GATEWAY,
-                    f"Port {door.port} of {door.site.name} does not answer in TLS",
-                    f"{str(error) or 'No answer'}.",
-                ) from error
-            raise
-        return tls
-
-    async def _open_plain(self, site: Site, port: int) -> UpstreamStream:
+    async def open(self, door: Door) -> UpstreamStream:
+        """A stream to a share's site. Raises HttpError with a sentence for the visitor."""
+        site = door.site
         share, published = self._published(site)
         holder = self._clients.get(share)
         if holder is None or holder.published is not published:
@@ -148,11 +115,12 @@ class Upstreams:
         holder.streams += 1
         try:
             client = await asyncio.shield(holder.client)
-            end = await client.open("", port)
+            port = HTTPS_PORT if door.tls else HTTP_PORT
+            end = await client.open_special("http", site.label, port)
         except BaseException as error:
             self._release(holder)
             if isinstance(error, VshareError):
-                raise _explain(site, port, error) from error
+                raise _explain(door, error) from error
             raise
         end.finished.add_done_callback(lambda _: self._release(holder))
         return UpstreamStream(end)
@@ -194,16 +162,13 @@ class Upstreams:
 
 def _is_public(share: Share) -> bool:
     published = share.published
-    return (
-        share.http and published is not None and bool(published.http_port or published.https_port)
-    )
+    return share.http and published is not None and bool(published.sites)
 
 
 def _unknown(site: Site) -> HttpError:
-    name = f"{site.name}--{site.label}" if site.label else site.name
     return HttpError(
         HTTPStatus.NOT_FOUND,
-        f"Nothing is shared under the name {name}",
+        f"Nothing is shared under the name {_name_of(site)}",
         "The share may have ended, or the address may be mistyped. Ask its owner.",
     )
 
@@ -216,24 +181,28 @@ def _away(site: Site) -> HttpError:
     )
 
 
-def _explain(site: Site, port: int, error: VshareError) -> HttpError:
+def _name_of(site: Site) -> str:
+    return f"{site.name}--{site.label}" if site.label else str(site.name)
+
+
+def _explain(door: Door, error: VshareError) -> HttpError:
     """The page for a stream that could not be opened."""
     if isinstance(error, NoParkedError):
         return HttpError(
-            HTTPStatus.SERVICE_UNAVAILABLE, f"{site.name} is too busy to answer", "Try again soon."
+            HTTPStatus.SERVICE_UNAVAILABLE, f"{door.name} is too busy to answer", "Try again soon."
         )
     if not isinstance(error, RefusedError):
         return HttpError(
             HTTPStatus.BAD_GATEWAY,
-            f"{site.name} cannot be reached",
+            f"{door.name} cannot be reached",
             f"Its owner's computer does not answer: {error.text}.",
         )
     status = _STATUS.get(error.code, HTTPStatus.BAD_GATEWAY)
-    sentence = f"{site.name} does not answer on port {port}"
+    sentence = f"The application behind {door.name} does not answer"
     if error.code is Code.NOT_ALLOWED:
-        sentence = f"Port {port} of {site.name} is not open to browsers"
+        sentence = f"{door.name} is not open to browsers"
     elif error.code is Code.CONNECTION_REFUSED:
-        sentence = f"Nothing listens on port {port} of {site.name}"
+        sentence = f"The application behind {door.name} is not running"
     return HttpError(status, sentence, f"The shared machine's side says: {error.text}.")
 
 

@@ -26,6 +26,8 @@ from vshare.reception import Reception
 from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
+from vshare.web.sites import Site, Sites
+from vshare.web.visits import Visits
 
 NAME = ShareName("frosty-weasel-0857")
 CODE = JoinCode("abandon-ability-able")
@@ -96,7 +98,8 @@ async def share_pair(
     rules = policy or Policy(names=frozenset({NAME}))
     calls = {"ping": lambda guest, policy: {"pong": True}}
     reach = DirectReach("127.0.0.1")
-    streams = Streams(rules, reach, calls, newsroom, ssh)
+    sites = Sites(others={str(port): Site(str(port), port) for port in rules.http_ports})
+    streams = Streams(rules, reach, calls, newsroom, ssh, Visits(sites))
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     port = listener.getsockname()[1]
     async with reach, ShareServer(NAME, identity, guests, reception, streams, newsroom) as server:

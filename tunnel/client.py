@@ -140,9 +140,9 @@ class Client:
         self._resumable.add(stream)
         return stream
 
-    async def open_special(self, protocol: str, host: str = "") -> StreamEnd:
+    async def open_special(self, protocol: str, host: str = "", port: int = 0) -> StreamEnd:
         """A stream of another protocol than TCP (docs/protocol.md 8.3). Raises like `open`."""
-        return await self._ask(Open(secrets.token_bytes(16), protocol, host, 0))
+        return await self._ask(Open(secrets.token_bytes(16), protocol, host, port))
 
     async def call(self, name: str) -> bytes:
         """The answer (JSON) to a call of protocol `api`. Raises RefusedError or LostError."""

@@ -18,11 +18,12 @@ NONCE = 32  # bytes
 MAX_TICKETS = 64  # in one message: the most parked connections a share keeps
 MAX_TEXT = 1024  # characters of a sentence meant for people
 MAX_PEM = 16 * 1024  # characters of a certificate
+MAX_SITES = 128  # of one share
 _SIGNED = b"vshare-register-1\0"
 
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Pem: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_PEM)]
-Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+Label: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{0,63}\Z")]
 # 128 random bits in hex: whoever has it was told; docs/protocol.md 3. Empty: none.
 Route: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=10 * 366 * 86_400)]
@@ -79,10 +80,10 @@ class Tickets(_Message, frozen=True, tag="tickets"):
 
 
 class Publish(_Message, frozen=True, tag="publish"):
-    """Share: what the public URL opens, and the gateway's certificate (PEM) to open it with."""
+    """Share: the labels of its sites ("": the main one), and the gateway's certificate (PEM) to
+    open them with."""
 
-    http_port: Port | None
-    https_port: Port | None
+    sites: Annotated[list[Label], msgspec.Meta(max_length=MAX_SITES)]
     certificate: Pem
     ca: Pem
 

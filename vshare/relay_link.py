@@ -140,11 +140,9 @@ class RelayLink:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def publish(
-        self, http_port: int | None, https_port: int | None, certificate_pem: str, ca_pem: str
-    ) -> None:
+    async def publish(self, sites: list[str], certificate_pem: str, ca_pem: str) -> None:
         """Tell the gateway what the public URL opens; told again after each reconnection."""
-        self._published = Publish(http_port, https_port, certificate_pem, ca_pem)
+        self._published = Publish(sites, certificate_pem, ca_pem)
         await self._send_published()
 
     async def extend(self, expires_at: float) -> float:

@@ -51,6 +51,8 @@ from vshare.screen import Screen
 from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
+from vshare.web.sites import MAIN, Site, Sites
+from vshare.web.visits import Visits
 
 NOTICEABLY = 60.0  # seconds that a relay may grant less without a word
 ROUTE_SIZE = 16  # bytes: 128 bits that a stranger cannot guess
@@ -199,7 +201,8 @@ async def _serve_guests(
     policy = dataclasses.replace(sharing.policy, names=sharing.policy.names | {name})
     door = DirectDoor(sharing.route, doorman.direct_visitor, _networks(options, sharing.relay))
     calls = share_calls(sharing.found, name, ssh, door.places)
-    streams = Streams(policy, sharing.reach, calls, newsroom, ssh)
+    visits = Visits(_sites(sharing.found))
+    streams = Streams(policy, sharing.reach, calls, newsroom, ssh, visits)
     server = ShareServer(name, identity, guests, reception, streams, newsroom)
     share = LiveShare(
         name,
@@ -232,6 +235,14 @@ async def _serve_guests(
             log.close()  # what could not be written is counted in a last line
             Screen(console).ended(end.reason, str(log.path), log.head)
     end.check()
+
+
+def _sites(found: Found) -> Sites:
+    http, https = found.http_port, found.https_port
+    return Sites(
+        http=Site(MAIN, http) if http is not None else None,
+        https=Site(MAIN, https, tls=True) if https is not None else None,
+    )
 
 
 def _networks(options: Options, relay: RelayAddress) -> Networks:
@@ -270,7 +281,7 @@ async def _publish(share: LiveShare, found: Found) -> None:
     key = load_public_der(share.link.gateway_key)
     issued = share.reception.issue_gateway(key)
     certificate, ca = (ssl.DER_cert_to_PEM_cert(each) for each in issued)
-    await share.link.publish(found.http_port, found.https_port, certificate, ca)
+    await share.link.publish(share.streams.visits.sites.labels, certificate, ca)
 
 
 @dataclass(frozen=True, slots=True)

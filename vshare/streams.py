@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -26,6 +27,8 @@ from vshare.reach import Reach
 from vshare.resumables import Resumables
 from vshare.ssh_guard import SshGuard
 from vshare.ssh_sharing import SshSharing
+from vshare.web.sites import Sites
+from vshare.web.visits import Visits
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +66,10 @@ class Streams:
         calls: Calls,
         newsroom: Newsroom,
         ssh: SshSharing | None = None,
+        visits: Visits | None = None,
     ) -> None:
         self.policy = policy
+        self.visits = visits or Visits(Sites())
         self._reach = reach
         self._calls = calls
         self._newsroom = newsroom
@@ -106,6 +111,8 @@ class Streams:
                 await self._hand_over_key(connection, guest, end)
             elif message.protocol == "tcp":
                 await self._serve_tcp(connection, guest, message, end)
+            elif message.protocol == "http":
+                await self._serve_http(connection, guest, message, end)
             else:
                 raise RefusedError(Code.UNSUPPORTED, f"protocol {message.protocol[:20]!r}")
         except VshareError as error:
@@ -139,28 +146,52 @@ class Streams:
     async def _serve_tcp(
         self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
     ) -> None:
+        if guest.role is not Role.GUEST:
+            raise RefusedError(Code.NOT_ALLOWED, "the gateway opens sites, not ports")
         target = self._decide(guest, "tcp", message.host, message.port)
         machine = await self._reach.open_tcp(target.host, target.port)
         visitor = self._accept(connection, guest, message, end)
+        ssh = self._ssh if target.is_ssh else None
+        with self._carried(guest, message, visitor, machine):
+            if ssh is None:
+                await bridge(SshGuard(visitor, machine), machine)
+                return
+            ssh.ssh_opened(guest)
+            try:
+                await bridge(visitor, machine)
+            finally:
+                ssh.ssh_closed(guest)
+
+    async def _serve_http(
+        self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
+    ) -> None:
+        """A visitor of the public URL, for a site of the machine's."""
+        if guest.role is not Role.GATEWAY:
+            raise RefusedError(Code.NOT_ALLOWED, "sites are for the public URL; open the port")
+        site = self.visits.sites.find(message.host, message.port)
+        target = self._decide(guest, "tcp", MACHINE, site.port)
+        machine = await self.visits.open(site, target, self._reach)
+        connection.accept(end)
+        with self._carried(guest, message, end, machine):
+            await bridge(self.visits.stage(site, end), machine)
+
+    @contextlib.contextmanager
+    def _carried(
+        self, guest: Guest, message: Open, visitor: StreamEnd | ResumableEnd, machine: End
+    ) -> Iterator[None]:
+        """Accounts for the stream that is carried inside."""
         stream = _Stream(guest, visitor, machine)
         began = asyncio.get_running_loop().time()
         self._open.add(stream)
-        ssh = self._ssh if target.is_ssh else None
         try:
-            if ssh is not None:
-                ssh.ssh_opened(guest)
-                await bridge(visitor, machine)
-            else:
-                await bridge(SshGuard(visitor, machine), machine)
+            yield
         finally:
             self._open.discard(stream)
             guest.bytes_in += machine.bytes_sent
             guest.bytes_out += visitor.bytes_sent
-            if ssh is not None:
-                ssh.ssh_closed(guest)
             seconds = asyncio.get_running_loop().time() - began
             traffic = _Traffic(machine.bytes_sent, visitor.bytes_sent, seconds, visitor.reason)
-            self._ended(guest, "tcp", message.host, message.port, traffic)
+            self._ended(guest, message.protocol, message.host, message.port, traffic)
 
     def _accept(
         self, connection: Connection, guest: Guest, message: Open, end: StreamEnd

@@ -66,7 +66,7 @@ async def share_with_website(**rules: object) -> AsyncIterator[tuple[Pair, int, 
         ("anything", ""),
     ],
 )
-def test_the_gateway_opens_nothing_but_tcp(protocol: str, host: str) -> None:
+def test_the_gateway_opens_nothing_but_sites(protocol: str, host: str) -> None:
     async def main() -> None:
         async with (
             share_with_website() as (pair, _, _),
@@ -80,24 +80,26 @@ def test_the_gateway_opens_nothing_but_tcp(protocol: str, host: str) -> None:
     run(main)
 
 
-def test_the_gateway_opens_no_port_but_the_websites() -> None:
-    """Not by another host either."""
+def test_the_gateway_opens_no_port() -> None:
+    """Sites alone: their rules are asked."""
 
     async def main() -> None:
         async with (
             share_with_website(ssh_shared=True) as (pair, http, other),
             Client(pair.dial, gateway_identity(pair), NAME) as client,
         ):
-            tried = [(NAME, other), ("", other), ("", 22), ("127.0.0.1", http), ("10.0.0.1", 80)]
+            tried = [(NAME, http), ("", http), ("", 22), ("127.0.0.1", http), ("10.0.0.1", 80)]
             for host, port in tried:
                 with pytest.raises(RefusedError) as caught:
                     await client.open(host, port)
                 assert caught.value.code is Code.NOT_ALLOWED
             assert visits == []
-            sock, task = await socket_to(client, http)
+            for label in ("", str(other), NAME):
+                with pytest.raises(RefusedError):
+                    await client.open_special("http", label, 80)
+            assert visits == []
+            await client.open_special("http", str(http), 80)
             await until(lambda: visits)
-            sock.close()
-            await task
 
     run(main)
 
@@ -113,7 +115,7 @@ def test_the_gateway_has_no_ssh_where_that_is_the_website() -> None:
             )
             async with Client(pair.dial, gateway_identity(pair), NAME) as client:
                 with pytest.raises(RefusedError):
-                    await client.open("", http)
+                    await client.open_special("http", str(http), 80)
             assert visits == []
 
     run(main)

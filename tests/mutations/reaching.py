@@ -157,6 +157,13 @@ REACHING = (
         ("tests/vshare/test_streams.py::test_a_flows_id_is_worth_nothing_to_another_guest",),
     ),
     Mutation(
+        "the gateway opens ports, past the rules of their sites",
+        _STREAMS,
+        'is not Role.GUEST:\n            raise RefusedError(Code.NOT_ALLOWED, "the gateway opens',
+        'is None:\n            raise RefusedError(Code.NOT_ALLOWED, "the gateway opens',
+        (f"{_TEST_SERVER}::test_the_gateway_opens_the_http_port_and_nothing_else",),
+    ),
+    Mutation(
         "the gateway may call",
         _STREAMS,
         "        if call is None or guest.role is not Role.GUEST:\n",

@@ -270,8 +270,8 @@ def test_pages_for_what_cannot_be_reached() -> None:
             name = world.link.registered.name
             for host, status, words in (
                 ("no-such-name.localhost", b"404", b"Nothing is shared under the name"),
-                (f"{name}--{world.port + 1}.localhost", b"502", b"Nothing listens on port"),
-                (f"{name}--7.localhost", b"403", b"is not open to browsers"),
+                (f"{name}--{world.port + 1}.localhost", b"502", b"is not running"),
+                (f"{name}--7.localhost", b"404", b"Nothing is shared"),
                 (f"{name}--no-port.localhost", b"404", b"Nothing is shared"),
                 ("localhost", b"421", b"opened for another name"),
             ):
@@ -357,7 +357,7 @@ def test_the_address_of_a_relay_with_one_share() -> None:
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
-@pytest.mark.parametrize("how", ["http off", "not published", "no port", "expired"])
+@pytest.mark.parametrize("how", ["http off", "not published", "no site", "expired"])
 def test_a_share_without_a_website_is_as_unknown_as_any_name(how: str) -> None:
     async def test(world: World) -> None:
         share = world.relay.registry.get(ShareName(world.link.registered.name))
@@ -369,8 +369,8 @@ def test_a_share_without_a_website_is_as_unknown_as_any_name(how: str) -> None:
                 share.http = False
             case "not published":
                 share.published = None
-            case "no port":
-                share.published = msgspec.structs.replace(share.published, http_port=None)
+            case "no site":
+                share.published = msgspec.structs.replace(share.published, sites=[])
             case _:
                 share.ends_at = 0.0
         unknown = "no-such-name"

@@ -66,7 +66,7 @@ class Shares:
         self.machines: list[Machine] = []
 
     def door_of(self, site: Site, *, tls: bool) -> Door:
-        return Door(site, 80, tls)
+        return Door(site, tls)
 
     async def open(self, door: Door) -> UpstreamStream:
         self.machines.append(Machine())

@@ -20,6 +20,8 @@ from vshare.reception import Reception
 from vshare.relay_link import RelayLink
 from vshare.server import ShareServer
 from vshare.streams import Streams
+from vshare.web.sites import Site, Sites
+from vshare.web.visits import Visits
 
 CODE = JoinCode("zoo-zone-zero")
 
@@ -55,12 +57,18 @@ async def tiny_share(
         newsroom, guests = Newsroom(), Guests()
         reception = Reception(authority, guests, newsroom, route=route)
         reception.code = CODE
-        streams = Streams(policy, DirectReach("127.0.0.1"), {}, newsroom)
+        sites = Sites(
+            Site("", http_port) if http_port else None,
+            Site("", https_port, tls=True) if https_port else None,
+            {str(port): Site(str(port), port) for port in open_ports},
+        )
+        visits = Visits(sites)
+        streams = Streams(policy, DirectReach("127.0.0.1"), {}, newsroom, visits=visits)
         identity = authority.issue_share()
         async with ShareServer(given, identity, guests, reception, streams, newsroom) as serving:
             server.append(serving)
             issued = reception.issue_gateway(load_public_der(link.gateway_key))
             pem = [ssl.DER_cert_to_PEM_cert(der) for der in issued]
-            await link.publish(http_port, https_port, *pem)
+            await link.publish(sites.labels, *pem)
             yield link
             server.clear()

@@ -20,7 +20,7 @@ FROM_SHARE = [
     Register(b"k" * 32, b"s" * 64, "", True, 28_800.0, 1),
     Register(b"k" * 32, b"s" * 64, "a-name", True, 60.0, 1, "0123456789abcdef" * 2),
     control.Extend(3600.0),
-    Publish(80, None, "certificate", "ca"),
+    Publish(["", "8080"], "certificate", "ca"),
     control.End(),
 ]
 
@@ -61,8 +61,10 @@ def test_unknown_members_are_ignored() -> None:
         '{"type":"challenge","nonce":"AAEC"}',
         '{"type":"tickets","tickets":["!!"]}',
         '{"type":"tickets","tickets":[' + ",".join(['"AA=="'] * 65) + "]}",
-        '{"type":"publish","http_port":0,"https_port":null,"certificate":"","ca":""}',
-        '{"type":"publish","http_port":65536,"https_port":null,"certificate":"","ca":""}',
+        '{"type":"publish","sites":["A"],"certificate":"","ca":""}',
+        '{"type":"publish","sites":["a.b"],"certificate":"","ca":""}',
+        '{"type":"publish","sites":["' + "a" * 64 + '"],"certificate":"","ca":""}',
+        '{"type":"publish","sites":[' + ",".join(['""'] * 129) + '],"certificate":"","ca":""}',
         '{"type":"extend"}',
         '{"type":"extend","expires_in":-1}',
         '{"type":"extend","expires_in":1e12}',

@@ -96,7 +96,7 @@ def test_comes_back_after_the_relay_restarted(tmp_path: Path) -> None:
             link = make_link(relay.address, visitors, name=ShareName("comes-back"))
             await link.__aenter__()
             await visit(port, link, visitors)
-            await link.publish(80, None, "certificate", "ca")
+            await link.publish(["", "8080"], "certificate", "ca")
         try:
             async with Relay(RelayConfig(port=port, state_dir=tmp_path)) as relay:
                 async with asyncio.timeout(5):
@@ -106,7 +106,7 @@ def test_comes_back_after_the_relay_restarted(tmp_path: Path) -> None:
                 share = relay.registry.get(ShareName("comes-back"))
                 assert share is not None
                 assert share.published is not None
-                assert share.published.http_port == 80
+                assert share.published.sites == ["", "8080"]
         finally:
             await link.__aexit__(None, None, None)
 

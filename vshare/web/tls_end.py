@@ -32,7 +32,6 @@ class TlsEnd(End):
 
     def __init__(self, below: End, server_name: str) -> None:
         super().__init__()
-        self.finished = below.finished
         self._below = below
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = machine_context().wrap_bio(
@@ -41,6 +40,13 @@ class TlsEnd(End):
         self._server = _Server(self)
         self._shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_linked = self._has_ended = False
+        below.when_done(self._below_done)
+        if below.is_done:
+            self._below_done()
+
+    def _below_done(self) -> None:
+        self._below.when_done(None)  # no cycle is left behind
+        self.closed(self._below.result)
 
     async def handshake(self) -> None:
         """Raises RefusedError; the end below is reset then."""
@@ -169,8 +175,7 @@ class _Server(End):
     """The peer of the end below."""
 
     def __init__(self, tls: TlsEnd) -> None:
-        self.finished = tls.finished
-        self.bytes_sent = 0
+        super().__init__()
         self.peer = tls
         self._tls = tls
 

@@ -326,7 +326,7 @@ class _Upstreams:
         self.opened: list[_Machine] = []
 
     def door_of(self, site: Site, *, tls: bool) -> Door:
-        return Door(site, 80, tls)
+        return Door(site, tls)
 
     async def open(self, door: Door) -> UpstreamStream:
         self.opened.append(_Machine(self._answers))

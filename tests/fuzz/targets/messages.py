@@ -30,14 +30,14 @@ CONTROL: tuple[control.AnyMessage, ...] = (
     control.Registered(NAME, "relay.example", "http://a", "https://a", 3600.0),
     control.Rejected("name-taken", "no"),
     control.Tickets([b"t" * 32, b"u" * 32]),
-    control.Publish(80, None, "PEM", "PEM"),
+    control.Publish(["", "8080"], "PEM", "PEM"),
     control.End(),
     control.Ended("expired", "it is over"),
 )
 JSON_WORDS = (
     b'"type":', b'"type":"end"', b'"register"', b'"expires_in":', b"1e999", b"-1", b"null", b"true",
     b"1" * 40, b"NaN", b'"\\ud800"', b"\\u0000", b"[" * 64, b"{" * 64, b"]", b"}", b",", b'"key":',
-    b'"tickets":[', b'"AAAA",', b'"', b"\xff", b"0.5", b"65536", b'"http_port":0',
+    b'"tickets":[', b'"AAAA",', b'"', b"\xff", b"0.5", b"65536", b'"sites":["a."',
 )  # fmt: skip
 
 

@@ -1,0 +1,55 @@
+"""Visitors of the public URL: each stream is for a site, and passes a stage on its way there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tunnel.ends import End
+from tunnel.http_heads import RequestHead
+from vshare.policy import Target
+from vshare.reach import Reach
+from vshare.web.rules import Gallery, Rule, Watcher
+from vshare.web.sites import Site, Sites
+from vshare.web.stage import Stage
+from vshare.web.tls_end import TlsEnd
+
+
+class NobodyLooks:
+    """A Gallery without anybody in it."""
+
+    is_empty = True
+
+    def watch(self, site: str, head: RequestHead) -> Watcher | None:
+        """See Gallery.watch."""
+        return None
+
+
+class Visits:
+    """The sites, and what is done to their requests. `rules_of` gives a site's rules."""
+
+    def __init__(
+        self,
+        sites: Sites,
+        rules_of: Callable[[Site], Sequence[Rule]] = lambda _: (),
+        gallery: Gallery | None = None,
+    ) -> None:
+        self.sites = sites
+        self.requests = 0  # since the share began
+        self._rules_of = rules_of
+        self._gallery = gallery or NobodyLooks()
+
+    async def open(self, site: Site, target: Target, reach: Reach) -> End:
+        """A way to the site's web server. Raises RefusedError."""
+        machine = await reach.open_tcp(target.host, target.port)
+        if not site.tls:
+            return machine
+        tls = TlsEnd(machine, site.host or "localhost")
+        await tls.handshake()
+        return tls
+
+    def stage(self, site: Site, visitor: End) -> Stage:
+        """What stands for `visitor` towards the way that was opened."""
+        return Stage(visitor, site.label, self._rules_of(site), self._gallery, self._count)
+
+    def _count(self) -> None:
+        self.requests += 1
