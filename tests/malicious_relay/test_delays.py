@@ -95,9 +95,9 @@ def test_a_join_is_held_back(
                 async with asyncio.timeout(SOON):
                     with pytest.raises(LostError):
                         await join_share(attacker.dial, NAME, CODE, "bob")
-                (line,) = lines.all
-                if not line.leg(direction).held:
+                if not lines.all or not lines.all[0].leg(direction).held:
                     return False
+                (line,) = lines.all
                 await nobody_is_served(pair)
 
                 def outcome() -> tuple[int, int, int, int]:
@@ -152,9 +152,9 @@ def test_a_handshake_is_not_waited_for(
                 async with asyncio.timeout(SOON):
                     with pytest.raises(LostError):
                         await client.ready()
-                line = lines.all[0]
-                if not line.leg(direction).held:
+                if not lines.all or not lines.all[0].leg(direction).held:
                     return False
+                line = lines.all[0]
                 await line.leg(direction).deliver_late()
                 assert client.hello is None
                 assert not any(guest.connections for guest in pair.guests.of_role(Role.GUEST))
@@ -177,9 +177,9 @@ def test_hello_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
                 async with asyncio.timeout(SOON):
                     with pytest.raises(LostError):
                         await client.ready()
-                    line = lines.all[0]
-                    if not line.down.held:
+                    if not lines.all or not lines.all[0].down.held:
                         return False
+                    line = lines.all[0]
                     await line.down.deliver_late()
                     await until(lambda: line.tasks[0].done())
                 assert client.hello is None
