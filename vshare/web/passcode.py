@@ -1,0 +1,149 @@
+"""A passcode for visitors: asked for on a small page, remembered by a signed cookie.
+
+It opens the sites and nothing else. It is never the code that guests join with, which opens the
+whole machine and must not be typed where the relay can read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import unicodedata
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+
+from tunnel.errors import UsageError
+from tunnel.http_heads import RequestHead
+from tunnel.http_pages import Page
+from tunnel.names import parse_code
+from vshare.web.access import RequestRule
+from vshare.web.cookies import Cookies
+from vshare.web.pages import FROM_ELSEWHERE, NO_FORM, TOO_MANY, form_of, page_reply, redirect
+from vshare.web.rules import Form, Reply
+from vshare.web.tries import TooManyTriesError, Tries
+from vshare.web.visit import (
+    HOME,
+    OURS,
+    form_fields,
+    is_from_elsewhere,
+    place_of,
+    safe_place,
+    source_of_visit,
+)
+
+PATH = OURS + b"passcode"
+HEADER = b"x-vshare-passcode"
+COOKIE = b"vshare"
+MADE_OF = "23456789abcdefghjkmnpqrstuvwxyz"  # none that is taken for another
+MADE_SIZE = 8  # characters: 39 bits
+MIN_SIZE, MAX_SIZE = 8, 64  # characters of one that was chosen
+_FIELD = (
+    '<label>Passcode <input name="passcode" type="password" required autofocus'
+    f' maxlength="{MAX_SIZE}" autocomplete="off" autocapitalize="none" spellcheck="false">'
+    "</label> <button>Open the site</button>"
+)
+
+
+def make_passcode(below: Callable[[int], int]) -> str:
+    """A fresh one such as `k7mq-2xdp`; no join code looks like it. `below`: see names.Below."""
+    characters = [MADE_OF[below(len(MADE_OF))] for _ in range(MADE_SIZE)]
+    half = MADE_SIZE // 2
+    return "".join((*characters[:half], "-", *characters[half:]))
+
+
+def check_passcode(text: str) -> str:
+    """`text`, if it can be a passcode. Raises UsageError, which does not repeat it."""
+    if not MIN_SIZE <= len(text) <= MAX_SIZE or not text.isprintable():
+        raise UsageError(
+            f"a passcode has {MIN_SIZE} to {MAX_SIZE} printable characters",
+            "leave the file out and share with --http-passcode: then one is made",
+        )
+    if is_like_join_code(text):
+        raise UsageError(
+            "this passcode looks like a join code, and the relay sees what visitors type",
+            "choose another, or share with --http-passcode: then one is made",
+        )
+    return text
+
+
+def is_like_join_code(text: str) -> bool:
+    """Whether it could be what opens the whole machine."""
+    try:
+        parse_code(text)
+    except UsageError:
+        return False
+    return True
+
+
+class Passcode(RequestRule):
+    """Lets in who has the passcode: by a form, then by cookie; programs by a field of the head.
+
+    `cookies` have a key that belongs to this passcode. `about` is said above the form.
+    """
+
+    def __init__(
+        self, passcode: str, cookies: Cookies, tries: Tries, about: Sequence[str] = ()
+    ) -> None:
+        self._expected = _digest(passcode)
+        self._cookies, self._tries, self._about = cookies, tries, tuple(about)
+
+    def request(self, head: RequestHead) -> Reply | Form | None:
+        """See Rule.request."""
+        is_in = self._cookies.take(head)
+        given = head.values(HEADER)
+        head.drop(HEADER)
+        if head.path == PATH and head.method == b"POST":
+            return Form(lambda data: self._answer(head, data))
+        if is_in:
+            return redirect(HOME, []) if head.path == PATH else None
+        if not given:
+            return self._ask(head, place_of(head))
+        try:
+            if self._is_right(head, given[0].decode("utf-8", "replace")):
+                return None
+        except TooManyTriesError:
+            return page_reply(head, TOO_MANY)
+        return self._ask(head, place_of(head), "That was not the passcode.")
+
+    def _answer(self, head: RequestHead, data: bytes) -> Reply:
+        """To the form."""
+        if is_from_elsewhere(head):
+            return page_reply(head, FROM_ELSEWHERE)
+        fields = form_fields(head, data)
+        if fields is None or "passcode" not in fields:
+            return page_reply(head, NO_FORM)
+        to = safe_place(fields.get("to", "/").encode())
+        try:
+            if self._is_right(head, fields["passcode"]):
+                return redirect(to, [self._cookies.make(head)])
+        except TooManyTriesError:
+            return page_reply(head, TOO_MANY)
+        if is_like_join_code(fields["passcode"]):
+            return self._ask(
+                head,
+                to,
+                "That looks like the code that guests join with. It opens the whole machine, and"
+                " this page is not for it: tell who shares the site, who can change it with"
+                " vshare code --rotate.",
+            )
+        return self._ask(head, to, "That was not the passcode.")
+
+    def _is_right(self, head: RequestHead, text: str) -> bool:
+        """Whether it is; counted as a try. Raises TooManyTriesError."""
+        right = hmac.compare_digest(_digest(text), self._expected)
+        return self._tries.count(source_of_visit(head), right=right)
+
+    def _ask(self, head: RequestHead, to: bytes, error: str = "") -> Reply:
+        page = Page(
+            HTTPStatus.FORBIDDEN,
+            "This site asks for a passcode",
+            [*([error] if error else self._about),
+             "Who shares it can tell you. Programs send it as X-Vshare-Passcode."],
+            form=form_of(PATH.decode(), to, _FIELD),
+        )  # fmt: skip
+        return page_reply(head, page)
+
+
+def _digest(text: str) -> bytes:
+    """What is compared: as long for all; what a keyboard adds or composes makes no difference."""
+    return hashlib.sha256(unicodedata.normalize("NFC", text.strip()).encode()).digest()
