@@ -36,6 +36,7 @@ from tunnel.relay_tls import dial_relay
 
 BOOT_TIMEOUT = 90.0  # seconds; pure emulation on a busy host took 30
 LOOK_EVERY = 0.5  # seconds
+DRAIN_WITHIN = 3.0  # seconds at Ctrl-C, which is to have cleaned up everything within 5
 GONE_AFTER = 8.0  # seconds that a relay which lost its state may not know a share; it is back in 2
 MAX_CODE_FILE = 256  # bytes
 MAX_SHOWN = 12  # ports named on the screen
@@ -248,8 +249,27 @@ async def _stay(
         console.waits_for_reader = False
         await _until_the_end(client, interrupt, notices)
         console.step("Disconnecting...")
+        await _drain(client, console)
     _tell_of_datagrams(client.flows.count, socks.dropped, console)
     console.event(event="ended", reason="interrupted")
+
+
+async def _drain(client: Client, console: Console) -> None:
+    """What programs sent before they closed still arrives, where that is a matter of seconds."""
+
+    def slow(count: int) -> None:
+        text = f"Waiting for the machine to read what {_programs(count)} sent before closing"
+        console.step(f"{text}, up to {DRAIN_WITHIN:g} s. Ctrl-C ends it at once.")
+        console.event(event="draining", streams=count)
+
+    lost = await client.drain(DRAIN_WITHIN, slow)
+    if lost:
+        console.warn(f"not all that {_programs(lost)} sent before closing has arrived")
+        console.event(event="cut-off", streams=lost)
+
+
+def _programs(count: int) -> str:
+    return "a program" if count == 1 else f"{count} programs"
 
 
 def _tell_of_datagrams(count: Datagrams, dropped_by_socks: int, console: Console) -> None:

@@ -17,6 +17,7 @@ from tunnel.answer import answer_of
 from tunnel.client_flows import ClientFlows
 from tunnel.codes import Code
 from tunnel.connection import Connection
+from tunnel.draining import drain
 from tunnel.ends import Sink
 from tunnel.errors import (
     LocalProtocolError,
@@ -183,6 +184,10 @@ class Client:
     def suspect(self) -> None:
         """The way may be another one: find out soon what still works, replace the rest."""
         self.pool.suspect()
+
+    async def drain(self, within: float, on_slow: Callable[[int], None]) -> int:
+        """Before leaving: see tunnel.draining."""
+        return await drain(list(self._resumable), within, on_slow)
 
     # -- streams
 

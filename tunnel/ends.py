@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeAlias
 
+from tunnel.closing_sockets import ClosingSockets
 from tunnel.codes import Code
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -78,6 +79,11 @@ class End(ABC):
     @abstractmethod
     def resume_reading(self) -> None:
         """Deliver again. Must not deliver from within this call."""
+
+    def has_hung_up(self, closing: ClosingSockets) -> bool:
+        """Whether what is beyond this end is known to send nothing more; some of what it sent may
+        not have been delivered yet."""
+        return False
 
     def closed(self, code: Code | None) -> None:
         """Mark this end as done: None after two clean ends of stream, else the reason."""

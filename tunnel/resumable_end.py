@@ -24,6 +24,7 @@ import enum
 from collections.abc import Callable
 from typing import Final
 
+from tunnel.closing_sockets import ClosingSockets
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End
 from tunnel.errors import RemoteProtocolError
@@ -108,6 +109,12 @@ class ResumableEnd(End):
     def total(self) -> int:
         """Offset of the end of what is to be sent, so far."""
         return self._replay.end + self._ended
+
+    def is_owed(self, closing: ClosingSockets) -> bool:
+        """Whether the local side has said all that it says, and the other may not have it yet."""
+        if self.phase is Phase.OVER or self._end_known:
+            return False
+        return self._ended or self.peer.has_hung_up(closing)
 
     # -- End, for the local side
 
@@ -242,6 +249,19 @@ class ResumableEnd(End):
             return
         self.terminate(code, "")
         self.peer.reset(code)
+
+    def ask(self) -> None:
+        """Make the other side tell what it has."""
+        if self.phase in (Phase.ATTACHED, Phase.SETTLED):
+            self.attachment.connection.ping()
+
+    def leave(self) -> None:
+        """This side ends for good. Where the other has all, to its end, no RESET is sent, which
+        would overtake what a program there has not read: it goes on with that by itself, for as
+        long as it waits for us. Any other stream is left as it is."""
+        if self._end_known and self.phase is not Phase.OVER:
+            self._finish(Code.CLOSED)
+            self.peer.reset(Code.CLOSED)
 
     # -- what the connection tells
 

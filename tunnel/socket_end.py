@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import struct
 import threading
 
+from tunnel.closing_sockets import ClosingSockets
 from tunnel.codes import Code, code_for_os_error
 from tunnel.ends import Bytes, End
 from tunnel.frames import HEADER_SIZE
@@ -98,6 +100,14 @@ class SocketEnd(End):
             return
         reset_on_close(self._sock)
         self._close(code)
+
+    def has_hung_up(self, closing: ClosingSockets) -> bool:
+        """See End.has_hung_up: its FIN, or RST, has come, or waits until more was read."""
+        if self._received_eof or self._sock.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._sock, select.POLLRDHUP)
+        return bool(poll.poll(0)) or closing.has_closed(self._sock)
 
     def pause_reading(self) -> None:
         """See End.pause_reading."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from connect_vm.session import Options, connect
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.share_pair import share_pair, tcp_service
+from tunnel import draining
 from tunnel.alerts import AccessLostError, ShareNotFoundError
 from tunnel.console import Console, Interrupt
 from tunnel.errors import UsageError, VshareError
@@ -102,6 +104,64 @@ def test_from_both_command_lines_to_a_stream(tmp_path: Path) -> None:
                 interrupt.stopped.set()
             assert screen.events[-1] == {"event": "ended", "reason": "interrupted"}
         assert share["code"] not in str(screen.events)
+
+    run(main)
+
+
+async def pipe_through_socks(address: str, name: str, port: int, data: bytes) -> None:
+    """What `cat FILE | nc` does: send all, close, and be gone."""
+    host, _, socks_port = address.rpartition(":")
+    loop = asyncio.get_running_loop()
+    with socket.create_connection((host, int(socks_port))) as sock:
+        sock.setblocking(False)
+        label = name.encode()
+        ask = b"\x05\x01\x00\x03" + bytes([len(label)]) + label + port.to_bytes(2, "big")
+        await loop.sock_sendall(sock, b"\x05\x01\x00" + ask)
+        for _ in range(12):
+            assert await loop.sock_recv(sock, 1)
+        await loop.sock_sendall(sock, data)
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_what_a_program_sent_before_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_time: bool
+) -> None:
+    """It has closed; the machine, which is slow, gets all of it, or sees that it is not all."""
+    monkeypatch.setattr(draining, "SLOW_AFTER", 0.05)
+    monkeypatch.setattr(session, "DRAIN_WITHIN", 10.0 if in_time else 0.2)
+    data = bytes(5_000_000)
+
+    async def read(sock: socket.socket) -> int:
+        got = 0
+        with sock:
+            while piece := await asyncio.get_running_loop().sock_recv(sock, 1 << 20):
+                got += len(piece)
+        return got
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            port = listener.getsockname()[1]
+            async with sharing() as share:
+                screen, interrupt = Screen(), Interrupt()
+                async with asyncio.TaskGroup() as group:
+                    running = group.create_task(
+                        connect(connecting(share, tmp_path), screen, interrupt)
+                    )
+                    socks = (await screen.came("socks"))["address"]
+                    await screen.came("running")
+                    await pipe_through_socks(socks, share["name"], port, data)
+                    machine, _ = await asyncio.get_running_loop().sock_accept(listener)
+                    interrupt.stopped.set()
+                    assert (await screen.came("draining"))["streams"] == 1
+                    if in_time:
+                        assert await read(machine) == len(data)
+                    await running
+            if not in_time:  # the share has ended as well
+                with contextlib.suppress(ConnectionResetError):
+                    assert await read(machine) == len(data)  # no less
+        told = [event["event"] for event in screen.events]
+        assert ("cut-off" in told) is not in_time
 
     run(main)
 
