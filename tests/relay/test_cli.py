@@ -14,6 +14,7 @@ def vrelay(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
     return Command("vrelay", main, monkeypatch, capfd)
 
 
+@pytest.mark.programs
 def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     pins = set()
     for extra in ([], ["--json"]):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
 import threading
@@ -211,6 +212,7 @@ def test_a_look_up_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -
     run(main)
 
 
+@functools.cache
 def own_addresses() -> list[Address]:
     """This host's, as the kernel lists them for us: the loopbacks and the one on its network."""
     texts = ["127.0.0.1", "127.255.255.254", "::1"]

@@ -79,6 +79,7 @@ def test_any_output_is_taken(text: str) -> None:
         parse_listeners(f"== {section}\n{text}")
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("with_ss", [True, False])
 def test_a_real_machine(tmp_path: Path, with_ss: bool) -> None:
     """`ss` and /proc agree on our own sockets."""
