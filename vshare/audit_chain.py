@@ -82,12 +82,17 @@ def _serialize(entry: Entry, limit: int) -> bytes:
     }
     start = {"n": entry.n, "time": entry.time, "event": _clean(entry.event, SHORT_TEXT)}
     whole = start | fields | {"prev": entry.prev}
-    return _ENCODER.encode(whole).encode() + b"\n"
+    line = msgspec.json.encode(whole)  # much quicker; it leaves DEL and what is not ASCII as it is
+    if not line.isascii() or b"\x7f" in line:
+        line = _ENCODER.encode(whole).encode()
+    return line + b"\n"
 
 
 def _clean(value: Value, limit: int) -> Value:
     """A text of at most `limit` characters that can be encoded; no number that JSON lacks."""
     if isinstance(value, str):
+        if len(value) <= limit and value.isascii():
+            return value
         return value[:limit].encode(errors="replace").decode()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

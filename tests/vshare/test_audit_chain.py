@@ -207,3 +207,11 @@ def test_fields_do_not_forge_the_chain() -> None:
     forged: dict[str, Value] = {"n": 7, "prev": "x", "event": "ended", "time": 0, "guest": "bob"}
     entry = parse(serialize(Entry(0, 1.0, "joined", forged, START)))
     assert entry == Entry(0, 1.0, "joined", {"guest": "bob"}, START)
+
+
+def test_a_line_has_no_byte_that_a_terminal_could_take_for_an_order() -> None:
+    """Whichever of its two encoders made it."""
+    for text in ("\x7f", "\x1b[2J", "\x9b2J", "caf\u00e9", "\ud800"):
+        line = serialize(Entry(0, 0.0, "stream", {"host": text}, START))
+        assert all(32 <= byte < 127 for byte in line[:-1]), line
+        assert parse(line).fields["host"] == text.encode(errors="replace").decode()
