@@ -21,13 +21,11 @@ from tunnel.ends import Bytes, End
 from tunnel.frames import HEADER_SIZE
 from tunnel.send_queue import SendQueue
 from tunnel.socket_watch import ERROR, QUIET, READABLE, SocketWatch, watch_of
+from tunnel.turns import SHORT, Pace, are_short
 
 # One read's size: large enough for full speed, small enough that one busy stream does not
 # hold up the others for long.
 READ_SIZE = 256 * 1024
-# After a read of this size who feeds us, and whom we feed, get the CPU where it is short
-# (sched_yield(2)): the next read is larger then, and there are fewer of them. An eighth less CPU.
-BULK = 100_000
 # A program's bytes are read in such portions: with its header a frame fills 16 TLS records.
 DATA_SIZE = READ_SIZE - HEADER_SIZE
 # 16 full records of TLS 1.3 on the wire (RFC 8446 5.2): 5 bytes before, 1 and a tag of 16 behind
@@ -37,11 +35,14 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class _Scratch(threading.local):
-    """Read buffers of one thread. Valid only until the callback that filled them returns."""
+    """Read buffers of one thread, and what of them a short turn fills. Valid only until the
+    callback that filled them returns."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(CIPHERTEXT_SIZE))
         self.data = self.view[:DATA_SIZE]
+        self.short_view = self.view[: CIPHERTEXT_SIZE * SHORT // READ_SIZE]
+        self.short_data = self.view[: SHORT - HEADER_SIZE]
 
 
 scratch = _Scratch()
@@ -72,6 +73,7 @@ class SocketEnd(End):
         self._watch: SocketWatch | None = None  # while it knows the socket, reading or not
         self._sock = sock
         self._queue = SendQueue(sock, self._on_moved, self._fail)
+        self._pace = Pace()
         self._reading = False
         self._received_eof = False
         self._eof_pending = False
@@ -82,6 +84,7 @@ class SocketEnd(End):
         if self.is_done or self._eof_pending:
             return
         self.bytes_sent += len(data)
+        self._pace.sent(len(data))
         self._queue.send(data)
         if self._queue.pending:
             self.peer.pause_reading()
@@ -126,27 +129,29 @@ class SocketEnd(End):
                 self._watch = watch_of(asyncio.get_running_loop())
                 self._watch.add(self._sock, self._on_events, READABLE)
 
-    def _on_events(self, events: int) -> None:
+    def _on_events(self, events: int) -> bool:
         if not self._reading:
-            return  # an error shows again as soon as reading goes on
+            return False  # an error shows again as soon as reading goes on
         try:
-            size = self._sock.recv_into(scratch.data)
+            size = self._sock.recv_into(scratch.short_data if are_short() else scratch.data)
         except (BlockingIOError, InterruptedError):
             if events & ERROR and (error := hidden_error(self._sock)):
                 self._fail(error)
-            return
+            return False
         except OSError as error:
             self._fail(error)
-            return
+            return False
         if size:
             self.peer.send(scratch.data[:size])
-            if size >= BULK:
+            much = self._pace.received(size)
+            if much:
                 os.sched_yield()
-            return
+            return much
         self.pause_reading()
         self._received_eof = True
         self.peer.send_eof()
         self._maybe_finish()
+        return False
 
     def _on_moved(self) -> None:
         if self._queue.pending:

@@ -25,8 +25,9 @@ from tunnel.ends import Bytes
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.network_watch import is_stranded
 from tunnel.send_queue import SendQueue
-from tunnel.socket_end import BULK, READ_SIZE, scratch
+from tunnel.socket_end import READ_SIZE, scratch
 from tunnel.socket_watch import HANG_UP, READABLE, SocketWatch, watch_of
+from tunnel.turns import Pace, are_short
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds; a relayed handshake is two round trips
 HANDSHAKE_READ = 16 * 1024  # one record
@@ -92,6 +93,7 @@ class TlsSocket:
         self._outgoing = outgoing
         self._queue = SendQueue(sock, self._on_moved, self._lose)  # ciphertext
         self._receiver: Receiver | None = None
+        self._pace = Pace()
         self._watch: SocketWatch | None = None  # while it knows the socket, reading or not
         self._reading = False
         self._closing = False
@@ -169,6 +171,7 @@ class TlsSocket:
             if len(head) + len(data) <= _RECORD:
                 self._tls.write(head + data if data else head)
             else:  # records stay full: a small one costs a lot
+                self._pace.sent(len(data))
                 room = max(0, _RECORD - len(head))
                 view = memoryview(data)
                 self._tls.write(head + view[:room])
@@ -205,26 +208,28 @@ class TlsSocket:
             self._watch.remove(self._sock)
             self._watch = None
 
-    def _on_events(self, events: int) -> None:
+    def _on_events(self, events: int) -> bool:
         """An error stays visible after data was read: it comes with the next event."""
         if not self._reading:
             if events & ~READABLE and self._receiver is not None and not self.is_lost:
                 self._receiver.hung_up()
-            return
+            return False
         try:
-            size = self._sock.recv_into(scratch.view)
+            size = self._sock.recv_into(scratch.short_view if are_short() else scratch.view)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self._lose(error)
-            return
+            return False
         if size == 0:
             self._lose(LostError("the connection ended without a word"))
-            return
+            return False
         self.progress_at = self._loop.time()
         self._deliver(scratch.view[:size])
-        if size >= BULK:
+        much = self._pace.received(size)
+        if much:
             os.sched_yield()
+        return much
 
     def _deliver(self, data: memoryview = _NOTHING) -> None:
         receiver = self._receiver

@@ -6,12 +6,15 @@ import asyncio
 import socket
 import struct
 
-from tests.loops import Factory, both_loops, run
+import pytest
+
+from tests.loops import Factory, both_loops, run, until
 from tests.tls_pair import tcp_pair
 from tunnel.codes import Code
 from tunnel.ends import Bytes, Sink
 from tunnel.socket_end import SocketEnd
 from tunnel.socket_watch import watch_of
+from tunnel.turns import SHORT
 
 RESET = struct.pack("ii", 1, 0)
 
@@ -115,3 +118,25 @@ def test_a_reset_while_paused_waits_without_waking_anybody(factory: Factory) -> 
         assert bytes(keeper.data) == b"last words"
 
     run(main, factory)
+
+
+def test_reads_are_small_while_turns_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunnel.socket_end.are_short", lambda: True)
+    sizes: list[int] = []
+
+    class Measuring(Sink):
+        def send(self, data: Bytes) -> None:
+            sizes.append(len(data))
+
+    async def main() -> None:
+        ours, theirs = tcp_pair()
+        end = SocketEnd(ours)
+        end.link(Measuring())
+        for number in range(1, 5):  # the kernel's buffers grow
+            await asyncio.get_running_loop().sock_sendall(theirs, bytes(SHORT * 8))
+            await until(lambda number=number: sum(sizes) == number * SHORT * 8)  # type: ignore[misc]  # a default binds the loop's variable
+        assert max(sizes) <= SHORT
+        end.reset(Code.CLOSED)
+        theirs.close()
+
+    run(main)

@@ -16,6 +16,7 @@ from tunnel.frames import ALPN
 from tunnel.identity import server_context
 from tunnel.socket_watch import SocketWatch
 from tunnel.tls_socket import TlsSocket, handshake
+from tunnel.turns import SHORT
 
 
 class Log:
@@ -311,7 +312,8 @@ def test_an_end_that_came_while_reading_is_told_in_the_pause_that_hides_it(
     factory: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        small = types.SimpleNamespace(view=memoryview(bytearray(20_000)))  # a read in many
+        view = memoryview(bytearray(20_000))
+        small = types.SimpleNamespace(view=view, short_view=view)  # a read in many
         monkeypatch.setattr("tunnel.tls_socket.scratch", small)
         ours, theirs = map(Log, await tls_pair())
         theirs.tls.pause_reading()
@@ -377,5 +379,28 @@ def test_what_was_to_be_read_before_a_pause_is_no_hang_up() -> None:
         assert [log.hung_up_calls for log in theirs] == [0, 0]
         for log in (*ours, *theirs):
             log.tls.abort()
+
+    run(main)
+
+
+def test_reads_are_small_while_turns_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunnel.tls_socket.are_short", lambda: True)
+    sizes: list[int] = []
+
+    async def main() -> None:
+        ours, theirs = map(Log, await tls_pair())
+        deliver = theirs.data_received
+
+        def measured(data: memoryview) -> None:
+            sizes.append(len(data))
+            deliver(data)
+
+        theirs.data_received = measured  # type: ignore[method-assign]
+        for number in range(1, 5):  # the kernel's buffers grow
+            ours.tls.write(b"", bytes(SHORT * 8))
+            await theirs.until(number * SHORT * 8)
+        assert max(sizes) <= SHORT
+        ours.tls.close()
+        await theirs.until(lost=True)
 
     run(main)
