@@ -21,7 +21,7 @@ from connect_vm.join_share import join_share
 from connect_vm.notices import Notices
 from connect_vm.own_names import OwnNames
 from connect_vm.socks_server import SocksServer
-from connect_vm.ways import Guest, Ways, guest_client, networks_for
+from connect_vm.ways import Guest, GuestClient, Ways, guest_client, networks_for
 from tunnel.address import ConnectLine, RelayAddress, parse_connect_line, parse_relay
 from tunnel.alerts import AccessLostError, ShareNotFoundError
 from tunnel.client import Client, Dial
@@ -222,7 +222,7 @@ class Watch:
 
 async def _stay(
     options: Options,
-    client: Client,
+    client: GuestClient,
     socks: SocksServer,
     console: Console,
     interrupt: Interrupt,
@@ -241,7 +241,9 @@ async def _stay(
         console.result("SOCKS address:", address, event="socks", address=address)
         if ip:
             console.result("Machine IP:", ip, event="machine", ip=ip)
-        console.event(event="running")
+        way = client.way
+        console.detail(f"Streams go {'directly' if way == 'direct' else 'through the relay'}.")
+        console.event(event="running", path=way)
         console.step("")
         console.step("Use the machine's IP, or a program that knows SOCKS5 proxies.")
         console.step("Press Ctrl-C to stop connection.")

@@ -186,6 +186,11 @@ class GuestClient(Client):
         super().__init__(ways.dial, guest.identity, guest.name, on_state, on_notice=on_notice)
         self._ways = ways
 
+    @property
+    def way(self) -> str:
+        """`direct` or `relay`: how streams that begin now go to the share."""
+        return "relay" if self._ways.place is None else "direct"
+
     async def _connect(self, on_change: Callable[[Connection], None]) -> Connection:
         if self._ways.place is not None:
             try:

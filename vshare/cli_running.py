@@ -249,10 +249,20 @@ def _guest_cells(guest: GuestRow) -> tuple[str, ...]:
         f"from {guest.address} (as the relay says)",
         _count(guest.streams, "stream"),
         _count(guest.connections, "connection"),
+        _way(guest),
         f"{_bytes(guest.bytes_in)} in",
         f"{_bytes(guest.bytes_out)} out",
         ", ".join(notes),
     )
+
+
+def _way(guest: GuestRow) -> str:
+    """How its connections come; some of both while it changes from one to the other."""
+    if not guest.connections:
+        return "away"
+    if not guest.direct:
+        return "through the relay"
+    return "directly" if guest.direct >= guest.connections else f"{guest.direct} directly"
 
 
 def _waiting_cells(waiting: WaitingRow) -> tuple[str, ...]:

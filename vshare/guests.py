@@ -32,6 +32,7 @@ class Guest:
     has_ssh_key: bool = False
     streams: int = 0
     connections: int = 0
+    direct: int = 0  # of these, those that come directly, and not through the relay
     bytes_in: int = 0  # from the guest
     bytes_out: int = 0  # to the guest
     dropped: int = 0  # datagrams, either way

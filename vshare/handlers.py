@@ -72,6 +72,7 @@ class Handlers:
                     address=guest.address,
                     streams=guest.streams,
                     connections=guest.connections,
+                    direct=guest.direct,
                     bytes_in=bytes_in,
                     bytes_out=bytes_out,
                     dropped=self._share.streams.dropped(guest),

@@ -142,9 +142,10 @@ class ShareState(Result, frozen=True):
 
 
 class GuestRow(Result, frozen=True):
-    """One guest. `address` is the relay's word, `bytes_in` came from the guest, `bytes_out` went
-    to it, `dropped` datagrams were lost here for want of room, `invite` is the plate of the invite
-    it came by, `ssh` whether it was given the key."""
+    """One guest. `address` is the relay's word, `direct` how many of `connections` come directly
+    and not through the relay, `bytes_in` came from the guest, `bytes_out` went to it, `dropped`
+    datagrams were lost here for want of room, `invite` is the plate of the invite it came by,
+    `ssh` whether it was given the key."""
 
     name: str
     since: float
@@ -156,6 +157,7 @@ class GuestRow(Result, frozen=True):
     invite: str = ""
     ssh: bool = False
     dropped: int = 0
+    direct: int = 0
 
 
 class WaitingRow(Result, frozen=True):

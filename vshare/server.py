@@ -130,8 +130,9 @@ class ShareServer:
         self._attempts.rotated()
         self._told_of_guessing = False
 
-    def visitor(self, sock: socket.socket, address: str) -> None:
-        """Serve a paired connection; `address` is the relay's word for where it comes from."""
+    def visitor(self, sock: socket.socket, address: str, *, direct: bool = False) -> None:
+        """Serve a paired connection; `address` is the relay's word for where it comes from. Or a
+        `direct` one, and `address` is its own."""
         if self._closing or len(self._visitors) >= MAX_CONNECTIONS:
             sock.close()
             return
@@ -139,7 +140,7 @@ class ShareServer:
             oldest = next(iter(self._pending))
             del self._pending[oldest]
             oldest.cancel()
-        task = self._spawn(self._serve_visitor(sock, address), "visitor")
+        task = self._spawn(self._serve_visitor(sock, address, direct=direct), "visitor")
         self._visitors.add(task)
         self._pending[task] = None
         task.add_done_callback(lambda done: self._visitor_left(done, sock))
@@ -161,13 +162,13 @@ class ShareServer:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _serve_visitor(self, sock: socket.socket, address: str) -> None:
+    async def _serve_visitor(self, sock: socket.socket, address: str, *, direct: bool) -> None:
         try:
             tls = await self._shake_hands(sock)
             if tls.alpn == join.ALPN:
                 await self._joins.serve(TlsMessages(tls), address, self._proven)
             else:
-                await self._serve_guest(tls, address)
+                await self._serve_guest(tls, direct=direct)
         except (VshareError, OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             log.info("a visitor from %r did not get in: %s", address, error)
         except Exception:
@@ -197,7 +198,7 @@ class ShareServer:
 
     # -- guests and the gateway
 
-    async def _serve_guest(self, tls: TlsSocket, address: str) -> None:
+    async def _serve_guest(self, tls: TlsSocket, *, direct: bool) -> None:
         try:
             guest = self.guests.require(parse_peer(tls.peer_certificate))
             if guest.connections >= MAX_GUEST_CONNECTIONS:
@@ -213,6 +214,7 @@ class ShareServer:
         connection = Connection(tls, is_client=False, on_change=self._changed)
         self._connections[connection] = guest
         guest.connections += 1
+        guest.direct += direct
         if guest.fingerprint in self._gone:
             self._gone.discard(guest.fingerprint)
             self._newsroom.tell("back", f"{guest.name} is back", guest=guest.name)
@@ -238,6 +240,7 @@ class ShareServer:
             connection.abort("the share has ended")
             self._connections.pop(connection, None)
             guest.connections -= 1
+            guest.direct -= direct
 
     def _changed(self, connection: Connection) -> None:
         """See Connection: `next_open` tells all that is of interest here."""

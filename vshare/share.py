@@ -141,7 +141,7 @@ class _Doorman:
         if self.share is None:
             sock.close()
         else:
-            self.share.server.visitor(sock, address)
+            self.share.server.visitor(sock, address, direct=True)
 
 
 async def _serve(sharing: Sharing) -> None:

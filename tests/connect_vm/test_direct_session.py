@@ -20,8 +20,9 @@ from tunnel.address import RelayAddress
 from tunnel.console import Interrupt
 from tunnel.lan import Interface, lan_interfaces, no_networks
 from tunnel.names import ShareName
-from vshare import share
+from vshare import requests, share
 from vshare.options import Options
+from vshare.running import choose_share
 
 LOOPBACK = ipaddress.ip_interface("127.0.0.1/8")
 
@@ -51,7 +52,11 @@ async def path(tmp_path: Path, share_options: dict[str, Any], **options: Any) ->
             if not (share_options or options):
                 await screen.came("path")
             assert await through_socks(socks, shared["name"], port) == b"hello"
+            running = await asyncio.to_thread(choose_share, shared["name"])
+            told = await asyncio.to_thread(running.ask, requests.Guests(), requests.GuestList)
+            assert bool(told.guests[0].direct) is not bool(share_options or options)
             interrupt.stopped.set()
+        assert (await screen.came("running"))["path"] in ("direct", "relay")
         return [event for event in screen.events if event["event"] == "path"]
 
 

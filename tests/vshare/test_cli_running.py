@@ -40,7 +40,7 @@ class Party:
         self.asked: list[Request] = []
         now = time.time()
         self.guests = [
-            GuestRow("bob", now - 720, "203.0.113.9", 2, 1, 1_300_000, 900, "", ssh=True),
+            GuestRow("bob", now - 720, "203.0.113.9", 2, 1, 1_300_000, 900, "", ssh=True, direct=1),
             GuestRow("ann\x1b[2J", now - 86_400 * 3, "2001:db8::1", 0, 4, 20, 5 * 2**40, "otter"),
         ]
         self.handlers = dict(
@@ -185,6 +185,8 @@ def test_guests(vshare: Command, party: Party) -> None:
     assert "(12 min)" in bob
     assert "from 203.0.113.9 (as the relay says)" in bob
     assert "2 streams  1 connection " in bob
+    assert "  directly  " in bob
+    assert "  through the relay  " in ann
     assert "1.2 MiB in" in bob
     assert "900 B out" in bob
     assert bob.endswith("SSH")
@@ -197,7 +199,18 @@ def test_guests(vshare: Command, party: Party) -> None:
     assert eve.startswith("  eve  since ")
     told = json.loads(vshare("guests", "--json").out)
     assert [guest["name"] for guest in told["guests"]] == ["bob", "ann\x1b[2J"]
+    assert [guest["direct"] for guest in told["guests"]] == [1, 0]
     assert told["waiting"][0]["name"] == "eve"
+
+
+def test_guests_between_two_ways_and_away(vshare: Command, party: Party) -> None:
+    party.guests = [
+        GuestRow("bob", time.time(), "203.0.113.9", 0, 5, direct=2),
+        GuestRow("ann", time.time(), "203.0.113.9", 0, 0),
+    ]
+    _, bob, ann, *_ = vshare("guests").out.splitlines()
+    assert "5 connections  2 directly  " in bob
+    assert "0 connections  away  " in ann
 
 
 def test_nobody_is_in(vshare: Command, party: Party) -> None:

@@ -45,7 +45,7 @@ class Door(DirectDoor):
 
     def visit(self, sock: socket.socket, address: str) -> None:
         self.came.append(address)
-        self._pair.server.visitor(sock, address)
+        self._pair.server.visitor(sock, address, direct=True)
 
     @property
     def port(self) -> int:
@@ -90,7 +90,10 @@ def test_a_guest_comes_in() -> None:
             identity = dataclasses.replace(pair.identity(), route=ROUTE)
             async with Client(door.dial, identity, NAME) as client:
                 assert await client.call("ping") == b'{"pong":true}'
+                (guest,) = pair.guests.of_role(Role.GUEST)
+                assert guest.direct == guest.connections > 0
             assert set(door.came) == {"127.0.0.1"}
+            await until(lambda: guest.connections == guest.direct == 0)
 
     run(main)
 
