@@ -35,10 +35,10 @@ def watch_network(on_change: Callable[[], None]) -> Iterator[None]:
         watch.close()
 
 
-def is_stranded(sock: socket.socket) -> bool:
+def is_stranded(sock: socket.socket | None) -> bool:
     """Whether the address that `sock` has here is none of this host's any more: then nothing that
-    is sent to it arrives, and nobody says so."""
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+    is sent to it arrives, and nobody says so. None: what uvloop has of a transport that closes."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False
     try:
         host, _, *rest = sock.getsockname()

@@ -100,3 +100,4 @@ def test_what_is_bound_to_an_address_that_has_gone(
     if socket.has_ipv6 or family is not socket.AF_INET6:
         with Bound(family) as sock:
             assert is_stranded(sock) is stranded
+    assert not is_stranded(None)

@@ -423,6 +423,25 @@ def test_an_address_that_this_host_has_lost_is_not_asked_first(
     run(main)
 
 
+def test_a_channel_that_is_just_being_lost_is_asked() -> None:
+    """uvloop's transports have no socket then."""
+
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        async with Relay(RelayConfig()) as relay, make_link(relay.address, visitors) as link:
+            channel = link._channel
+            assert channel is not None
+            channel.transport.abort()
+            await until(lambda: channel.transport.get_extra_info("socket") is None)
+            now, link._channel = link._channel, channel
+            await link.probe()
+            if link._channel is channel:
+                link._channel = now
+            await until(lambda: link._channel not in (None, channel))
+
+    run(main, uv=True)
+
+
 def test_dials_overlap_while_they_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vshare.relay_link.DIAL_EVERY", 0.01)
     dials: list[RelayAddress] = []
