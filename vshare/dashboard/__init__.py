@@ -1,0 +1,1 @@
+"""The local page of a running share: its visitors' requests, its guests, its traffic."""
