@@ -140,6 +140,20 @@ RELAYING = (
         ("tests/relay/test_plain_heads.py::test_requests_that_are_not_plain",),
     ),
     Mutation(
+        "a request has the fields of the one before",
+        "relay/plain_heads.py",
+        "    if before is not None and fields == before.fields:\n",
+        "    if before is not None:\n",
+        (f"{_TEST_QUICK}::test_each_request_has_its_own_fields_and_no_others",),
+    ),
+    Mutation(
+        "what the share gets for a request is what it got for the one before",
+        _QUICK,
+        "        if self._known is not None and request.kept is self._known.kept:\n",
+        "        if self._known is not None:\n",
+        (f"{_TEST_QUICK}::test_each_request_has_its_own_fields_and_no_others",),
+    ),
+    Mutation(
         "an answer has two lengths",
         "relay/plain_heads.py",
         "    elif chunked == (length is not None):",

@@ -67,6 +67,17 @@ def test_a_plain_request_is_the_same_to_h11(first: bytes, lines: list[tuple[byte
     assert sorted(sent.headers.raw_items()) == sorted(ours)
 
 
+@given(LINES, LINES, st.booleans())
+def test_the_request_before_changes_nothing(
+    one: list[tuple[bytes, bytes]], other: list[tuple[bytes, bytes]], same: bool
+) -> None:
+    before = maybe_request(joined(GET, one))
+    data = joined(GET.replace(b" / ", b" /a "), one if same else other)
+    assert maybe_request(data, before) == maybe_request(data)
+    connect = maybe_request(data.replace(b"GET", b"CONNECT"), before)
+    assert connect is None
+
+
 @given(
     st.sampled_from([b"200 OK", b"204 No Content", b"304", b"404 \xe9", b"101 X", b"600 X"]),
     LINES,

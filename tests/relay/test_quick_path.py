@@ -10,6 +10,7 @@ import pytest
 from relay.exchange import Conversation
 from relay.http_rules import Origin
 from relay.plain_bodies import MAX_CHUNKS
+from relay.plain_heads import MAX_REMEMBERED
 from relay.routes import Site, Sites
 from relay.source_buckets import SourceBuckets
 from relay.streams import UpstreamStream, VisitorStream
@@ -164,6 +165,24 @@ def test_a_request_and_its_answer_cross_without_a_task() -> None:
         assert scene.wire.sent == OK * 2
         assert scene.machine.paths == ["/a", "/b"]
         assert b"X-Forwarded-For: 192.0.2.9\r\n" in scene.machine.asked
+
+    with_scene(test)
+
+
+def test_each_request_has_its_own_fields_and_no_others() -> None:
+    async def test(scene: Scene) -> None:
+        found = []
+        for cookie in ("a", "a", "b", "", "a", "c" * MAX_REMEMBERED, "a"):
+            scene.machine.asked.clear()
+            field = f"Cookie: {cookie}\r\n" if cookie else ""
+            request = GET.format("x").replace("\r\n\r\n", f"\r\n{field}\r\n")
+            scene.visitor.data_received(request.encode())
+            scene.machine.say(OK)
+            lines = scene.machine.asked.decode().split("\r\n")
+            found.append("".join(line[8:] for line in lines if line.startswith("Cookie")))
+            assert lines[0] == "GET /x HTTP/1.1"
+            assert sum(line.startswith("X-Forwarded-For: ") for line in lines) == 1
+        assert found == ["a", "a", "b", "", "a", "c" * MAX_REMEMBERED, "a"]
 
     with_scene(test)
 

@@ -119,6 +119,7 @@ def run_request(data: bytes) -> None:
     request = events[0]
     if plain is not None:
         _check_plain(plain, request)
+        require(maybe_request(data, plain) == plain, "what is known changes nothing", data)
     try:
         site = check_request(request, origin, SITES)
     except HttpError:
