@@ -96,7 +96,7 @@ class Forwarder:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # uvloop's, of a transport that is closed
         while data := await reader.read(65_536):
             writer.write(data)
             await writer.drain()

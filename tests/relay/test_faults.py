@@ -88,16 +88,16 @@ class Share:
         hello = real_hello(f"{self.link.route}.x", "vshare/1")
         async with asyncio.timeout(within):
             while True:
-                sock = socket.socket()
-                sock.setblocking(False)
-                with contextlib.suppress(OSError, TimeoutError):
+                with contextlib.ExitStack() as stack, contextlib.suppress(OSError, TimeoutError):
+                    sock = stack.enter_context(socket.socket())
+                    sock.setblocking(False)
                     await loop.sock_connect(sock, ("127.0.0.1", self.link._relay.port))
                     await loop.sock_sendall(sock, hello)
                     async with asyncio.timeout(1):
                         far, _ = await self.visitors.get()
                         assert await loop.sock_recv(far, 65_536) == hello
+                        stack.pop_all()
                         return sock, far
-                sock.close()
                 await asyncio.sleep(0.05)
 
 
