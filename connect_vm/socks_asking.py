@@ -78,6 +78,7 @@ class Asking:
             self._timer = self._loop.call_later(HANDSHAKE_SECONDS, self._on_time)
         if len(self._clients) >= MAX_HANDSHAKES:
             self._accept(False)
+        self._receive(client)  # the greeting came while the connection waited here, most likely
 
     def _go_on(self) -> None:
         self._pause = None
