@@ -11,6 +11,7 @@ from tests.mutations.reaching import REACHING
 from tests.mutations.relaying import RELAYING
 from tests.mutations.resuming import RESUMING
 from tests.mutations.secrets import SECRETS
+from tests.mutations.visiting import VISITING
 
 EVERY: tuple[Mutation, ...] = (
     *JOINING,
@@ -21,4 +22,5 @@ EVERY: tuple[Mutation, ...] = (
     *RESUMING,
     *DIRECT,
     *OUTWARD,
+    *VISITING,
 )

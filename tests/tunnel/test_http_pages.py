@@ -11,7 +11,7 @@ from tunnel.http_pages import Media, Page, body_of, fields_of, negotiate
 
 FIREFOX = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 CHROME = FIREFOX + b",image/avif,application/signed-exchange;v=b3;q=0.7"
-PAGE = Page(503, "<b> is away", ["It \x1b[31msleeps.", "Wait."], "a foot & more", 30)
+PAGE = Page(503, "<b> is away", ["It \x1b[31msleeps.", "Wait <i>."], "a foot & more", 30)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,10 @@ def test_what_a_program_wants(accept: bytes, media: Media) -> None:
 def test_html_has_nothing_of_others_in_it() -> None:
     text = body_of(PAGE, Media.HTML).decode()
     assert "<h1>&lt;b&gt; is away</h1>" in text
-    assert "<p>Wait.</p>" in text
+    assert "<p>Wait &lt;i&gt;.</p>" in text
     assert "a foot &amp; more" in text
     assert "<b>" not in text
+    assert "<i>" not in text
     assert "{" not in text.replace(re.findall(r"<style>(.*?)</style>", text, re.DOTALL)[0], "")
 
 
@@ -69,7 +70,7 @@ def test_a_form_is_put_in_as_it_is_and_may_be_sent() -> None:
 
 
 def test_text_is_for_terminals() -> None:
-    assert body_of(PAGE, Media.TEXT) == b"<b> is away.\nIt ?[31msleeps.\nWait.\n"
+    assert body_of(PAGE, Media.TEXT) == b"<b> is away.\nIt ?[31msleeps.\nWait <i>.\n"
 
 
 def test_json() -> None:
@@ -77,7 +78,7 @@ def test_json() -> None:
     assert said == {
         "status": 503,
         "title": "<b> is away",
-        "detail": "It \x1b[31msleeps. Wait.",
+        "detail": "It \x1b[31msleeps. Wait <i>.",
         "retry_after": 30,
     }
     assert "retry_after" not in json.loads(body_of(Page(404, "no"), Media.JSON))
