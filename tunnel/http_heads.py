@@ -19,7 +19,7 @@ MAX_LENGTH_DIGITS = 15  # of Content-Length: a thousand TB
 
 _FIELDS = rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)*+)\r\n"
 _REQUEST = re.compile(
-    rb"([-!#$%&'*+.^_`|~0-9A-Za-z]{1,40}+) ([!-~\x80-\xff]++) HTTP/1\.([01])\r\n" + _FIELDS
+    rb"([-!#$%&'*+.^_`|~0-9A-Za-z]{1,40}+) ([!-~]++) HTTP/1\.([01])\r\n" + _FIELDS
 )
 _ANSWER = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([\t -~\x80-\xff]*+))?+\r\n" + _FIELDS)
 _END = b"\r\n\r\n"
@@ -118,7 +118,10 @@ def maybe_request(data: bytes | bytearray) -> tuple[RequestHead, int] | None:
     if match is None:
         raise RemoteProtocolError("the request is not plain HTTP/1.1")
     method, target, minor, fields = match.groups()
-    return RequestHead(int(minor), _parse(fields), bytes(method), bytes(target)), match.end()
+    head = RequestHead(int(minor), _parse(fields), bytes(method), bytes(target))
+    if len(head.values(b"host")) != 1:
+        raise RemoteProtocolError("a request without a Host, or with several")
+    return head, match.end()
 
 
 def maybe_answer(data: bytes | bytearray) -> tuple[AnswerHead, int] | None:
@@ -151,9 +154,9 @@ def _serialize(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 def _body(head: Head) -> Body | None:
     """None: the head says nothing of a body."""
-    codings, lengths = head.tokens(b"transfer-encoding"), set(head.values(b"content-length"))
+    codings, lengths = head.values(b"transfer-encoding"), set(head.values(b"content-length"))
     if codings:
-        if codings != [b"chunked"] or lengths or not head.minor:
+        if [each.lower() for each in codings] != [b"chunked"] or lengths or not head.minor:
             raise RemoteProtocolError("the length of a message is ambiguous")
         return ChunkedBody()
     if not lengths:

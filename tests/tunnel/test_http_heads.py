@@ -53,6 +53,8 @@ def test_how_an_answers_body_ends(head: bytes, method: bytes, kind: type) -> Non
 @pytest.mark.parametrize(
     "head",
     [
+        b"GET / HTTP/1.1\r\nA: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nA : b\r\n\r\n",
         b"GET / HTTP/1.1\r\n folded\r\n\r\n",
         b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
@@ -77,11 +79,13 @@ def test_what_is_not_plain_is_refused(head: bytes) -> None:
         b"Content-Length: +1",
         b"Content-Length: 1, 1",
         b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding:",
+        b"Transfer-Encoding: ,",
         b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
     ],
 )
 def test_ambiguous_lengths_are_refused(fields: bytes) -> None:
-    found = maybe_request(b"POST / HTTP/1.1\r\n" + fields + b"\r\n\r\n")
+    found = maybe_request(b"POST / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n\r\n")
     assert found is not None
     with pytest.raises(RemoteProtocolError):
         found[0].body()

@@ -15,10 +15,12 @@ from tests.fuzz.targets import (
     names,
     outward,
     socks,
+    visitors,
+    web,
 )
 
 _MODULES = (
     hello, http, frames, messages, certificates, names, socks, agent, machine, exchanges,
-    outward,
+    outward, visitors, web,
 )  # fmt: skip
 EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}

@@ -202,7 +202,7 @@ def test_a_reply_of_the_shares_own_is_all_there_is() -> None:
 def test_after_a_change_of_protocol_all_passes(watched: bool) -> None:
     def test() -> None:
         pair = Pair(room=Room(is_empty=not watched))
-        upgrade = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         pair.ask(upgrade)
         answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
         pair.answer(answer + b"\x81\x02hi")
@@ -355,7 +355,7 @@ def test_a_form_is_as_long_as_is_allowed(more: int) -> None:
 def test_who_waits_before_a_forms_body_is_told_to_go_on() -> None:
     def test() -> None:
         pair = Pair(FormRule())
-        pair.ask(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        pair.ask(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         assert bytes(pair.visitor.sent) == b"HTTP/1.1 100 Continue\r\n\r\n"
         pair.ask(b"ok")
         assert pair.visitor.sent.endswith(b"OK")
