@@ -56,7 +56,8 @@ def test_many(tcp: Way, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_datagrams(udp: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert driver_udp.udp_flow(udp, MOMENT)["per_second"] > 0
+    moments = (MOMENT, 1, 5)  # the machine may be busy
+    assert any(driver_udp.udp_flow(udp, moment)["per_second"] > 0 for moment in moments)
     monkeypatch.setattr(driver_udp, "LAST_WAIT", MOMENT)
     answer = driver_udp.udp_paced(udp, MOMENT)
     assert 0 <= answer["loss"] < 1
