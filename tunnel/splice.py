@@ -201,13 +201,13 @@ class _Direction:
             count = carrier.fill(self._source.sock, SHORT_FILLING if short else BIG_PIPE)
             self.moved += count
             much = self._pace.received(count)
+            if much and not short:  # else what is little would wait for whoever has the CPU then
+                os.sched_yield()
             if count == 0:
                 self._pass_on_eof()
             elif not self._drain(carrier):
                 self._source.unwant(READABLE)
                 self._target.want(WRITABLE)
-            if much and not short:  # else what is little would wait for whoever has the CPU then
-                os.sched_yield()
         except BlockingIOError:
             self.release()
         except OSError as error:

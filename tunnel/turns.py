@@ -29,6 +29,7 @@ class _Turns(threading.local):
 
     def __init__(self) -> None:
         self.short_until = 0.0  # time.monotonic()
+        self.asked_by: Pace | None = None  # the last one who had a little to say
 
 
 _turns = _Turns()
@@ -50,15 +51,22 @@ class Pace:
     def received(self, size: int) -> bool:
         """Account for a read; whether it was a large one."""
         if size >= BULK:
-            self._bulk_until = time.monotonic() + BULK_FOR
+            self._become_bulk()
             return True
         if size <= LITTLE:
             now = time.monotonic()
             if now >= self._bulk_until:
                 _turns.short_until = now + SHORT_FOR
+                _turns.asked_by = self
         return False
 
     def sent(self, size: int) -> None:
         """Account for a write."""
         if size >= BULK:
-            self._bulk_until = time.monotonic() + BULK_FOR
+            self._become_bulk()
+
+    def _become_bulk(self) -> None:
+        self._bulk_until = time.monotonic() + BULK_FOR
+        if _turns.asked_by is self:  # it was the beginning of this: nobody else waits
+            _turns.asked_by = None
+            _turns.short_until = 0.0

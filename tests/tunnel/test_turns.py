@@ -20,7 +20,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(turns, "time", clock)
-    monkeypatch.setattr(turns, "_turns", SimpleNamespace(short_until=0.0))
+    monkeypatch.setattr(turns, "_turns", SimpleNamespace(short_until=0.0, asked_by=None))
     return clock
 
 
@@ -43,6 +43,17 @@ def test_bulk_does_not_shorten_its_own_turns(clock: Clock) -> None:
         assert not pace.received(1)  # asks for more, acknowledges
     assert not are_short()
     Pace().received(1)
+    assert are_short()
+
+
+def test_the_beginning_of_bulk_does_not_shorten_its_turns(clock: Clock) -> None:
+    pace, other = Pace(), Pace()
+    pace.received(1)
+    assert are_short()
+    pace.sent(BULK)
+    assert not are_short()
+    other.received(1)
+    pace.received(BULK)
     assert are_short()
 
 
