@@ -7,13 +7,14 @@ from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from relay.pages import error_page, front_page
+from relay.pages import answer_with, error_page, front_page
 from relay.registry import LocalRegistry
 from relay.routes import parse_site, strip_port
+from tunnel.http_pages import Page
 
 
 class OwnNameOnly:
@@ -30,8 +31,10 @@ class OwnNameOnly:
         host = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1")
         if scope["type"] == "http" and parse_site(strip_port(host), self._domain):
             status = HTTPStatus.MISDIRECTED_REQUEST
-            body = error_page(status, "This connection was opened for another name", "", "")
-            await HTMLResponse(body, status)(scope, receive, send)
+            page = error_page(
+                status, "This connection was opened for another name", "", self._domain
+            )
+            await _response(page, scope)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -39,8 +42,8 @@ class OwnNameOnly:
 def make_app(registry: LocalRegistry, domain: str) -> ASGIApp:
     """The ASGI application for the relay's own name."""
 
-    async def front(_: Request) -> Response:
-        return HTMLResponse(front_page(domain))
+    async def front(request: Request) -> Response:
+        return _response(front_page(domain), request.scope)
 
     async def health(_: Request) -> Response:
         date = {"Date": email.utils.formatdate(usegmt=True)}  # RFC 9110 6.6.1: `doctor` compares
@@ -48,3 +51,12 @@ def make_app(registry: LocalRegistry, domain: str) -> ASGIApp:
 
     routes = [Route("/", front), Route("/healthz", health)]
     return OwnNameOnly(Starlette(routes=routes), domain)
+
+
+def _response(page: Page, scope: Scope) -> Response:
+    """`page` as the sender of the request wants it."""
+    accept = b",".join(value for name, value in scope.get("headers", ()) if name == b"accept")
+    fields, body = answer_with(page, accept)
+    response = Response(body, page.status)
+    response.raw_headers = [(name.lower(), value) for name, value in fields]
+    return response

@@ -14,13 +14,14 @@ from relay.doors import Doors
 from relay.http_rules import (
     HttpError,
     Origin,
+    accept_of,
     check_request,
     forwarded_target,
     has_body,
     request_headers,
     response_headers,
 )
-from relay.pages import error_page
+from relay.pages import answer_with, error_page
 from relay.quick_path import ANSWER_WITHIN, KEEP_ALIVE, QuickPath, Sent, Way
 from relay.routes import Sites
 from relay.source_buckets import SourceBuckets
@@ -152,7 +153,7 @@ class Conversation:
         try:
             switched = await self._forward(request, end, sent)
         except HttpError as error:
-            await self._send_error(error, head_only=request.method == b"HEAD")
+            await self._send_error(error, accept_of(request), head_only=request.method == b"HEAD")
             return self._is_complete()
         if switched:
             return False
@@ -362,17 +363,15 @@ class Conversation:
     async def _send(self, event: h11.Event) -> None:
         await self._visitor.send_all(self._http.send(event) or b"")
 
-    async def _send_error(self, error: HttpError, *, head_only: bool = False) -> None:
+    async def _send_error(
+        self, error: HttpError, accept: bytes = b"", *, head_only: bool = False
+    ) -> None:
         """A page that says what went wrong, if an answer can still be sent."""
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._visitor.abort()
             return
-        body = error_page(error.status, error.text, error.hint, self._sites.domain)
-        headers = [
-            ("Content-Type", "text/html; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-        ]
+        page = error_page(error.status, error.text, error.hint, self._sites.domain)
+        headers, body = answer_with(page, accept)
         with contextlib.suppress(LostError, h11.LocalProtocolError):
             await self._send(h11.Response(status_code=error.status, headers=headers))
             if not head_only:

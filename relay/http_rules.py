@@ -65,6 +65,14 @@ def is_upgrade(request: h11.Request) -> bool:
     return header(request, b"upgrade") is not None and b"upgrade" in _connection(request)
 
 
+def accept_of(request: h11.Request) -> bytes:
+    """What kind of page the visitor's program likes (RFC 9110 12.5.1); empty: any, and for who
+    wants another protocol, where no person reads it."""
+    if is_upgrade(request):
+        return b""
+    return b",".join(value for name, value in request.headers if name == b"accept")
+
+
 def has_body(request: h11.Request) -> bool:
     """Whether a body follows the head (RFC 9112 6.3)."""
     if header(request, b"transfer-encoding") is not None:

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import html
 from http import HTTPStatus
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-body {{ font: 1.05rem/1.6 system-ui, sans-serif; max-width: 38rem; margin: 14vh auto 0;
-padding: 0 1.5rem; color: #1d2330; background: #fafbfc }}
-h1 {{ font-size: 1.6rem; line-height: 1.25 }} small {{ color: #6b7280 }}
-code {{ background: #eceff3; padding: .1em .35em; border-radius: .3em }}
-@media (prefers-color-scheme: dark) {{ body {{ color: #e5e7eb; background: #14171c }}
-code {{ background: #262b33 }} small {{ color: #9ca3af }} }}
-</style></head>
-<body><h1>{title}</h1>
-{paragraphs}
-<p><small>{foot}</small></p></body></html>
-"""
+from tunnel.http_heads import Fields
+from tunnel.http_pages import Page, body_of, fields_of, negotiate
+
+# Seconds after which it is worth while to ask again.
+_RETRY_AFTER = {
+    HTTPStatus.TOO_MANY_REQUESTS: 60,  # as long as a source's bucket takes to fill
+    HTTPStatus.BAD_GATEWAY: 10,  # an application is started again by a person, or a tool
+    HTTPStatus.SERVICE_UNAVAILABLE: 30,  # a laptop wakes, a network comes back
+    HTTPStatus.GATEWAY_TIMEOUT: 30,
+}
 
 
-def page(title: str, paragraphs: list[str], foot: str) -> bytes:
-    """A whole HTML document; the texts are plain and get escaped."""
-    body = "\n".join(f"<p>{html.escape(text)}</p>" for text in paragraphs)
-    document = _PAGE.format(title=html.escape(title), paragraphs=body, foot=html.escape(foot))
-    return document.encode()
-
-
-def front_page(domain: str) -> bytes:
+def front_page(domain: str) -> Page:
     """What the relay's own name shows."""
-    return page(
+    return Page(
+        HTTPStatus.OK,
         "A vshare relay",
         [
             "This server connects people to virtual machines that their owners share with them."
@@ -44,6 +31,15 @@ def front_page(domain: str) -> bytes:
     )
 
 
-def error_page(status: HTTPStatus, sentence: str, hint: str, domain: str) -> bytes:
-    """What a browser shows when a request cannot be brought to a share."""
-    return page(sentence, [hint] if hint else [], f"{status.value} {status.phrase}, relay {domain}")
+def error_page(status: HTTPStatus, sentence: str, hint: str, domain: str) -> Page:
+    """What is answered when a request cannot be brought to a share."""
+    paragraphs = [hint] if hint else []
+    foot = f"{status.value} {status.phrase}, relay {domain}"
+    return Page(status, sentence, paragraphs, foot, _RETRY_AFTER.get(status))
+
+
+def answer_with(page: Page, accept: bytes) -> tuple[Fields, bytes]:
+    """Header fields and body for a request with this Accept field (empty: none)."""
+    media = negotiate(accept)
+    body = body_of(page, media)
+    return [*fields_of(page, media), (b"Content-Length", b"%d" % len(body))], body
