@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket
 from tunnel.errors import RemoteProtocolError, UsageError, VshareError
 from tunnel.http_heads import Fields
 from vshare import requests
-from vshare.dashboard.content import Shown, as_text, show
+from vshare.dashboard.content import as_text, show
 from vshare.dashboard.curl import as_curl
 from vshare.dashboard.doorkeeper import Doorkeeper
 from vshare.dashboard.exchange import Exchange, KeptBody, Summary
@@ -239,7 +239,7 @@ def site_url(url: str, label: str) -> str:
 
 
 def _side(line: bytes, fields: Fields, body: KeptBody) -> _Side:
-    shown: Shown = show(bytes(body.data), fields)
+    shown = show(bytes(body.data), fields, is_whole=body.is_whole)
     view = _BodyView(shown.text, shown.note, shown.is_text, body.size, len(body.data))
     pairs = [(as_text(name), as_text(value)) for name, value in fields]
     return _Side(as_text(line), pairs, view)

@@ -84,11 +84,11 @@ def _inflate(data: bytes, formats: Sequence[int]) -> bytes | None:
     return None
 
 
-def show(body: bytes, fields: Fields) -> Shown:
-    """`body` as it was kept."""
+def show(body: bytes, fields: Fields, *, is_whole: bool) -> Shown:
+    """`body` as it was kept, whole or the begin of it."""
     data, note = decode(body, fields)
     kind = value_of(fields, b"content-type").lower()
-    text = _maybe_text(data, kind)
+    text = _maybe_text(data, kind, is_whole=is_whole and len(data) < MAX_DECODED)
     if text is not None:
         return Shown(text, note)
     size = f"no text: {len(data):,} bytes"
@@ -97,11 +97,12 @@ def show(body: bytes, fields: Fields) -> Shown:
     return Shown(_dump(data[:MAX_DUMPED]), f"{note}; {size}" if note else size, is_text=False)
 
 
-def _maybe_text(data: bytes, kind: str) -> str | None:
+def _maybe_text(data: bytes, kind: str, *, is_whole: bool) -> str | None:
     found = _CHARSET.search(kind)
     name = found[1].lower() if found and _CHARSETS.fullmatch(found[1].lower()) else "utf-8"
     try:
-        text = codecs.getincrementaldecoder(name)().decode(data)  # cut within a character: no fault
+        # A body that was cut off may end within a character.
+        text = codecs.getincrementaldecoder(name)().decode(data, is_whole)
     except (UnicodeDecodeError, LookupError):
         if not _TEXT_TYPES.match(kind):
             return None
