@@ -1,7 +1,8 @@
-"""Which port of the machine speaks HTTP: asked of each candidate, all at once.
+"""Which ports of the machine speak HTTP: asked of each candidate, all at once.
 
 A port counts when it answers a request with an HTTP status line, whatever the status
-(RFC 9112 4). HTTPS certificates are not checked: only the protocol is of interest.
+(RFC 9112 4). What refuses plain HTTP is asked again with TLS. HTTPS certificates are not checked:
+only the protocol is of interest.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tunnel.codes import Code
@@ -22,6 +23,7 @@ from vshare.reach import Reach
 
 PROBE_TIMEOUT_SECONDS = 2.0  # per try
 PROBE_TRIES = 2
+PROBE_WITHIN_SECONDS = 6.0  # for all: two rounds of ports that are silent, people wait for it
 MAX_CANDIDATES = 64  # a machine with more TCP listeners names its port with --http
 MAX_PARALLEL = 32  # sockets, or SSH channels, at once
 MAX_ANSWER = 16 * 1024  # more than any status line, with TLS around it
@@ -30,14 +32,23 @@ COMMON_HTTPS_PORTS = (443, 8443)
 _HTTP, _HTTPS = 80, 443
 _FAVOURITES = (_HTTP, _HTTPS)
 
+_BAD_REQUEST = 400  # what servers answer that want TLS
+# They rule the machine, or have all of its data, and let in whoever comes (Docker, etcd, the
+# kubelet, Elasticsearch, debuggers): a public URL leads there only if the sharer names the port.
+PRIVATE_PORTS = frozenset(
+    {2375, 2376, 2379, 2380, 4243, 5984, 6443, 8086, 8200, 8500, 9200, 9222, 9229, 10250, 10255}
+)
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
 _NOT_HTTP = frozenset({"sshd", "dropbear", "rpcbind"})
+_PRIVATE = frozenset({"dockerd", "etcd", "kubelet", "kube-apiserver", "cupsd"})  # as PRIVATE_PORTS
 
 
 class Origin(StrEnum):
     """Why a port is a candidate."""
 
-    EXPLICIT = "named"
+    NAMED = "named"  # as the main site's
+    EXPLICIT = "allowed"
     FORWARDED = "forwarded"
     LISTENING = "listening"
     COMMON = "common"
@@ -70,20 +81,23 @@ class ProbeResult:
 
     @property
     def http_port(self) -> int | None:
-        """Port 80 where it speaks HTTP, else the lowest that does."""
+        """The named port, else port 80 where it speaks HTTP, else the lowest that does."""
         return self._pick(tls=False, favourite=_HTTP)
 
     @property
     def https_port(self) -> int | None:
-        """Port 443 where it speaks HTTPS, else the lowest that does."""
+        """The named port, else port 443 where it speaks HTTPS, else the lowest that does."""
         return self._pick(tls=True, favourite=_HTTPS)
 
+    @property
+    def spoken(self) -> tuple[Candidate, ...]:
+        """All that answered, as they speak."""
+        return tuple(each.candidate for each in self.attempts if each.status is not None)
+
     def _pick(self, *, tls: bool, favourite: int) -> int | None:
-        ports = [
-            each.candidate.port
-            for each in self.attempts
-            if each.status is not None and each.candidate.tls == tls
-        ]
+        asked = [each.candidate for each in self.attempts if each.candidate.tls == tls]
+        named = [each for each in asked if each.origin is Origin.NAMED]
+        ports = [each.port for each in named or asked if each in self.spoken]
         return min(ports, key=lambda port: (port != favourite, port), default=None)
 
 
@@ -94,30 +108,32 @@ def candidates(
     http: int | None = None,
     https: int | None = None,
     loopback: Collection[int] = (),
+    ports: Collection[int] = (),
 ) -> tuple[Candidate, ...]:
     """The ports worth asking: what was named; else what is forwarded and what listens.
 
-    Those named in `loopback` are asked on the machine's loopback. The usual ports are asked
-    as well when it is not known what listens. Naming one of `http`
-    and `https` leaves the other to be found.
+    Those of `ports` are asked whatever is known of them, those of `loopback` on the machine's
+    loopback. The usual ports are asked as well when it is not known what listens. Naming one of
+    `http` and `https` leaves the other to be found.
     """
     named = [
-        Candidate(port, tls, Origin.EXPLICIT, LOOPBACK if port in loopback else "")
+        Candidate(port, tls, Origin.NAMED, LOOPBACK if port in loopback else "")
         for port, tls in ((http, False), (https, True))
         if port is not None
     ]
+    found = _found(machine, listening)
+    found |= dict.fromkeys(ports, Origin.EXPLICIT)
     silent = {each.port for each in listening.listeners if each.process in _NOT_HTTP}
-    found = dict.fromkeys(listening.open_ports("tcp"), Origin.LISTENING)
-    found |= {each.guest: Origin.FORWARDED for each in machine.forwarded}
-    for port in silent | {SSH_PORT}:
-        found.pop(port, None)
-    if listening.unknown:
-        found = dict.fromkeys(COMMON_HTTP_PORTS + COMMON_HTTPS_PORTS, Origin.COMMON) | found
     others = [
         Candidate(port, port in COMMON_HTTPS_PORTS, origin)
         for port, origin in sorted(found.items())
+        if port not in silent | {SSH_PORT, http, https, *loopback}
     ]
-    others = [each for each in others if (https if each.tls else http) is None]
+    others = [
+        each
+        for each in others
+        if each.origin is Origin.EXPLICIT or (https if each.tls else http) is None
+    ]
     private = [
         Candidate(port, port in COMMON_HTTPS_PORTS, Origin.EXPLICIT, LOOPBACK)
         for port in sorted(loopback)
@@ -126,26 +142,39 @@ def candidates(
     return tuple(named + (others + private)[:MAX_CANDIDATES])
 
 
-async def probe(reach: Reach, ports: Iterable[Candidate]) -> ProbeResult:
-    """Ask them all, at once, each at most PROBE_TRIES times. Does not raise for a port.
+def _found(machine: Machine, listening: Listening) -> dict[int, Origin]:
+    found = dict.fromkeys(listening.open_ports("tcp"), Origin.LISTENING)
+    found |= {each.guest: Origin.FORWARDED for each in machine.forwarded}
+    if listening.unknown:
+        found = dict.fromkeys(COMMON_HTTP_PORTS + COMMON_HTTPS_PORTS, Origin.COMMON) | found
+    private = {each.port for each in listening.listeners if each.process in _PRIVATE}
+    return {port: found[port] for port in found if port not in PRIVATE_PORTS | private}
 
-    When the favourite port has answered, the others of its kind are not waited for.
+
+async def probe(reach: Reach, ports: Iterable[Candidate]) -> ProbeResult:
+    """Ask them all, at once, within PROBE_WITHIN_SECONDS. Does not raise for a port.
+
+    Each is asked at most PROBE_TRIES times; once a favourite port has answered, or one that was
+    named, nobody who is silent is asked again.
     """
     room = asyncio.Semaphore(MAX_PARALLEL)
+    enough = asyncio.Event()
     tasks: dict[Candidate, asyncio.Task[Attempt]] = {}
 
     async def ask(candidate: Candidate) -> Attempt:
         async with room:
-            attempt = await _ask(reach, candidate)
-        if attempt.status is not None and candidate.port in _FAVOURITES:
-            for other, task in tasks.items():
-                if other.tls == candidate.tls and other != candidate:
-                    task.cancel()
+            attempt = await _ask(reach, candidate, enough)
+        named = candidate.origin is Origin.NAMED
+        if attempt.status is not None and (named or candidate.port in _FAVOURITES):
+            enough.set()
         return attempt
 
-    async with asyncio.TaskGroup() as group:
-        for each in ports:
-            tasks[each] = group.create_task(ask(each), name=f"probe {each.port}")
+    try:
+        async with asyncio.timeout(PROBE_WITHIN_SECONDS), asyncio.TaskGroup() as group:
+            for each in ports:
+                tasks[each] = group.create_task(ask(each), name=f"probe {each.port}")
+    except TimeoutError:
+        pass  # who has not answered by now is told as such
     attempts = [
         Attempt(each, None, "not waited for") if task.cancelled() else task.result()
         for each, task in tasks.items()
@@ -167,23 +196,40 @@ def no_http_error(machine: Machine, result: ProbeResult) -> VshareError:
     )
 
 
-async def _ask(reach: Reach, candidate: Candidate) -> Attempt:
+async def _ask(reach: Reach, candidate: Candidate, enough: asyncio.Event) -> Attempt:
     outcome = ""
     for _ in range(PROBE_TRIES):
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-                status = await _status(reach, candidate)
+                return await _speak(reach, candidate)
         except TimeoutError:
             outcome = f"no answer in {PROBE_TIMEOUT_SECONDS:.0f} s"
         except RefusedError as error:
             outcome = error.code.name.lower().replace("_", " ")
             if error.code is Code.CONNECTION_REFUSED:
                 break  # that will not change in a moment
-        else:
-            if status is None:
-                return Attempt(candidate, None, "does not speak HTTP")
-            return Attempt(candidate, status, f"HTTP status {status}")
+        if enough.is_set():
+            break
     return Attempt(candidate, None, outcome)
+
+
+async def _speak(reach: Reach, candidate: Candidate) -> Attempt:
+    """Ask once; with TLS as well where plain HTTP is not what is wanted. Raises RefusedError."""
+    status = await _status(reach, candidate)
+    if (
+        not candidate.tls
+        and candidate.origin is not Origin.NAMED
+        and status in (None, _BAD_REQUEST)
+    ):
+        with_tls = replace(candidate, tls=True)
+        try:
+            secure = await _status(reach, with_tls)
+        except RefusedError:
+            secure = None
+        if secure is not None:
+            return Attempt(with_tls, secure, f"HTTP status {secure}")
+    outcome = "does not speak HTTP" if status is None else f"HTTP status {status}"
+    return Attempt(candidate, status, outcome)
 
 
 async def _status(reach: Reach, candidate: Candidate) -> int | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
-from tunnel.console import Console
+from tunnel.console import Console, printable
 from vshare import exposure, find_libvirt, find_target, find_vagrant
 from vshare.exposure import Report
-from vshare.http_probe import candidates, no_http_error, probe
+from vshare.http_probe import ProbeResult, candidates, no_http_error, probe
 from vshare.listening import Listening, find_listeners
 from vshare.machine import Machine, Source
 from vshare.options import Options
 from vshare.reach_machine import MachineReach
+from vshare.web.find_sites import find_sites
+from vshare.web.sites import MAIN, Sites
+from vshare.web.titles import add_titles
+from vshare.web.vhosts import Vhosts, find_vhosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +25,17 @@ class Found:
 
     machine: Machine
     report: Report
-    http_port: int | None = None
-    https_port: int | None = None
+    sites: Sites = field(default_factory=Sites)  # of the public URL
+
+    @property
+    def http_port(self) -> int | None:
+        """Where the main site speaks HTTP."""
+        return None if self.sites.http is None else self.sites.http.port
+
+    @property
+    def https_port(self) -> int | None:
+        """Where the main site speaks HTTPS."""
+        return None if self.sites.https is None else self.sites.https.port
 
     @property
     def listening(self) -> Listening:
@@ -67,20 +81,58 @@ async def look(options: Options, machine: Machine, reach: MachineReach, console:
     report = await look_inside(options, machine, reach, console)
     if not options.http:
         return Found(machine, report)
+    sites = await _look_for_sites(options, machine, report, reach, console)
+    return Found(machine, report, sites)
+
+
+async def _look_for_sites(
+    options: Options, machine: Machine, report: Report, reach: MachineReach, console: Console
+) -> Sites:
+    """What the URL leads to. Raises VshareError where there is nothing, and SSH is not shared."""
+    with console.busy("looking for HTTP"):
+        result, vhosts = await _ask(options, machine, report, reach)
+        found = find_sites(options, report, result, vhosts)
+        sites = await add_titles(reach, found.sites)
+    if sites.http is None and sites.https is None:
+        error = no_http_error(machine, result)
+        if options.ssh is None:
+            raise error
+        console.detail(f"{error.text}: there is no public URL, SSH is shared all the same")
+        sites = Sites()
+    if vhosts.unknown and reach.link is not None:
+        console.detail(f"Its virtual hosts are not known: {printable(vhosts.unknown)}")
+    for kind, site in (("HTTP", sites.http), ("HTTPS", sites.https)):
+        console.step(f"Local {kind} port: {'disabled' if site is None else site.port}")
+    for label in sites.labels:
+        if label != MAIN:
+            console.detail(f"Also found: {_describe(sites, label)}")
+    for note in found.notes:
+        console.detail(note)
+    return sites
+
+
+def _describe(sites: Sites, label: str) -> str:
+    pair = [each for each in sites.pair(label) if each is not None]
+    ports = " and ".join(str(each.port) for each in pair)
+    title = next((f": {each.title}" for each in pair if each.title), "")
+    host = f"{pair[0].server_name} at port" if pair[0].is_virtual else "port"
+    return f"{host} {ports}{title}"
+
+
+async def _ask(
+    options: Options, machine: Machine, report: Report, reach: MachineReach
+) -> tuple[ProbeResult, Vhosts]:
+    """Which ports speak HTTP, and what web servers are configured with, at the same time."""
     wanted = candidates(
         machine,
         report.listening,
         http=options.http_port,
         https=options.https_port,
         loopback=options.loopback,
+        ports=options.ports,
     )
-    with console.busy("looking for HTTP"):
-        result = await probe(reach, wanted)
-    if result.http_port is None and result.https_port is None:
-        error = no_http_error(machine, result)
-        if options.ssh is None:
-            raise error
-        console.detail(f"{error.text}: there is no public URL, SSH is shared all the same")
-    console.step(f"Local HTTP port: {result.http_port or 'disabled'}")
-    console.detail(f"Local HTTPS port: {result.https_port or 'disabled'}")
-    return Found(machine, report, result.http_port, result.https_port)
+    as_root = machine.source is Source.VAGRANT
+    async with asyncio.TaskGroup() as group:
+        probing = group.create_task(probe(reach, wanted), name="probe")
+        asking = group.create_task(find_vhosts(reach.link, as_root=as_root), name="virtual hosts")
+    return probing.result(), asking.result()

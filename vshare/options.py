@@ -38,6 +38,7 @@ class Options:
     http: bool = True
     http_port: int | None = None
     https_port: int | None = None
+    host_header: str = "keep"  # or "rewrite", or what the machine's server gets as Host
     ports: tuple[int, ...] = ()
     loopback: tuple[int, ...] = ()
     expose: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -42,9 +42,7 @@ def make_policy(options: Options, found: Found, *, only_loopback: bool) -> Polic
         loopback_ports=frozenset(options.loopback),
         hidden_ports=frozenset(hidden) if only_loopback else frozenset(),
         ssh_ports=ssh_ports_of(options, found),
-        http_ports=frozenset(
-            port for port in (found.http_port, found.https_port) if port is not None
-        ),
+        http_ports=found.sites.ports,
         exposed=options.expose,
         ssh_shared=options.ssh is not None,
     )

@@ -12,6 +12,9 @@ from vshare.machine import LOOPBACK, Machine, Source, SshAccess
 from vshare.options import Options, SshOptions
 from vshare.rules import make_policy
 from vshare.weaknesses.danger import Danger
+from vshare.web.sites import Site, Sites
+
+SITES = Sites(http=Site("", 80))
 
 
 def found(*listeners: Listener, unknown: str = "", address: str | None = "192.0.2.7") -> Found:
@@ -23,7 +26,7 @@ def found(*listeners: Listener, unknown: str = "", address: str | None = "192.0.
         source=Source.VAGRANT,
         ssh=SshAccess(address or "127.0.0.1", 2200),
     )
-    return Found(machine, Report(Listening(listeners, unknown)), 80, None)
+    return Found(machine, Report(Listening(listeners, unknown)), SITES)
 
 
 def is_open(options: Options, what: Found, port: int, *, only_loopback: bool = False) -> bool:
@@ -73,7 +76,7 @@ def test_names_of_the_machine() -> None:
 def test_what_is_dangerous_is_fenced_until_it_is_confirmed() -> None:
     what = found(WEB)
     danger = Danger("tcp", 6379, "Redis without a password", "anybody can read it", "set one")
-    what = Found(what.machine, Report(what.listening, (danger,)), 80, None)
+    what = Found(what.machine, Report(what.listening, (danger,)), SITES)
     assert not is_open(Options(), what, 6379)
     assert not is_open(Options(ports=(6379,)), what, 6379)  # to name it is not to confirm it
     assert is_open(Options(unfence=(6379,)), what, 6379)

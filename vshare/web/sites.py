@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tunnel.codes import Code
@@ -84,6 +84,15 @@ class Sites:
         """Each site, the main one first."""
         for label in self.labels:
             yield from (site for site in self.pair(label) if site is not None)
+
+    def map(self, change: Callable[[Site], Site]) -> Sites:
+        """The same with each site changed; `change` leaves labels as they are."""
+
+        def changed(sites: Mapping[str, Site] | None) -> dict[str, Site]:
+            return {label: change(site) for label, site in (sites or {}).items()}
+
+        http, https = (None if site is None else change(site) for site in (self.http, self.https))
+        return Sites(http, https, changed(self.others), changed(self.https_others))
 
     @property
     def ports(self) -> frozenset[int]:
