@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 
 from tunnel.http_heads import Fields, RequestHead
@@ -28,9 +29,9 @@ TOO_MANY = Page(
 
 def page_reply(head: RequestHead, page: Page, fields: Sequence[tuple[bytes, bytes]] = ()) -> Reply:
     """`page` as the sender of this request wants it, with more fields."""
-    media = media_of(head)
-    all_fields = [*fields_of(page, media), *fields]
-    return Reply(page.status, HTTPStatus(page.status).phrase, all_fields, body_of(page, media))
+    media, phrase = media_of(head), HTTPStatus(page.status).phrase
+    page = replace(page, foot=f"{page.status} {phrase}, answered by vshare, not by the machine")
+    return Reply(page.status, phrase, [*fields_of(page, media), *fields], body_of(page, media))
 
 
 def form_of(action: str, to: bytes, inside: str) -> str:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from tunnel.errors import UsageError
 from tunnel.http_heads import RequestHead
-from tunnel.http_pages import Page
+from tunnel.http_pages import Media, Page
 from tunnel.names import parse_code
 from vshare.web.access import RequestRule
 from vshare.web.cookies import Cookies
@@ -26,6 +26,7 @@ from vshare.web.visit import (
     OURS,
     form_fields,
     is_from_elsewhere,
+    media_of,
     place_of,
     safe_place,
     source_of_visit,
@@ -138,7 +139,8 @@ class Passcode(RequestRule):
             HTTPStatus.FORBIDDEN,
             "This site asks for a passcode",
             [*([error] if error else self._about),
-             "Who shares it can tell you. Programs send it as X-Vshare-Passcode."],
+             "Who shares the site can tell you." if media_of(head) is Media.HTML
+             else "Send it as X-Vshare-Passcode. Who shares the site can tell you."],
             form=form_of(PATH.decode(), to, _FIELD),
         )  # fmt: skip
         return page_reply(head, page)

@@ -34,6 +34,7 @@ def test_it_says_who_shares_what() -> None:
     assert b"shares the demo machine with you for a while, as frosty-weasel-0857" in reply.body
     assert b'<form method="post" action="/.vshare/continue">' in reply.body
     assert b'name="to" value="/a?b=c"' in reply.body
+    assert b"<small>200 OK, answered by vshare, not by the machine</small>" in reply.body
     assert value(reply, b"Cache-Control") == b"no-store"
 
 
