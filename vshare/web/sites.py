@@ -120,9 +120,11 @@ def site_lines(sites: Sites, name: ShareName, url: str, https_url: str) -> list[
     """For the screen of the share `name`: each site's URL, what it is, its title.
 
     `url` and `https_url` are the main site's, each empty if there is none. Nothing is said where
-    there is but the main site.
+    there is but the main site. Below `.localhost` browsers ask for no TLS, and have no certificate
+    that they believe.
     """
-    scheme, _, rest = (https_url or url).partition("://")
+    local = host_of(url.partition("://")[2].partition("/")[0]).endswith(".localhost")
+    scheme, _, rest = (url if local else https_url or url).partition("://")
     authority, slash, path = rest.partition("/")
     rows = []
     for label in sites.labels:

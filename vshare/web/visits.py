@@ -67,7 +67,7 @@ class Visits:
         machine = await reach.open_tcp(target.host, target.port)
         if not site.tls:
             return machine
-        tls = TlsEnd(machine, site.host or "localhost")
+        tls = TlsEnd(machine, site.server_name or "localhost")
         await tls.handshake()
         return tls
 

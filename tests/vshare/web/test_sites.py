@@ -83,6 +83,8 @@ def test_what_the_screen_says() -> None:
         "http://calm-otter--app-test.localhost:81/   app.test",
         "http://calm-otter--shop-test.localhost:81/  shop.test  Shop",
     ]
+    local = "http://calm-otter.localhost:81/", "https://calm-otter.localhost:81/"
+    assert site_lines(SITES, NAME, *local)[0].startswith("http://")
     secure = site_lines(SITES, NAME, "http://calm-otter.example/", "https://calm-otter.example/")
     assert secure[0] == "https://calm-otter.example/             port 443"
     assert secure[3].startswith("https://calm-otter--app-test.example/ ")
