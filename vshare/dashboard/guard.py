@@ -5,12 +5,15 @@ A token that comes with a request for the page is turned into a cookie, and away
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vshare.dashboard.doorkeeper import Doorkeeper, Headers
+
+_log = logging.getLogger("vshare.dashboard")
 
 _POLICY = "; ".join(
     (
@@ -65,7 +68,10 @@ class Guard:
         elif token is not None:
             await _send_to_page(_hardened(send), doorkeeper.path, cookie)
         else:
-            await self._app(scope, receive, _hardened(send))
+            try:
+                await self._app(scope, receive, _hardened(send))
+            except Exception:
+                _log.exception("the dashboard met a fault")
 
 
 def _token(scope: Scope) -> str | None:

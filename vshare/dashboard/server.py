@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from tunnel.errors import VshareError
@@ -35,7 +38,11 @@ KEEP_ALIVE = 15  # seconds that an idle connection stays
 MAX_HEAD = 16 * 1024  # bytes: cookies of all this host's servers are in it
 MAX_MESSAGE = 4 * 1024  # bytes of what a page says on its WebSocket
 ABORT_TURNS = 3  # turns of the loop until an aborted transport has told its protocol
+LAST_WORDS = 1.0  # seconds for calls under way when the share ends
 SECRET = 16  # bytes
+
+_quiet = logging.getLogger("vshare.dashboard.uvicorn")  # faults are logged by the guard
+_quiet.setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +92,11 @@ class Dashboard:
         config = _config(Guard(make_app(parts), self._doorkeeper))
         stack.enter_context(overview.listening())
         await stack.enter_async_context(group)
-        stack.callback(replays.end_all)
         looks = overview.run(lambda: not share.log.is_empty)
         for name, work in (("throughput", throughput.run()), ("overview", looks)):
             stack.callback(group.create_task(work, name=name).cancel)
         stack.push_async_callback(self._hang_up)
+        stack.callback(replays.end_all)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: _Http(config, self._state), sock=sock)
         stack.callback(server.close)
@@ -105,13 +112,16 @@ class Dashboard:
     async def _hang_up(self) -> None:
         """End all connections, and the application's calls that are still running."""
         for connection in list(self._state.connections):
-            connection.shutdown()  # a WebSocket says goodbye
+            connection.shutdown()  # a WebSocket says goodbye, which ends its call
+        await asyncio.sleep(0)
+        for connection in list(self._state.connections):
+            connection.transport.abort()  # calls that wait for a body hear of it
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=LAST_WORDS)
         for task in list(self._state.tasks):
             task.cancel()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks)
-        for connection in list(self._state.connections):
-            connection.transport.abort()
         for _ in range(ABORT_TURNS):
             await asyncio.sleep(0)
 
@@ -137,12 +147,11 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         http=H11Protocol,
-        ws="websockets-sansio",
+        ws=_WebSocket,
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # it costs more than the way across the loopback
         lifespan="off",
         log_config=None,
-        log_level="warning",  # below that it logs paths
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -154,11 +163,20 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     return config
 
 
+class _WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's, which would write of each call that is cancelled."""
+
+    def __init__(self, config: uvicorn.Config, *others: Any, **named: Any) -> None:
+        super().__init__(config, *others, **named)
+        self.logger = _quiet
+
+
 class _Http(H11Protocol):
     """uvicorn's, with a limit to how many there are, and how long they say nothing."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config, state, app_state={})
+        self.logger = _quiet
         self._silence: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it

@@ -6,9 +6,8 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
-from tests.loops import until
 from tests.vshare.web.test_stage import Keeper
-from tunnel.ends import End, bridge
+from tunnel.ends import Bytes, End, bridge
 from tunnel.errors import UsageError
 from tunnel.http_heads import AnswerHead, RequestHead
 from vshare import requests
@@ -57,16 +56,22 @@ def seen(
 
 
 class Machine(Keeper):
-    """Answers each request with `answer`, or keeps silent."""
+    """Answers a request with `answer`, or keeps silent, or `hangs_up` then."""
 
-    def __init__(self, answer: bytes = OK) -> None:
+    def __init__(self, answer: bytes, *, hangs_up: bool) -> None:
         super().__init__()
-        self.answer = answer
+        self.answer, self.hangs_up = answer, hangs_up
 
-    def send(self, data: bytes | bytearray | memoryview) -> None:
+    def send(self, data: Bytes) -> None:
+        if not self.sent:
+            asyncio.get_running_loop().call_soon(self._reply)
         super().send(data)
-        if self.answer and b"\r\n\r\n" in self.sent:
+
+    def _reply(self) -> None:
+        if self.answer:
             self.peer.send(self.answer)
+        if self.hangs_up:
+            self.peer.send_eof()
 
 
 class SmallShare:
@@ -80,9 +85,8 @@ class SmallShare:
         self.asked: list[requests.Request] = []
         self.stopped = False
         self.now = Totals()
-        self.machine: Machine | None = None
         self.machines: list[Machine] = []
-        self.answer = OK
+        self.answer, self.hangs_up = OK, False
         self.unreachable: Exception | None = None
         self.carried: list[tuple[str, int]] = []
 
@@ -156,10 +160,6 @@ class SmallShare:
         await asyncio.sleep(0)
         if self.unreachable is not None:
             raise self.unreachable
-        machine = Machine(self.answer)
+        machine = Machine(self.answer, hangs_up=self.hangs_up)
         self.machines.append(machine)
         await bridge(Stage(end, site, (), gallery, lambda: None), machine)
-
-
-async def replayed(exchange: Exchange) -> None:
-    await until(lambda: exchange.seconds is not None)

@@ -14,12 +14,12 @@ def numbers(log: RequestLog, since: int = 0) -> list[int]:
 
 def test_it_is_empty_while_nobody_looks() -> None:
     log = RequestLog()
-    assert log.is_empty
+    states = [log.is_empty]
     with log.look():
         with log.look():
-            assert not log.is_empty
-        assert not log.is_empty
-    assert log.is_empty
+            states.append(log.is_empty)
+        states.append(log.is_empty)
+    assert [*states, log.is_empty] == [True, False, False, True]
 
 
 def test_an_exchange_is_kept_as_it_was_told() -> None:
