@@ -133,9 +133,10 @@ class _Finder:
     def _label(self, text: str) -> str:
         """`text` as a label that no other site has, and that fits beside the share's name."""
         taken = {*self._others, *self._https_others, *map(str, self._spoken)}
-        label, number = shorten(text or "site", self._room), 2
+        base, number = text or "site", 2
+        label = shorten(base, self._room)
         while label in taken:
-            label, number = shorten(f"{text}-{number}", self._room), number + 1
+            label, number = shorten(f"{base}-{number}", self._room), number + 1
         return label
 
     def _add(self, site: Site) -> None:

@@ -91,10 +91,10 @@ class Places:
             own = {_plain(site.server_name)} if site.host else set()
             for name in own if site.is_virtual else own | names:
                 self._sites.setdefault((name, site.port), site)
-        for each in machine.forwarded:  # how the sharer's own browser sees the machine
-            for name in (LOCALHOST, LOOPBACK, "::1"):
-                if (name, each.guest) in self._sites:
-                    self._sites.setdefault((name, each.host), self._sites[name, each.guest])
+        outside = {each.guest: each.host for each in machine.forwarded}
+        for (name, port), site in list(self._sites.items()):
+            if port in outside:  # how the sharer's own browser sees the machine
+                self._sites.setdefault((name, outside[port]), site)
 
     def find(self, scheme: str, host: str, port: int | None, asked: Site) -> Site | None:
         """The site at `scheme://host:port`, in the answer of `asked`; None: not a shared one.

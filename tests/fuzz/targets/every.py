@@ -14,6 +14,7 @@ from tests.fuzz.targets import (
     messages,
     names,
     outward,
+    sites,
     socks,
     visitors,
     web,
@@ -21,6 +22,6 @@ from tests.fuzz.targets import (
 
 _MODULES = (
     hello, http, frames, messages, certificates, names, socks, agent, machine, exchanges,
-    outward, visitors, web,
+    outward, sites, visitors, web,
 )  # fmt: skip
 EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}

@@ -143,7 +143,7 @@ def test_host_header(host_header: str, hosts: list[str]) -> None:
 
 
 def test_labels_are_different_from_each_other() -> None:
-    names = ["a.b", "a-b", "a_b", "8080.", "_.a.b", "--"]
+    names = ["a.b", "a-b", "a_b", "8080.", "_.a.b", "--", "_"]
     hosts = [VirtualHost(name, 80) for name in names]
     sites = find(Options(), spoken(80, 8080), *hosts).sites
     labels = {label: sites.find(label, 80).host for label in sites.labels if label}
@@ -155,6 +155,7 @@ def test_labels_are_different_from_each_other() -> None:
         "8080-2": "8080.",
         "8080": "",
         "site": "--",
+        "site-2": "_",
     }
 
 

@@ -195,6 +195,7 @@ def test_the_relays_port_is_kept(port: str) -> None:
         ("http://WEB/", f"https://{PUBLIC}/"),
         # What the sharer's browser sees: forwarded ports.
         ("http://localhost:8888/wp", f"https://{PUBLIC}/wp"),
+        ("http://www.app.test:8888/", f"https://{NAME}--www-app-test.example/"),
     ],
 )  # fmt: skip
 def test_the_machines_own_urls_are_brought_back(url: str, expected: str) -> None:
