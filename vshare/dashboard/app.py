@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket
 
 from tunnel.errors import RemoteProtocolError, UsageError, VshareError
 from tunnel.http_heads import Fields
+from tunnel.names import ShareName
 from vshare import requests
 from vshare.dashboard.content import as_text, show
 from vshare.dashboard.curl import as_curl
@@ -29,6 +30,7 @@ from vshare.dashboard.live import Page
 from vshare.dashboard.overview import Overview
 from vshare.dashboard.replay import Replays, repeatable
 from vshare.dashboard.request_log import RequestLog
+from vshare.web.sites import with_label
 
 MAX_PAGES = 8  # that look at a time
 MAX_QR = 300  # characters: a URL of a share has less than 100
@@ -171,7 +173,7 @@ class _App:
             return _json(requests.Failure(text), HTTPStatus.CONFLICT)
         state = await self._parts.overview.ask(requests.Status())
         assert isinstance(state, requests.ShareState)
-        site = site_url(state.url, exchange.site)
+        site = site_url(state, exchange.site)
         line = as_curl(site, exchange.request_head, bytes(exchange.request_content.data))
         return PlainTextResponse(line)
 
@@ -232,10 +234,11 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def site_url(url: str, label: str) -> str:
-    """Where the site with this label is; `url` is the main one's."""
-    first, dot, rest = url.rstrip("/").partition(".")
-    return f"{first}--{label}{dot}{rest}" if label else first + dot + rest
+def site_url(state: requests.ShareState, label: str) -> str:
+    """Where the site with this label is, without a slash at the end."""
+    scheme, _, main = state.url.rstrip("/").partition("://")
+    authority = with_label(main, ShareName(state.name), label) if label else main
+    return f"{scheme}://{authority or main}"
 
 
 def _side(line: bytes, fields: Fields, body: KeptBody) -> _Side:

@@ -118,8 +118,9 @@ class _Visitor(End):
         asyncio.get_running_loop().call_soon(self._ask)
 
     def _ask(self) -> None:
-        if not self.finished.done():
-            self.peer.send(self._request)
+        request, self._request = self._request, b""  # it may be linked more than once
+        if request and not self.finished.done():
+            self.peer.send(request)
 
     def send(self, data: Bytes) -> None:
         """See End.send: a part of the answer."""

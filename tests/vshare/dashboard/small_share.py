@@ -17,8 +17,11 @@ from vshare.dashboard.figures import StreamRow, Totals
 from vshare.dashboard.request_log import RequestLog
 from vshare.dashboard.server import Share
 from vshare.news import Newsroom
+from vshare.policy import Target
 from vshare.web.rules import Gallery
+from vshare.web.sites import MAIN, Site, Sites
 from vshare.web.stage import Stage
+from vshare.web.visits import Visits
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 URL = "https://frosty-weasel-0857.relay.example"
@@ -88,6 +91,7 @@ class SmallShare:
         self.machines: list[Machine] = []
         self.answer, self.hangs_up = OK, False
         self.unreachable: Exception | None = None
+        self.visits = Visits(Sites(http=Site(MAIN, 80), others={"docs": Site("docs", 8080)}))
         self.carried: list[tuple[str, int]] = []
 
     @property
@@ -153,13 +157,20 @@ class SmallShare:
     def open_streams(self, limit: int) -> Sequence[StreamRow]:
         return [StreamRow("bob", "tcp", "machine", 22, 12.0, 1, 2)][:limit]
 
-    # -- Carry
+    # -- Carry, and Reach as far as Visits asks for it
 
-    async def carry(self, site: str, port: int, end: End, gallery: Gallery) -> None:
-        self.carried.append((site, port))
+    async def carry(self, label: str, port: int, end: End, gallery: Gallery) -> None:
+        self.carried.append((label, port))
+        site = self.visits.sites.find(label, port)
+        stage = Stage(end, label, (), gallery, lambda: None)
+        target = Target("192.0.2.1", site.port)
+        machine, _ = await self.visits.open(site, target, self, stage)  # type: ignore[arg-type]
+        await bridge(stage, machine)
+
+    async def open_tcp(self, host: str, port: int) -> End:
         await asyncio.sleep(0)
         if self.unreachable is not None:
             raise self.unreachable
         machine = Machine(self.answer, hangs_up=self.hangs_up)
         self.machines.append(machine)
-        await bridge(Stage(end, site, (), gallery, lambda: None), machine)
+        return machine

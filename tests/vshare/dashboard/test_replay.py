@@ -9,7 +9,8 @@ import pytest
 from tests.loops import run, until
 from tests.vshare.dashboard.small_share import OK, SmallShare, head, seen
 from tests.vshare.dashboard.visitor import Browser, opened
-from tunnel.errors import UsageError, VshareError
+from tunnel.codes import Code
+from tunnel.errors import RefusedError, UsageError
 from vshare.dashboard import replay
 from vshare.dashboard.exchange import Exchange
 from vshare.dashboard.replay import repeatable
@@ -88,14 +89,23 @@ def test_how_it_ended_is_shown(answer: bytes, status: int, error: str) -> None:
     run(main)
 
 
-def test_a_machine_that_is_not_reached_is_said() -> None:
+def test_a_machine_that_is_not_reached_is_shown() -> None:
     async def main() -> None:
         async with opened() as (share, browser):
-            share.unreachable = VshareError("nothing listens on port 80")
+            share.unreachable = RefusedError(Code.CONNECTION_REFUSED, "nothing listens there")
             seen(share.log)
+            assert (await again(browser, share)).status == 502
+
+    run(main)
+
+
+def test_what_cannot_be_begun_is_said() -> None:
+    async def main() -> None:
+        async with opened() as (share, browser):
+            seen(share.log, site="gone")
             answer = await browser.ask("api/requests/1/replay", "POST")
             assert answer.status == 409
-            assert answer.json()["error"] == "nothing listens on port 80"
+            assert answer.json()["error"] == "no site of that name is shared"
             assert (await browser.ask("api/requests/9/replay", "POST")).status == 409
 
     run(main)
@@ -106,10 +116,10 @@ def test_a_fault_does_not_end_the_share(caplog: pytest.LogCaptureFixture) -> Non
         async with opened() as (share, browser):
             share.unreachable = ZeroDivisionError()
             seen(share.log)
-            answer = await browser.ask("api/requests/1/replay", "POST")
-            assert answer.json()["error"] == "something went wrong inside the share"
+            new = await again(browser, share)
+            assert new.error == "something went wrong inside the share"
             share.unreachable = None
-            await again(browser, share)
+            assert (await again(browser, share)).status == 200
 
     run(main)
     assert "a replay met a fault" in caplog.text

@@ -16,8 +16,9 @@ from tests.vshare.dashboard.small_share import SmallShare, head, seen
 from tests.vshare.dashboard.visitor import Browser, enter, opened
 from tunnel.errors import VshareError
 from vshare import requests
-from vshare.dashboard import server
+from vshare.dashboard import live, server
 from vshare.dashboard.app import MAX_PAGES, site_url
+from vshare.dashboard.live import MAX_ROWS
 from vshare.dashboard.server import Dashboard
 
 
@@ -193,6 +194,36 @@ def test_pages_are_few() -> None:
     run(main)
 
 
+def test_a_slow_browser_costs_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "BATCH_EVERY", 0.0)
+    rounds, each, wide = 300, 20, "/" + "x" * 300
+    message = MAX_ROWS * 600  # bytes, at most
+
+    async def main() -> None:
+        share = SmallShare()
+        async with Dashboard(share.parts) as dashboard:
+            browser = await enter(dashboard)
+            async with browser.look() as page:
+                page.transport.pause_reading()
+                (connection,) = dashboard._state.connections
+                there = connection.transport
+                there.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+                largest = 0
+                for _ in range(rounds):
+                    for _ in range(each):
+                        seen(share.log, head(wide))
+                    await asyncio.sleep(0)
+                    largest = max(largest, there.get_write_buffer_size())
+                assert 0 < largest < 2 * message
+                page.transport.resume_reading()
+                told = 0
+                while told < rounds * each:
+                    batch = msgspec.json.decode(await page.recv())
+                    told = max([told, *(row["number"] for row in batch.get("requests", ()))])
+
+    run(main)
+
+
 def test_the_details_of_a_request() -> None:
     async def main() -> None:
         async with opened() as (share, browser):
@@ -361,6 +392,14 @@ def test_the_page_has_no_script_but_its_own() -> None:
         assert sink not in script.read_text()
 
 
-def test_urls_of_sites() -> None:
-    assert site_url("https://a-b-1.relay.example:8443", "") == "https://a-b-1.relay.example:8443"
-    assert site_url("http://a-b-1.relay.example/", "docs") == "http://a-b-1--docs.relay.example"
+@pytest.mark.parametrize(
+    ("url", "label", "site"),
+    [
+        ("https://a-b-1.relay.example:8443", "", "https://a-b-1.relay.example:8443"),
+        ("http://a-b-1.relay.example/", "docs", "http://a-b-1--docs.relay.example"),
+        ("https://sole.example", "", "https://sole.example"),
+    ],
+)
+def test_urls_of_sites(url: str, label: str, site: str) -> None:
+    state = requests.ShareState("a-b-1", "shop", "r", url, "c", 0.0, 0, "all")
+    assert site_url(state, label) == site

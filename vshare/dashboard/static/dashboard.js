@@ -490,7 +490,8 @@ for (const each of document.querySelectorAll("[data-copy]")) {
 let isStopped = false;
 $("stop").addEventListener("click", async () => {
   if (!confirm("End the share for everybody?")) return;
-  isStopped = (await command("stop")) !== null;
+  isStopped = true; // the answer may come too late
+  if (!(await command("stop")) && socket.readyState === WebSocket.OPEN) isStopped = false;
 });
 
 $("qr-button").addEventListener("click", () => {
