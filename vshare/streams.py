@@ -170,12 +170,13 @@ class Streams:
             raise RefusedError(Code.NOT_ALLOWED, "sites are for the public URL; open the port")
         site = self.visits.sites.find(message.host, message.port)
         target = self._decide(guest, "tcp", MACHINE, site.port)
-        way = await self.visits.open(site, target, self._reach)
-        if way.error is not None:
-            self._refused(guest, message.protocol, message.host, message.port, way.error)
         connection.accept(end)
-        with self._carried(guest, message, end, way.machine):
-            await bridge(self.visits.stage(site, way, end), way.machine)
+        stage = self.visits.stage(site, end)
+        machine, error = await self.visits.open(site, target, self._reach, stage)
+        if error is not None:
+            self._refused(guest, message.protocol, message.host, message.port, error)
+        with self._carried(guest, message, end, machine):
+            await bridge(stage, machine)
 
     @contextlib.contextmanager
     def _carried(

@@ -1,6 +1,7 @@
 """What visitors see when a site's server does not answer: what was tried, and since when.
 
-The share says it, not the relay: so who may not open the site is not told how it is.
+The share says it, not the relay, when the rules have let a request in: so who may not open the site
+is not told how it is.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from tunnel.codes import Code
-from tunnel.errors import RefusedError
+from tunnel.errors import RefusedError, VshareError
 from tunnel.http_heads import RequestHead
 from tunnel.http_pages import Page
 from vshare.durations import describe_duration
-from vshare.web.access import RequestRule
 from vshare.web.pages import page_reply
 from vshare.web.rules import Reply
 from vshare.web.sites import Site
@@ -39,24 +39,25 @@ class Outages:
         self._clock = clock
         self._since: dict[int, float] = {}  # by port: at most all of the share's sites
 
-    def began(self, site: Site, error: RefusedError) -> Outage:
-        """The site's server did not answer: the last of the rules, in its place."""
+    def began(self, site: Site, error: VshareError) -> Outage:
+        """The site's server did not answer."""
         now = self._clock()
-        return Outage(site, error.code, now - self._since.setdefault(site.port, now))
+        code = error.code if isinstance(error, RefusedError) else Code.HOST_UNREACHABLE
+        return Outage(site, code, now - self._since.setdefault(site.port, now))
 
     def ended(self, site: Site) -> None:
         """It answers."""
         self._since.pop(site.port, None)
 
 
-class Outage(RequestRule):
-    """A Rule that answers for a server that does not: `seconds` since that was found."""
+class Outage:
+    """A server that does not answer; `seconds` since that was found."""
 
     def __init__(self, site: Site, code: Code, seconds: float) -> None:
         self._site, self._code, self._seconds = site, code, seconds
 
-    def request(self, head: RequestHead) -> Reply:
-        """See Rule.request."""
+    def reply(self, head: RequestHead) -> Reply:
+        """To this request, as the visitor sent it."""
         status, title, why = _SAID.get(self._code, _OTHERWISE)
         title = title.format(host_of(head).decode("latin-1"))
         place = "the machine's loopback" if self._site.loopback else "the shared machine"

@@ -57,6 +57,7 @@ class Stage(End):
         self._head = bytearray()  # of an answer that is read
         self._body: Body | None = None  # of the answer whose head was passed on
         self._begin: bytearray | None = bytearray()  # of all that the machine says
+        self.request: RequestHead | None = None  # the last one, as the visitor sent it
         self.is_over = False  # the stream is ended from here
         end.finished.add_done_callback(lambda done: self._visitor_gone(done.result()))
 
@@ -84,11 +85,13 @@ class Stage(End):
         """A request's head is complete: what is sent to the machine; None: nothing any more."""
         self._end_exchange("the next request came before the answer was complete")
         self._count()
+        self.request = head
         looked_at = not self._gallery.is_empty
         if not (self._rules or looked_at or b"upgrade" in head.tokens(b"connection")):
             self._exchange = None
             return head.serialize()
         asked = RequestHead(head.minor, list(head.fields), head.method, head.target)
+        self.request = asked
         watcher = self._gallery.watch(self._site, asked) if looked_at else None
         self._exchange = _Exchange(asked, watcher, True)
         for rule in self._rules:
@@ -141,7 +144,7 @@ class Stage(End):
         fields.append((b"Connection", b"close"))
         lines = b"".join(b"%b: %b\r\n" % each for each in fields)
         head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (reply.status, reply.reason.encode(), lines)
-        is_head = self._exchange is not None and self._exchange.request.method == b"HEAD"
+        is_head = self.request is not None and self.request.method == b"HEAD"
         answer = head if is_head else head + reply.body
         exchange = self._exchange
         if exchange is not None and exchange.watcher is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from tunnel.ends import End, Sink
-from tunnel.errors import RefusedError
+from tunnel.codes import Code
+from tunnel.ends import End
+from tunnel.errors import VshareError
 from tunnel.http_heads import RequestHead
 from vshare.policy import Target
 from vshare.reach import Reach
@@ -16,6 +16,7 @@ from vshare.web.rules import Gallery, Rule, Watcher
 from vshare.web.sites import Site, Sites
 from vshare.web.stage import Stage
 from vshare.web.tls_end import TlsEnd
+from vshare.web.waiting import Waiting
 
 
 class NobodyLooks:
@@ -26,16 +27,6 @@ class NobodyLooks:
     def watch(self, site: str, head: RequestHead) -> Watcher | None:
         """See Gallery.watch."""
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """To a site's server, and what is done to the requests. `error`: why there is none; then one
-    of the rules says so to whom the others let in."""
-
-    machine: End
-    rules: Sequence[Rule]
-    error: RefusedError | None = None
 
 
 class Visits:
@@ -53,15 +44,32 @@ class Visits:
         self._gallery = gallery or NobodyLooks()
         self._outages = Outages(time.monotonic)
 
-    async def open(self, site: Site, target: Target, reach: Reach) -> Way:
-        """A way to the site's web server."""
-        rules = self._rules_of(site)
+    def stage(self, site: Site, visitor: End) -> Stage:
+        """What stands for `visitor` towards what `open` gives."""
+        return Stage(visitor, site.label, self._rules_of(site), self._gallery, self._count)
+
+    async def open(
+        self, site: Site, target: Target, reach: Reach, stage: Stage
+    ) -> tuple[End, VshareError | None]:
+        """A way to the site's web server, when a request was let in; else an end that is as good
+        as done. The error: why there is no way, which the visitor has been told then."""
+        waiting = Waiting()
+        waiting.peer = stage
+        stage.link(waiting)
+        if not await waiting.has_request():
+            return waiting, None
         try:
             machine = await self._open(site, target, reach)
-        except RefusedError as error:
-            return Way(Sink(), [*rules, self._outages.began(site, error)], error)
+        except VshareError as error:
+            if stage.request is not None and not waiting.is_done:
+                stage.reply(self._outages.began(site, error).reply(stage.request))
+            return waiting, error
         self._outages.ended(site)
-        return Way(machine, rules)
+        if waiting.is_done:  # the visitor has gone meanwhile
+            machine.reset(Code.CLOSED)
+            return waiting, None
+        waiting.hand_over(machine)
+        return machine, None
 
     async def _open(self, site: Site, target: Target, reach: Reach) -> End:
         machine = await reach.open_tcp(target.host, target.port)
@@ -70,10 +78,6 @@ class Visits:
         tls = TlsEnd(machine, site.server_name or "localhost")
         await tls.handshake()
         return tls
-
-    def stage(self, site: Site, way: Way, visitor: End) -> Stage:
-        """What stands for `visitor` towards the way that was opened."""
-        return Stage(visitor, site.label, way.rules, self._gallery, self._count)
 
     def _count(self) -> None:
         self.requests += 1

@@ -183,7 +183,8 @@ def _request(chance: random.Random) -> bytes:
 
 
 _POST = (
-    b"POST /.vshare/passcode HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"POST /.vshare/passcode HTTP/1.1\r\nHost: a\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n13\r\npasscode=k7mq-2xdp&\r\n0\r\n\r\n"
 )
 _WORDS = (
