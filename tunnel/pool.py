@@ -58,6 +58,7 @@ class Pool:
         self._died_young = False  # whether one was lost that had just come through
         self._in_doubt = False  # whether a connection does not answer
         self._reached = False
+        self._hung_up = 0  # times in a row that the share said HELLO and was gone
         self._closed = False
         self.idle: list[tuple[Connection, float]] = []  # with the loop time it became idle
         self.connections: dict[Connection, float] = {}  # with the loop time its dialling began
@@ -217,10 +218,15 @@ class Pool:
             self._failed(self._explain(error), began)
             return
         if connection.is_lost:  # a share may say HELLO and hang up, again and again
+            self._hung_up += 1
+            if self._hung_up == 1 and self._reached:  # or the way ended just then: another may be
+                self._died_young = True
+                return
             lost = connection.error or LostError("the share ended the connection at once")
             self._failed(self._explain(lost), began)
             return
         self.connections[connection] = began
+        self._hung_up = 0
         self._came_through = (self._loop.time(), began)
         self._liveness.came_through(began)
         self._in_doubt = False

@@ -255,6 +255,8 @@ def test_a_share_that_hangs_up_behind_hello_is_dialled_with_pauses(
 
 
 def test_a_share_that_hangs_up_at_once_is_a_failure() -> None:
+    """The first time its way may have ended just then: there is a pause, and nobody is told."""
+
     async def main() -> None:
         async with cable() as (_, _, client):
             made, began = client.pool, asyncio.get_running_loop().time()
@@ -265,6 +267,9 @@ def test_a_share_that_hangs_up_at_once_is_a_failure() -> None:
                 return connection
 
             made._connect = connect
+            await made._dial_one(began + 1)
+            assert made.state is None
+            assert made._died_young
             await made._dial_one(began + 1)
             assert made.state is not None
 
