@@ -13,9 +13,11 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from relay.certificate import ServerIdentity
 from relay.channel import Channel, Session
 from relay.front import Visitor
 from relay.limits import Admission
+from relay.routes import HTTP_1_1
 
 FIRST_REQUEST_WITHIN = 10.0  # seconds from the hand-over, TLS handshake included
 HANDSHAKE_WITHIN = 5.0  # seconds
@@ -72,19 +74,23 @@ class AsgiServer:
         self._config.load()
         self._state = ServerState()
 
-    async def serve(self, visitor: Visitor, tls: ssl.SSLContext | None) -> None:
+    async def serve(self, visitor: Visitor, shown: ServerIdentity | None) -> None:
         """Serve a visitor (whose first bytes are unread) until its connection is over, or has
-        become a control channel, which is kept. Raises LostError."""
+        become a control channel, which is kept; with TLS, where an identity is `shown`.
+
+        Raises LostError.
+        """
         loop = asyncio.get_running_loop()
         over = asyncio.Event()
         http = _Http(
             over,
-            lambda: self._make_channel(visitor, encrypted=tls is not None),
+            lambda: self._make_channel(visitor, shown),
             config=self._config,
             server_state=self._state,
             app_state={},
             _loop=loop,
         )
+        tls = shown.context(HTTP_1_1) if shown else None
         try:
             with self._admission.handshake() if tls else contextlib.nullcontext():
                 transport, _ = await loop.connect_accepted_socket(
@@ -104,14 +110,14 @@ class AsgiServer:
             if not over.is_set():
                 transport.abort()
 
-    def _make_channel(self, visitor: Visitor, *, encrypted: bool) -> Channel:
+    def _make_channel(self, visitor: Visitor, shown: ServerIdentity | None) -> Channel:
         leave = visitor.keep()
 
         def on_over(channel: Channel) -> None:
             self._channels.discard(channel)
             leave()
 
-        channel = Channel(self._open_session, on_over, encrypted=encrypted)
+        channel = Channel(self._open_session, on_over, shown.der if shown else b"")
         self._channels.add(channel)
         return channel
 

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import os
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -82,16 +83,40 @@ def kept(path: Path | None, make: bytes) -> bytes:
 
 
 class ServerIdentity:
-    """The relay's certificate chain and private key (PEM), and its fingerprint."""
+    """A certificate chain and its private key (PEM), and the certificate's fingerprint.
+
+    It never changes: with another pair comes another identity. One SSLContext that is given a
+    second pair would go on showing the first to some, where one key is RSA and the other is not.
+    """
 
     def __init__(self, chain: bytes, key: bytes) -> None:
-        self.chain, self._key = chain, key
-        first = x509.load_pem_x509_certificates(chain)[0]
-        self.der = first.public_bytes(serialization.Encoding.DER)
+        self._chain, self._key = chain, key
+        self._first = x509.load_pem_x509_certificates(chain)[0]
+        self.der = self._first.public_bytes(serialization.Encoding.DER)
         self.fingerprint = fingerprint(self.der)
+        self.begins, self.ends = self._first.not_valid_before_utc, self._first.not_valid_after_utc
+        self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
+
+    def lacks(self, names: Sequence[str]) -> list[str]:
+        """Those of `names` (a domain, or `*.` and one) that the certificate is not for."""
+        try:
+            extensions = self._first.extensions
+            own = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return list(names)
+        known = {name.lower() for name in own.get_values_for_type(x509.DNSName)}
+        return [name for name in names if name not in known]
 
     def context(self, *protocols: str) -> ssl.SSLContext:
-        """A server's TLS context that agrees to `protocols` (ALPN). Raises ssl.SSLError."""
+        """A server's TLS context that agrees to `protocols` (ALPN); the same one each time.
+
+        Raises ssl.SSLError.
+        """
+        if protocols not in self._contexts:
+            self._contexts[protocols] = self._make_context(protocols)
+        return self._contexts[protocols]
+
+    def _make_context(self, protocols: Sequence[str]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(TLS_1_2_SUITES)  # those of 1.3 are all fit
@@ -100,8 +125,8 @@ class ServerIdentity:
         context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         context.num_tickets = 0  # parked connections become plain TCP: nothing may follow
         context.set_alpn_protocols(list(protocols))
-        with memory_file(self.chain) as chain, memory_file(self._key) as key:
-            context.load_cert_chain(chain, key)
+        with memory_file(self._chain) as chain, memory_file(self._key) as key:
+            context.load_cert_chain(chain, key, password="")  # else a terminal would be asked
         return context
 
 
@@ -109,19 +134,37 @@ def load_identity(
     certificate: Path | None, key: Path | None, state_dir: Path | None, domain: str
 ) -> ServerIdentity:
     """The relay's identity from files, or self-made and kept in `state_dir`. Raises VshareError."""
+    if certificate is not None:
+        return read_identity(certificate, key)
     try:
-        if certificate is not None:
-            identity = ServerIdentity(certificate.read_bytes(), (key or certificate).read_bytes())
-        else:
-            key_pem = kept(state_dir and state_dir / "relay.key", make_key())
-            now = datetime.datetime.now(datetime.UTC)
-            made = make_certificate(key_pem, domain, now)
-            path = state_dir and state_dir / f"relay-{domain}.pem"
-            identity = ServerIdentity(kept(path, made), key_pem)
+        key_pem = kept(state_dir and state_dir / "relay.key", make_key())
+        made = make_certificate(key_pem, domain, datetime.datetime.now(datetime.UTC))
+        path = state_dir and state_dir / f"relay-{domain}.pem"
+        identity = ServerIdentity(kept(path, made), key_pem)
         identity.context()
     except (OSError, ValueError, ssl.SSLError) as error:
         raise VshareError(
-            f"the relay's certificate or key cannot be used: {error}",
+            f"the relay's own certificate cannot be used: {_reason(error)}",
+            f"remove relay.key and relay-{domain}.pem from {state_dir}: they are made anew, and the"
+            " relay's address changes",
+        ) from error
+    return identity
+
+
+def read_identity(certificate: Path, key: Path | None) -> ServerIdentity:
+    """The identity in PEM files; without `key` both are in `certificate`. Raises VshareError."""
+    try:
+        identity = ServerIdentity(certificate.read_bytes(), (key or certificate).read_bytes())
+        identity.context()
+    except (OSError, ValueError, ssl.SSLError) as error:
+        raise VshareError(
+            f"the relay's certificate or key cannot be used: {_reason(error)}",
             "--cert takes a PEM file with the chain, --key the PEM file of its private key",
         ) from error
     return identity
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+        return "the private key is not the certificate's"
+    return str(error)

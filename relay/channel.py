@@ -41,24 +41,24 @@ class Channel(asyncio.Protocol):
     """The server's side of one WebSocket, from its upgrade request on.
 
     `open_session(channel)` makes what speaks on it; `on_over(channel)` is called when the
-    connection has ended. A request for another path, or without TLS, is refused.
+    connection has ended. `certificate` (DER) is what the relay showed on this connection, whatever
+    it shows by now; empty without TLS. A request without TLS, or for another path, is refused.
     """
 
     __slots__ = (
         "_is_over", "_loop", "_on_over", "_open_session", "_part", "_session", "_stuck",
-        "_transport", "_ws", "encrypted", "heard_at",
+        "_transport", "_ws", "certificate", "heard_at",
     )  # fmt: skip
 
     def __init__(
         self,
         open_session: Callable[[Channel], Session],
         on_over: Callable[[Channel], None],
-        *,
-        encrypted: bool,
+        certificate: bytes,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._open_session, self._on_over = open_session, on_over
-        self.encrypted = encrypted
+        self.certificate = certificate
         self.heard_at = self._loop.time()
         self._transport: asyncio.Transport
         self._ws: WebSocket = ServerProtocol()
@@ -140,7 +140,7 @@ class Channel(asyncio.Protocol):
         assert isinstance(handshake, ServerProtocol)
         if request.path.partition("?")[0] != PATH:
             answer = handshake.reject(HTTPStatus.NOT_FOUND, "There is no WebSocket here.\n")
-        elif not self.encrypted:  # what is signed names the certificate
+        elif not self.certificate:  # what is signed names the certificate
             answer = handshake.reject(HTTPStatus.FORBIDDEN, "Shares come with TLS.\n")
         else:
             answer = handshake.accept(request)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +17,7 @@ from relay.server import Relay
 from tunnel.address import parse_host_port
 from tunnel.command import run_command
 from tunnel.console import Console, Interrupt, run
-from tunnel.errors import UsageError
+from tunnel.errors import UsageError, VshareError
 
 
 @click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,7 +72,7 @@ def serve(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C. SIGHUP reads the files of --cert and --key again."""
     console = Console("relay", as_json=as_json, verbose=verbose)
     host, port = _parse_listen(listen)
     if key is not None and cert is None:
@@ -104,8 +107,36 @@ async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) ->
             )
         else:
             click.echo(f"relay address: {relay.address}")
+        _reload_on_hangup(relay, console, interrupt)
         interrupt.serving = True
         await interrupt.stopped.wait()
+
+
+def _reload_on_hangup(relay: Relay, console: Console, interrupt: Interrupt) -> None:
+    """SIGHUP reads the certificate again, but for that of a terminal that was closed."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup(1)
+        return
+    had_terminal = _has_terminal()
+
+    def hung_up() -> None:
+        if had_terminal and not _has_terminal():
+            interrupt.stopped.set()
+            return
+        try:
+            console.step(relay.reload())
+        except VshareError as error:
+            console.warn(f"{error.text}; the relay goes on with the certificate that it has")
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a controlling terminal: the kernel takes it away with a hang-up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def main() -> NoReturn:

@@ -64,11 +64,10 @@ class Control:
         registry: LocalRegistry,
         names: NameBook,
         urls: Urls,
-        certificate: bytes,
         gateway_key: bytes,
     ) -> None:
         self._registry, self._names, self._urls = registry, names, urls
-        self._certificate, self._gateway_key = certificate, gateway_key
+        self._gateway_key = gateway_key
 
     def open(self, channel: Line) -> ShareSession:
         """A share's session on a channel that was just opened."""
@@ -79,9 +78,10 @@ class Control:
         nonce = secrets.token_bytes(control.NONCE)
         return Challenge(nonce, self._urls.domain, control.VERSION, self._gateway_key)
 
-    def register(self, request: Register, nonce: bytes, session: ShareSession) -> Share:
-        """The share that asks, registered and told so. Raises RejectionError."""
-        share = self._admit(request, nonce, session)
+    def register(self, request: Register, signed: bytes, session: ShareSession) -> Share:
+        """The share that asks, registered and told so; `signed` is what its signature has to be
+        over. Raises RejectionError."""
+        share = self._admit(request, signed, session)
         name, lease, urls = share.name, share.ends_at - time.time(), self._urls
         url, https_url = (urls.http(name), urls.https(name)) if request.http else ("", "")
         share.send(Registered(name, urls.domain, url, https_url, max(0.0, lease)))
@@ -103,11 +103,10 @@ class Control:
         """The share's session is over."""
         self._registry.remove(share)
 
-    def _admit(self, request: Register, nonce: bytes, session: ShareSession) -> Share:
+    def _admit(self, request: Register, signed: bytes, session: ShareSession) -> Share:
         if request.version != control.VERSION:
             raise RejectionError("version", f"this relay speaks version {control.VERSION}")
         try:
-            signed = control.signed_bytes(nonce, self._certificate, request.name)
             Ed25519PublicKey.from_public_bytes(request.key).verify(request.signature, signed)
         except (ValueError, InvalidSignature):
             raise RejectionError(
@@ -142,6 +141,8 @@ class Control:
 
 class Line(Protocol):
     """A channel, as a session needs it."""
+
+    certificate: bytes  # DER: what the relay showed on it
 
     def send(self, text: str) -> None:
         """Send one message."""
@@ -212,7 +213,8 @@ class ShareSession:
             raise RemoteProtocolError("the first message was not a registration")
         self._forget_timer()
         try:
-            self._share = self._control.register(message, self._nonce, self)
+            signed = control.signed_bytes(self._nonce, self._line.certificate, message.name)
+            self._share = self._control.register(message, signed, self)
         except RejectionError as rejection:
             log.info("refused a share: %s", rejection.message.text)
             self.deliver(rejection.message)

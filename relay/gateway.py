@@ -13,11 +13,12 @@ import ssl
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from relay.certificate_files import ShownIdentity
 from relay.exchange import Conversation
 from relay.front import Visitor
 from relay.http_rules import Origin
 from relay.registry import LocalRegistry
-from relay.routes import Sites
+from relay.routes import HTTP_1_1, Sites
 from relay.source_buckets import SourceBuckets
 from relay.streams import VisitorStream
 from relay.upstreams import Upstreams
@@ -39,10 +40,10 @@ class Gateway:
         registry: LocalRegistry,
         key: EllipticCurvePrivateKey,
         sites: Sites,
-        tls: ssl.SSLContext,
+        shown: ShownIdentity,
     ) -> None:
         self._upstreams = Upstreams(registry, key)
-        self._sites, self._tls = sites, tls
+        self._sites, self._shown = sites, shown
         self._misses = SourceBuckets(MISSES, MISS_REFILL_SECONDS)
 
     async def run(self) -> None:
@@ -52,7 +53,7 @@ class Gateway:
     async def serve(self, visitor: Visitor) -> None:
         """One visitor's connection, to its end."""
         loop = asyncio.get_running_loop()
-        tls = self._tls if visitor.route.tls else None
+        tls = self._shown.current.context(HTTP_1_1) if visitor.route.tls else None
         stream = VisitorStream()
         try:
             await loop.connect_accepted_socket(

@@ -6,12 +6,13 @@ import asyncio
 import socket
 import ssl
 
+from relay.certificate_files import ShownIdentity
 from relay.front import Visitor
 from relay.limits import Admission
 from relay.registry import LocalRegistry, Share
 from tunnel.bio_tls import BioTls
 from tunnel.errors import LostError, RemoteProtocolError
-from tunnel.parking import HEADER, TICKET, Message, Type, parse_header, serialize
+from tunnel.parking import HEADER, PARK_ALPN, TICKET, Message, Type, parse_header, serialize
 
 PARK_WITHIN = 10.0  # seconds for TLS, the ticket and the end of TLS
 
@@ -19,10 +20,8 @@ PARK_WITHIN = 10.0  # seconds for TLS, the ticket and the end of TLS
 class Parker:
     """The relay's side of parking."""
 
-    def __init__(
-        self, registry: LocalRegistry, context: ssl.SSLContext, admission: Admission
-    ) -> None:
-        self._registry, self._context, self._admission = registry, context, admission
+    def __init__(self, registry: LocalRegistry, shown: ShownIdentity, admission: Admission) -> None:
+        self._registry, self._shown, self._admission = registry, shown, admission
 
     async def park(self, visitor: Visitor) -> None:
         """Bring a connection from its ClientHello into a share's lot, where it is kept.
@@ -31,9 +30,10 @@ class Parker:
         """
         share: Share | None = None
         parked = False
+        context = self._shown.current.context(PARK_ALPN)
         try:
             async with asyncio.timeout(PARK_WITHIN):
-                tls = BioTls(visitor.sock, self._context, server_side=True)
+                tls = BioTls(visitor.sock, context, server_side=True)
                 with self._admission.handshake():
                     await tls.handshake()
                 share = self._registry.park(await _receive_ticket(tls))

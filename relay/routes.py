@@ -15,6 +15,9 @@ from tunnel.parking import PARK_ALPN
 
 GUEST_ALPN = b"vshare/1"
 JOIN_ALPN = b"vshare-join/1"
+# The one that browsers are given: with HTTP/2 they would put requests for several shares on one
+# connection, where a certificate covers them all (RFC 9113 9.1.1).
+HTTP_1_1 = "http/1.1"
 HTTP_ALPNS = (b"http/1.1", b"h2")
 MAX_HEAD = 16 * 1024  # bytes of the first request's head
 HTTP_STARTS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from relay import join_line
 from relay.app import make_app
 from relay.asgi import AsgiServer
-from relay.certificate import ServerIdentity, kept, load_identity, make_key, parse_key
+from relay.certificate import kept, load_identity, make_key, parse_key
+from relay.certificate_files import CertificateFiles, ShownIdentity
 from relay.config import RelayConfig
 from relay.control import Control, Urls
 from relay.decoy import Decoys
@@ -43,7 +44,7 @@ from tunnel.identity import public_der
 from tunnel.lan_address import lan_address
 from tunnel.names import ShareName
 from tunnel.open_files import open_files_limit
-from tunnel.parking import PARK_ALPN, Paired
+from tunnel.parking import Paired
 from tunnel.source import source_of
 
 UNSPECIFIED = ("0.0.0.0", "::")  # listening there is listening on every address
@@ -62,7 +63,8 @@ class Relay:
         self._stack = contextlib.AsyncExitStack()
         self.domain = config.domain.lower()
         self.port = 0
-        self.fingerprint = ""
+        self._shown: ShownIdentity | None = None
+        self._files: CertificateFiles | None = None
         self.registry: LocalRegistry  # while it serves
 
     @property
@@ -77,6 +79,18 @@ class Relay:
         pin = None if self._config.certificate else self.fingerprint
         return RelayAddress(host, self.port, pin)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the certificate that new connections get; empty before it serves."""
+        return self._shown.current.fingerprint if self._shown else ""
+
+    def reload(self) -> str:
+        """Read the certificate's files again; what came of it, for people. Raises VshareError, and
+        then the certificate that was in use stays."""
+        if self._files is None:
+            return "the relay made its certificate itself: there are no files to read again"
+        return self._files.reload()
+
     async def __aenter__(self) -> Relay:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._run())
@@ -89,8 +103,7 @@ class Relay:
     @contextlib.asynccontextmanager
     async def _run(self) -> AsyncIterator[None]:
         config = self._config
-        identity = load_identity(config.certificate, config.key, config.state_dir, self.domain)
-        self.fingerprint = identity.fingerprint
+        shown = self._shown = self._take_identity()
         budget = budget_for(open_files_limit())
         splice.PIPES.limit = budget.pipes
         with contextlib.ExitStack() as stack:
@@ -101,30 +114,44 @@ class Relay:
             self.port = listener.getsockname()[1]
             sites = Sites(self.domain, _sole_host(config))
             urls = Urls(self.domain, config.public_port or self.port, sites.sole_host)
-            control = Control(
-                self.registry, names, urls, identity.der, public_der(gateway_key.public_key())
-            )
-            gateway = Gateway(self.registry, gateway_key, sites, identity.context("http/1.1"))
+            control = Control(self.registry, names, urls, public_der(gateway_key.public_key()))
+            gateway = Gateway(self.registry, gateway_key, sites, shown)
             admission = Admission(budget)
             asgi = AsgiServer(make_app(self.registry, self.domain), control.open, admission)
-            desk = _Desk(self.registry, identity, gateway, asgi, admission)
+            desk = _Desk(self.registry, shown, gateway, asgi, admission)
             front = Front(listener, admission, sites, desk.answers)
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.registry.keep_house(), name="housekeeping")
                     watching = group.create_task(asgi.keep_house(), name="channels")
+                    renewing = group.create_task(self._keep_certificate(), name="certificate")
                     serving = group.create_task(front.run(), name="front")
                     gathering = group.create_task(gateway.run(), name="gateway")
                     try:
                         yield
                     finally:
-                        await self._wind_down(serving, gathering, watching)
+                        await self._wind_down(serving, gathering, watching, renewing)
                         raise _StopError
             except* _StopError:
                 pass
             finally:
                 await asgi.close()
                 splice.PIPES.close_idle()
+
+    def _take_identity(self) -> ShownIdentity:
+        config = self._config
+        identity = load_identity(config.certificate, config.key, config.state_dir, self.domain)
+        shown = ShownIdentity(identity)
+        if config.certificate is not None:
+            names = [self.domain, f"*.{self.domain}"]
+            self._files = CertificateFiles(shown, config.certificate, config.key, names)
+            self._files.warn_of_dates()
+            self._files.warn_of_names()
+        return shown
+
+    async def _keep_certificate(self) -> None:
+        if self._files is not None:
+            await self._files.keep_watch()
 
     async def _wind_down(self, *tasks: asyncio.Task[None]) -> None:
         for share in self.registry.shares():
@@ -144,14 +171,14 @@ class _Desk:
     def __init__(
         self,
         registry: LocalRegistry,
-        identity: ServerIdentity,
+        shown: ShownIdentity,
         gateway: Gateway,
         asgi: AsgiServer,
         admission: Admission,
     ) -> None:
         self._registry, self._asgi = registry, asgi
-        self._own_tls = identity.context("http/1.1")
-        self._parker = Parker(registry, identity.context(PARK_ALPN), admission)
+        self._shown = shown
+        self._parker = Parker(registry, shown, admission)
         self._admission = admission
         self._joins = JoinLimits(admission.budget.joins)
         self._decoys = Decoys(registry.round_trips)
@@ -227,7 +254,7 @@ class _Desk:
         await self._parker.park(visitor)
 
     async def _application(self, visitor: Visitor) -> None:
-        await self._asgi.serve(visitor, self._own_tls if visitor.route.tls else None)
+        await self._asgi.serve(visitor, self._shown.current if visitor.route.tls else None)
 
     async def _nobody(self, visitor: Visitor) -> None:
         refuse(visitor, UNRECOGNIZED_NAME)

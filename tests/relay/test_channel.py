@@ -67,7 +67,7 @@ class Scene:
         self.sessions: list[Told] = []
         self.status = 0
         self.over: list[Channel] = []
-        self.channel = Channel(self._open, self.over.append, encrypted=encrypted)
+        self.channel = Channel(self._open, self.over.append, b"DER" if encrypted else b"")
         self.channel.connection_made(self.transport)
         self.client = ClientProtocol(parse_uri(f"ws://relay{path}"))
         self.client.send_request(self.client.connect())
