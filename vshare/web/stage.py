@@ -8,6 +8,7 @@ are passed on as they come, only counted. After 101 the stage passes everything 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,14 @@ GREETING = b"HTTP/1."
 NOT_VALID = Reply(400, "Bad Request", [(b"Content-Type", b"text/plain")], b"not plain HTTP/1.1\n")
 TOO_LONG = Reply(413, "Content Too Large", [(b"Content-Type", b"text/plain")], b"too long a form\n")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+_LINE = re.compile(rb"[A-Z]{1,20}+ /[!-~]*+ HTTP/1\.1\r\n")
+
+
+def is_upgrade(head: RequestHead) -> bool:
+    """Whether the request asks to change the protocol (RFC 9110 7.8)."""
+    return b"upgrade" in head.tokens(b"connection")
 
 
 @dataclass(slots=True)
@@ -87,7 +96,7 @@ class Stage(End):
         self._count()
         self.request = head
         looked_at = not self._gallery.is_empty
-        if not (self._rules or looked_at or b"upgrade" in head.tokens(b"connection")):
+        if not (self._rules or looked_at or is_upgrade(head)):
             self._exchange = None
             return head.serialize()
         asked = RequestHead(head.minor, list(head.fields), head.method, head.target)
@@ -104,6 +113,13 @@ class Stage(End):
                         self._end.send(CONTINUE)
                     return form
         return head.serialize()
+
+    def begin_unread(self) -> bool:
+        """As `begin`, for a request like the last one, if nobody wants to see it."""
+        if self._rules or self._exchange is not None or not self._gallery.is_empty:
+            return False
+        self._count()
+        return True
 
     def request_body(self, data: Bytes) -> None:
         """A piece of the payload of the request's body, for who looks on."""
@@ -290,6 +306,7 @@ class _Requests(End):
         self._body: Body | None = None
         self._filling: _Filling | None = None
         self._passes_on = False
+        self._known = b""  # the fields of a plain request: most are followed by their like
 
     def pass_on(self) -> None:
         """The protocol was changed: what comes is not HTTP any more."""
@@ -302,10 +319,20 @@ class _Requests(End):
             return
         if self._stage.is_over:
             return
+        if self._is_known(data) and self._stage.begin_unread():
+            self._stage.to_machine(data)
+            return
         try:
             self._read(memoryview(data))
         except RemoteProtocolError:
             self._stage.reply(NOT_VALID)
+
+    def _is_known(self, data: Bytes) -> bool:
+        """Whether this is one request, whole, with the fields of an earlier one without a body."""
+        if not self._known or self._head or self._body is not None:
+            return False
+        line = _LINE.match(data)
+        return line is not None and data[line.end() :] == self._known
 
     def _read(self, data: memoryview) -> None:
         while len(data) and not self._stage.is_over:
@@ -320,9 +347,11 @@ class _Requests(End):
             return memoryview(b"")
         head, size = found
         rest = memoryview(bytes(self._head[size:]))
-        self._head.clear()
         body = head.body()
         self._body = None if body.is_whole else body
+        line = _LINE.match(self._head) if body.is_whole and not is_upgrade(head) else None
+        self._known = bytes(self._head[line.end() : size]) if line is not None else b""
+        self._head.clear()
         match self._stage.begin(head):
             case bytes() as first:
                 self._stage.to_machine(first)

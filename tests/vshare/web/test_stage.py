@@ -162,6 +162,24 @@ def test_rules_change_heads_and_watchers_see_payload(step: int) -> None:
     sync(test)
 
 
+def test_the_like_of_the_last_request_is_passed_on_unread_and_counted() -> None:
+    def test() -> None:
+        room = Room(is_empty=True)
+        pair = Pair(room=room)
+        for target in (b"/", b"/a?b", b"/c"):
+            pair.ask(GET.replace(b"/", target, 1))
+            pair.answer(OK)
+        pair.ask(GET + GET)  # not one
+        pair.ask(GET[:-2] + b"X: 1\r\n\r\n")  # not its like
+        assert pair.counted == 6
+        assert pair.machine.sent.endswith(GET + GET + GET[:-2] + b"X: 1\r\n\r\n")
+        pair.ask(GET.replace(b"GET", b"G\xff"))
+        assert pair.visitor.sent.endswith(b"plain HTTP/1.1\n")
+        assert pair.counted == 6
+
+    sync(test)
+
+
 def test_who_begins_to_look_sees_the_next_request() -> None:
     def test() -> None:
         room = Room(is_empty=True)
