@@ -16,6 +16,7 @@ from tests.share_pair import CODE, NAME, Pair, TcpService, share_pair, socket_to
 from tunnel.alerts import AccessLostError
 from tunnel.client import Client
 from tunnel.codes import Code
+from tunnel.ends import Sink
 from tunnel.errors import RefusedError, VshareError
 from tunnel.frames import ALPN
 from tunnel.identity import Identity, Role, join_server_context, make_key
@@ -98,7 +99,9 @@ def test_the_gateway_opens_no_port() -> None:
                 with pytest.raises(RefusedError):
                     await client.open_special("http", label, 80)
             assert visits == []
-            await client.open_special("http", str(http), 80)
+            end = await client.open_special("http", str(http), 80)
+            end.link(Sink())
+            end.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             await until(lambda: visits)
 
     run(main)

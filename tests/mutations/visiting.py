@@ -13,6 +13,7 @@ _SETUP = "vshare/web/access_setup.py"
 _STAGE = "vshare/web/stage.py"
 _TRIES = "vshare/web/tries.py"
 _VISIT = "vshare/web/visit.py"
+_VISITS = "vshare/web/visits.py"
 _TEST_ACCESS = "tests/vshare/web/test_access.py"
 _TEST_COOKIES = "tests/vshare/web/test_cookies.py"
 _TEST_FIRST = "tests/vshare/web/test_interstitial.py"
@@ -22,6 +23,7 @@ _TEST_SETUP = "tests/vshare/web/test_access_setup.py"
 _TEST_STAGE = "tests/vshare/web/test_stage.py"
 _TEST_TRIES = "tests/vshare/web/test_tries.py"
 _TEST_VISIT = "tests/vshare/web/test_visit.py"
+_TEST_VISITS = "tests/vshare/web/test_visits.py"
 
 _ADDRESSES = (
     Mutation(
@@ -321,4 +323,28 @@ _SHOWN = (
     ),
 )  # fmt: skip
 
-VISITING = (*_ADDRESSES, *_PASSWORDS, *_CODES, *_SIGNED, *_SHOWN)
+_REACHED = (
+    Mutation(
+        "the machine is connected to for whoever comes",
+        _VISITS,
+        "if not await waiting.has_request():",
+        "if False:",
+        (f"{_TEST_VISITS}::test_who_is_not_let_in_does_not_touch_the_machine",),
+    ),
+    Mutation(
+        "the machine is left connected for a visitor who has gone",
+        _VISITS,
+        "            machine.reset(Code.CLOSED)\n",
+        "            pass\n",
+        (f"{_TEST_VISITS}::test_a_visitor_who_goes",),
+    ),
+    Mutation(
+        "a visitor fills the memory while the machine is connected to",
+        "vshare/web/waiting.py",
+        "        self.peer.pause_reading()\n        self._decide()",
+        "        self._decide()",
+        (f"{_TEST_VISITS}::test_what_comes_while_the_way_is_opened_is_kept_in_order",),
+    ),
+)
+
+VISITING = (*_ADDRESSES, *_PASSWORDS, *_CODES, *_SIGNED, *_SHOWN, *_REACHED)
