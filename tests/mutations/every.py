@@ -11,6 +11,7 @@ from tests.mutations.reaching import REACHING
 from tests.mutations.relaying import RELAYING
 from tests.mutations.resuming import RESUMING
 from tests.mutations.secrets import SECRETS
+from tests.mutations.siting import SITING
 from tests.mutations.visiting import VISITING
 
 EVERY: tuple[Mutation, ...] = (
@@ -23,4 +24,5 @@ EVERY: tuple[Mutation, ...] = (
     *DIRECT,
     *OUTWARD,
     *VISITING,
+    *SITING,
 )

@@ -59,8 +59,11 @@ def test_virtual_hosts_of_its_web_server(
             conf = f"server {{ listen {web}; server_name app.test *.app.test; }}"
             told = f"# configuration file /x:\n{conf}"
             program(programs / "nginx", f"cat <<'EOF'\n{told}\nEOF")
+            program(programs / "sudo", f"touch {tmp_path}/asked; exit 1")
             found = await look_at(Options(http_port=web), sshd.access)
         assert found.sites.labels == ["", "app-test"]
+        # Where it does not work without a password, somebody would be told of the try.
+        assert not (tmp_path / "asked").exists()
         assert found.sites.find("app-test", 80).host == f"app.test:{web}"
         said = "".join(capsys.readouterr())
         assert f"Also found: app.test at port {web}: at app.test:{web}\n" in said
@@ -71,12 +74,18 @@ def test_virtual_hosts_of_its_web_server(
 
 
 def test_without_http_there_is_nothing_but_ssh(capsys: pytest.CaptureFixture[str]) -> None:
+    async def with_another() -> Found:
+        async with tcp_server(site) as other:
+            ssh = SshOptions(password=False)
+            return await look_at(Options(http_port=closed, ports=(other,), ssh=ssh))
+
     async def main() -> None:
         with pytest.raises(VshareError, match="no HTTP port"):
             await look_at(Options(http_port=closed))
         found = await look_at(Options(http_port=closed, ssh=SshOptions(password=False)))
         assert not list(found.sites.all())
         assert "there is no public URL" in "".join(capsys.readouterr())
+        assert not list((await with_another()).sites.all())
         assert not list((await look_at(Options(http=False))).sites.all())
 
     closed = free_port()

@@ -111,9 +111,7 @@ class Places:
     def has_domain(self, domain: str, asked: Site) -> bool:
         """Whether a cookie's Domain is the machine's, for a server that was sent `asked.host`."""
         host = _plain(asked.server_name)
-        if domain in self._names or domain == host:
-            return True
-        return parse_ip(host) is None and host.endswith("." + domain)
+        return domain in self._names or domain == host or host.endswith("." + domain)
 
 
 @dataclass(frozen=True, slots=True)

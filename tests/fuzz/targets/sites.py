@@ -32,12 +32,12 @@ VISITOR = [
 NAMES = (b"Location", b"Refresh", b"Link", b"Set-Cookie", b"Access-Control-Allow-Origin")
 
 
-def _host(url: bytes) -> str | None:
+def _host(url: bytes) -> str:
     """As another reader of URLs has it."""
     try:
-        return urlsplit(url.decode("latin-1")).hostname
+        return (urlsplit(url.decode("latin-1")).hostname or "").removesuffix(".")
     except ValueError:
-        return None
+        return ""
 
 
 def run_rewriting(data: bytes) -> None:

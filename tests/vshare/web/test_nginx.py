@@ -177,6 +177,20 @@ def test_listen_that_is_none(listen: str) -> None:
     assert not list(virtual_hosts(text))
 
 
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [("a.conf", True), ("*.conf", True), ("a*", True), ("*", True), ("a*f", True),
+     ("/etc/*/a.conf", True), ("a.con*conf", False), ("*/a.conf", False), ("b*", False),
+     ("*.con", False), ("/etc/*", False)],
+)  # fmt: skip
+def test_what_is_included(pattern: str, fits: bool) -> None:
+    text = (
+        f"# configuration file /etc/nginx/nginx.conf:\nhttp {{ include {pattern}; }}\n"
+        "# configuration file /etc/nginx/a.conf:\nserver { server_name a.test; }\n"
+    )
+    assert bool(list(virtual_hosts(text))) is fits
+
+
 def test_files_that_include_each_other_end() -> None:
     text = (
         "# configuration file /etc/nginx/nginx.conf:\nhttp { include a; include a*; }\n"

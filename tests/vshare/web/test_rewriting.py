@@ -265,6 +265,15 @@ def test_the_visitors_scheme_is_kept_and_https_is_followed_where_it_is() -> None
     assert value == f"http://{APP}/"
 
 
+def test_a_virtual_host_is_not_what_the_machine_answers_without_one() -> None:
+    rule = Rewriting(APP_SITE, Places(Sites(others={"app-test": APP_SITE}), MACHINE), NAME, "")
+    _, asked, _ = ask("app-test")
+    for host, expected in (("localhost", "http://localhost/"), ("app.test", f"https://{APP}/")):
+        head = AnswerHead(1, [(b"Location", f"http://{host}/".encode())], 302, b"Found")
+        rule.answer(asked, head)
+        assert head.value(b"location") == expected.encode()
+
+
 def test_a_relay_with_one_share_under_its_own_name() -> None:
     host = "brave-river.tunnels.example"
     assert answered("", "Location", "http://localhost/a", host=host) == f"https://{host}/a"

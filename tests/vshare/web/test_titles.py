@@ -134,8 +134,8 @@ class Machine:
         writer.close()
 
     def _redirect(self, host: str, path: str) -> str | None:
-        if host == "far.test":
-            return "http://elsewhere.test/"
+        if host == "far.test" and path == "/":
+            return "http://elsewhere.test/there"
         if host == "twice.test":
             return "//twice.test/x"
         if host == "loop.test":
