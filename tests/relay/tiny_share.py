@@ -5,7 +5,7 @@ import datetime
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -20,6 +20,7 @@ from vshare.reception import Reception
 from vshare.relay_link import RelayLink
 from vshare.server import ShareServer
 from vshare.streams import Streams
+from vshare.web.rules import Rule
 from vshare.web.sites import Site, Sites
 from vshare.web.visits import Visits
 
@@ -35,6 +36,7 @@ async def tiny_share(
     key: Ed25519PrivateKey | None = None,
     open_ports: frozenset[int] = frozenset(),
     https_port: int | None = None,
+    rules: Sequence[Rule] = (),
 ) -> AsyncIterator[RelayLink]:
     """A share of this machine's loopback; the gateway may open `http_port` and `open_ports`."""
     server: list[ShareServer] = []
@@ -62,7 +64,7 @@ async def tiny_share(
             Site("", https_port, tls=True) if https_port else None,
             {str(port): Site(str(port), port) for port in open_ports},
         )
-        visits = Visits(sites)
+        visits = Visits(sites, lambda _: rules)
         streams = Streams(policy, DirectReach("127.0.0.1"), {}, newsroom, visits=visits)
         identity = authority.issue_share()
         async with ShareServer(given, identity, guests, reception, streams, newsroom) as serving:
