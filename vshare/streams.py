@@ -20,6 +20,7 @@ from tunnel.frames import Open, Resume
 from tunnel.identity import Role
 from tunnel.resumable_end import ResumableEnd
 from tunnel.stream_end import StreamEnd
+from vshare.dashboard.figures import Totals
 from vshare.guests import Guest
 from vshare.news import Newsroom
 from vshare.policy import MACHINE, Policy, Target
@@ -77,6 +78,21 @@ class Streams:
         self._open: set[_Stream] = set()
         self._flows: dict[str, GuestFlows] = {}  # by the guest's fingerprint
         self._resumables = Resumables()
+        self._bytes_in = self._bytes_out = 0  # of what has ended
+
+    def totals(self) -> Totals:
+        """Of all guests and visitors, up to now, at the cost of a look at each open stream."""
+        flows = [flow for each in self._flows.values() for flow in each.open]
+        return Totals(
+            self._bytes_in
+            + sum(stream.machine.bytes_sent for stream in self._open)
+            + sum(flow.bytes_in for flow in flows),
+            self._bytes_out
+            + sum(stream.end.bytes_sent for stream in self._open)
+            + sum(flow.bytes_out for flow in flows),
+            self.visits.requests,
+            len(self._open) + len(flows),
+        )
 
     def traffic(self, guest: Guest) -> tuple[int, int]:
         """Bytes from the guest and to it, up to now."""
@@ -223,6 +239,8 @@ class Streams:
                 flows.end_all()
 
     def _ended(self, guest: Guest, protocol: str, host: str, port: int, traffic: _Traffic) -> None:
+        self._bytes_in += traffic.bytes_in
+        self._bytes_out += traffic.bytes_out
         self._newsroom.tell(
             "stream",
             guest=guest.name,

@@ -12,6 +12,7 @@ from tests.share_pair import NAME, Pair, share_pair, socket_to, tcp_service
 from tests.vshare.peers import Datagrams, udp_echo
 from tunnel.errors import RefusedError
 from tunnel.identity import Role
+from vshare.dashboard.figures import Totals
 from vshare.policy import Policy
 
 PAYLOAD = b"x" * 100_000
@@ -30,6 +31,7 @@ async def echo(pair: Pair, port: int) -> None:
                 got += len(await loop.sock_recv(sock, 65_536))
         guest = pair.guests.of_role(Role.GUEST)[0]
         assert pair.streams.traffic(guest) == (len(PAYLOAD), len(PAYLOAD))  # while it is open
+        assert pair.streams.totals() == Totals(len(PAYLOAD), len(PAYLOAD), 0, streams=1)
         sock.close()
         await task
 
@@ -49,6 +51,8 @@ def test_a_stream_is_told_with_its_bytes() -> None:
             guest = pair.guests.of_role(Role.GUEST)[0]
             assert pair.streams.traffic(guest) == (len(PAYLOAD), len(PAYLOAD))
             assert guest.streams == 0
+            pair.guests.remove(guest)
+            assert pair.streams.totals() == Totals(len(PAYLOAD), len(PAYLOAD), 0, streams=0)
 
     run(main)
 
@@ -86,6 +90,7 @@ def test_a_flow_is_told_with_its_bytes() -> None:
             assert (fields["bytes_in"], fields["bytes_out"]) == (4, 4)
             guest = pair.guests.of_role(Role.GUEST)[0]
             assert pair.streams.traffic(guest) == (4, 4)
+            assert pair.streams.totals() == Totals(4, 4)
 
     run(main)
 
