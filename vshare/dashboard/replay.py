@@ -119,7 +119,7 @@ class _Visitor(End):
 
     def _ask(self) -> None:
         request, self._request = self._request, b""  # it may be linked more than once
-        if request and not self.finished.done():
+        if not self.finished.done():
             self.peer.send(request)
 
     def send(self, data: Bytes) -> None:

@@ -140,11 +140,12 @@ def serve_once(listener: socket.socket, taken: list[bytes]) -> None:
         (head("/a/../b/./c?x=[1-3]{a,b}&y='", "DELETE", Accept="*/*", User_Agent="me"), b""),
         (head("//evil.example/%2e#x", User_Agent="", X_Empty=""), b""),
         (head("*", "OPTIONS", Accept="*/*"), b""),
+        (head("/a/../b/./c/..", Accept="*/*", User_Agent="me"), b""),
         (head("/up", "POST", Content_Type="x/y", Cookie="a=b; c='d'"), bytes(range(256))),
         (head("/up", "PATCH"), b"two\nlines"),
         (head("/", "HEAD", Accept="*/*"), b""),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 @pytest.mark.programs
 def test_curl_sends_the_same_request(asked: RequestHead, body: bytes, tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ def test_a_link_opens_the_page_once(factory: Factory) -> None:
             assert page.status == 200
             assert b"<title>vshare</title>" in page.body
             again = dashboard.url.partition("?")[2]
+            sent = await browser.ask(f"?{again}")
+            assert sent.header("cache-control") == "no-store"
+            assert sent.header("referrer-policy") == "no-referrer"
             stranger = Browser(browser.port, browser.path)
             assert (await stranger.ask(f"?{again}")).status == 403
             # Who is in already is sent to the page by the old link.
@@ -311,6 +314,16 @@ def test_other_commands_are_for_terminals(body: bytes) -> None:
     run(main)
 
 
+def test_a_command_is_not_read_for_long() -> None:
+    async def main() -> None:
+        async with opened() as (_, browser):
+            begin = b" " * (requests.MAX_REQUEST + 1)
+            answer = await browser.ask("api/command", "POST", begin, Content_Length="9999999")
+            assert answer.json()["error"] == "the command is too large"
+
+    run(main)
+
+
 def test_the_qr_code_is_a_picture() -> None:
     async def main() -> None:
         async with opened() as (_, browser):
@@ -324,7 +337,11 @@ def test_the_qr_code_is_a_picture() -> None:
 
 
 @both_loops
-def test_pages_and_requests_end_with_the_share(factory: Factory) -> None:
+def test_pages_and_requests_end_with_the_share(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LAST_WORDS", 1_000.0)  # none of them is waited for
+
     async def main() -> None:
         share = SmallShare()
         async with Dashboard(share.parts) as dashboard:
@@ -352,20 +369,38 @@ def test_pages_and_requests_end_with_the_share(factory: Factory) -> None:
     run(main, factory)
 
 
+async def is_ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        return await reader.read() == b""
+    except ConnectionResetError:
+        return True
+
+
 def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
-    monkeypatch.setattr(server, "FIRST_REQUEST_WITHIN", 0.05)
 
     async def main() -> None:
         async with opened() as (_, browser):
             streams = [await asyncio.open_connection("127.0.0.1", browser.port) for _ in range(5)]
-            for reader, writer in streams:  # three at once, two when they were silent for long
-                try:
-                    assert await reader.read() == b""
-                except ConnectionResetError:
-                    pass
-                writer.close()
+            async with asyncio.TaskGroup() as group:
+                ends = [group.create_task(is_ended(reader)) for reader, _ in streams]
+                await until(lambda: sum(end.done() for end in ends) == 3)
+                for _, writer in streams:
+                    writer.close()
             assert (await browser.ask()).status == 200
+
+    run(main)
+
+
+def test_who_says_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "FIRST_REQUEST_WITHIN", 0.02)
+
+    async def main() -> None:
+        async with opened() as (_, browser):
+            reader, writer = await asyncio.open_connection("127.0.0.1", browser.port)
+            writer.write(b"GET / HTTP/1.1\r\nHo")
+            assert await is_ended(reader)
+            writer.close()
 
     run(main)
 
