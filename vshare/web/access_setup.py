@@ -7,7 +7,7 @@ import hmac
 import ipaddress
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ MIN_PASSWORD = 8  # characters: tries are limited, but the URL is public
 MAX_PASSWORD = 256  # characters; more is a file given by mistake
 MAX_USER = 64  # characters
 MAX_SHARER = 80  # characters: it is a heading
+_WORD = "addresses are the relay's word"
 WITHOUT_TERMINAL = "name a file that holds USER:PASSWORD with --http-auth-file FILE"
 
 
@@ -59,9 +60,11 @@ class AccessOptions:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rules in their order: the first ones to be asked. `passcode`: to be told to people."""
+    """The rules in their order: the first ones to be asked. `lines`: what the sharer is told, but
+    for the passcode, which is to be told to people."""
 
     rules: Sequence[Rule] = ()
+    lines: Sequence[str] = ()
     passcode: str | None = field(default=None, repr=False)
     interstitial: Interstitial | None = None
 
@@ -132,7 +135,25 @@ async def make_access(
         cookies = Cookies(interstitial.COOKIE, _derive(key, "seen"), clock)
         first = Interstitial(options.sharer, sentences, key, cookies)
         rules.append(first)
-    return Access(tuple(rules), code, first)
+    user = credentials[0] if credentials is not None else None
+    return Access(tuple(rules), tuple(_lines(options, user)), code, first)
+
+
+def _lines(options: AccessOptions, user: str | None) -> Iterator[str]:
+    if options.allow:
+        yield f"Visitors may come from {_listed(options.allow)} ({_WORD})"
+    if options.deny:
+        yield f"Visitors may not come from {_listed(options.deny)} ({_WORD})"
+    if user is not None:
+        yield f"Visitors log in as {user}"
+    if options.sharer:
+        yield f"Browsers are told first that {options.sharer} shares the site"
+
+
+def _listed(networks: Sequence[Network]) -> str:
+    return ", ".join(
+        str(each.network_address if each.num_addresses == 1 else each) for each in networks
+    )
 
 
 async def _credentials(options: AccessOptions) -> tuple[str, str] | None:

@@ -148,3 +148,20 @@ def test_users_and_sharers() -> None:
     for text in ("", "\x1b[1m", "x" * 81):
         with pytest.raises(UsageError):
             parse_sharer(text)
+
+
+def test_what_the_sharer_is_told(tmp_path: Path) -> None:
+    access = made(
+        AccessOptions(
+            allow=(parse_network("203.0.113.0/24"), parse_network("2001:db8::1")),
+            deny=(parse_network("203.0.113.7"),),
+            auth_file=written(tmp_path, "ada:correct horse"),
+            sharer="Ada",
+        )
+    )
+    assert access.lines == (
+        "Visitors may come from 203.0.113.0/24, 2001:db8::1 (addresses are the relay's word)",
+        "Visitors may not come from 203.0.113.7 (addresses are the relay's word)",
+        "Visitors log in as ada",
+        "Browsers are told first that Ada shares the site",
+    )
