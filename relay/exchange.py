@@ -18,12 +18,13 @@ from relay.http_rules import (
     check_request,
     forwarded_target,
     has_body,
+    host_text,
     request_headers,
     response_headers,
 )
 from relay.pages import answer_with, error_page
 from relay.quick_path import ANSWER_WITHIN, KEEP_ALIVE, QuickPath, Sent, Way
-from relay.routes import Sites
+from relay.routes import Sites, strip_port
 from relay.source_buckets import SourceBuckets
 from relay.streams import ByteStream, UpstreamStream, VisitorStream
 from relay.upstreams import Door, Upstreams
@@ -80,6 +81,7 @@ class Conversation:
         self._upstreams, self._sites = upstreams, sites
         self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
         self._upstream: _Upstream | None = None
+        self._host = ""  # what the request under way asked for
         self._watch: asyncio.TimerHandle | None = None
         self._doors = Doors(origin, upstreams, sites, misses)
         self._quick = QuickPath(visitor, self._doors)
@@ -167,6 +169,7 @@ class Conversation:
     ) -> bool:
         """Forward a request and its answer; True if the connection was turned over to another
         protocol, which has ended then. Raises HttpError while no answer was begun."""
+        self._host = strip_port(host_text(request))
         if sent is not None and self._upstream is not None:
             door, reused = self._upstream.door, True
             if sent.late:
@@ -294,7 +297,7 @@ class Conversation:
                 h11.Response(
                     status_code=answer.status_code,
                     reason=answer.reason,
-                    headers=response_headers(answer),
+                    headers=response_headers(answer, self._host),
                 )
             )
             if not begun:
@@ -328,7 +331,7 @@ class Conversation:
                     h11.InformationalResponse(
                         status_code=event.status_code,
                         reason=event.reason,
-                        headers=response_headers(event),
+                        headers=response_headers(event, self._host),
                     )
                 )
         raise LostError(f"more than {MAX_INFORMATIONAL} informational answers")
@@ -352,7 +355,7 @@ class Conversation:
             h11.InformationalResponse(
                 status_code=answer.status_code,
                 reason=answer.reason,
-                headers=response_headers(answer),
+                headers=response_headers(answer, self._host),
             )
         )
         early_up, early_down = self._http.trailing_data[0], upstream.http.trailing_data[0]

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 import h11
 
+from relay.cookies import own_cookie
 from relay.routes import MAX_HEAD, Site, Sites, strip_port
 from tunnel.errors import VshareError
 
@@ -163,9 +164,14 @@ def forwarding_fields(origin: Origin, host: str) -> Headers:
     ]
 
 
-def response_headers(response: h11.Response | h11.InformationalResponse) -> Headers:
-    """The header fields that the visitor gets."""
+def response_headers(response: h11.Response | h11.InformationalResponse, host: str) -> Headers:
+    """The header fields that the visitor gets; `host` (as from `strip_port`) was asked for."""
     kept = _end_to_end(response)
+    own = host.encode("latin-1")
+    kept = [
+        (name, own_cookie(value, own) if name.lower() == b"set-cookie" else value)
+        for name, value in kept
+    ]
     names = {name.lower() for name, _ in kept}
     if b"transfer-encoding" in names:
         kept = [(name, value) for name, value in kept if name.lower() != b"content-length"]

@@ -11,6 +11,7 @@ import re
 
 import msgspec
 
+from relay.cookies import may_name_domain
 from relay.http_rules import NO_CONTENT, is_forwarding
 
 MAX_PLAIN_HEAD = 16 * 1024  # bytes; a larger one is judged elsewhere
@@ -31,7 +32,7 @@ _DROPPED = frozenset(
 # The fields of an answer that matter here, in a head that _ANSWER has matched: a line's end stands
 # nowhere but at a line's end there.
 _WEIGHTY_ANSWER = re.compile(
-    rb"\r\n((?i:content-length|transfer-encoding|upgrade|connection|%b)):([^\r]*+)"
+    rb"\r\n((?i:content-length|transfer-encoding|upgrade|connection|set-cookie|%b)):([^\r]*+)"
     % b"|".join(sorted(_DROPPED))
 )
 # A request with one of these is not plain.
@@ -125,6 +126,9 @@ def maybe_answer(data: bytes, method: bytes) -> PlainAnswer | None:
             if chunked or line[2].strip(b" \t").lower() != b"chunked":
                 return None
             chunked = True
+        elif name == b"set-cookie":
+            if may_name_domain(line[2]):
+                return None
         elif name == b"connection" and line[2].strip(b" \t").lower() != b"keep-alive":
             return None
         else:

@@ -105,6 +105,33 @@ RELAYING = (
         ("tests/relay/test_gateway.py::test_host_must_agree_with_sni",),
     ),
     Mutation(
+        "a site sets cookies for all shares",
+        "relay/cookies.py",
+        '    return domain.strip(_AROUND).removeprefix(b".").lower() != host\n',
+        '    return not host.endswith(domain.strip(_AROUND).removeprefix(b".").lower())\n',
+        (
+            "tests/relay/test_cookies.py::test_other_domains_are_left_out",
+            "tests/relay/test_gateway.py::test_cookies_are_for_their_site_alone",
+        ),
+    ),
+    Mutation(
+        "a site sets cookies for all shares, in an answer that is plain otherwise",
+        "relay/plain_heads.py",
+        "            if may_name_domain(line[2]):\n",
+        "            if False:\n",
+        (
+            "tests/relay/test_plain_heads.py::test_answers_that_are_not_plain",
+            "tests/relay/test_gateway.py::test_cookies_are_for_their_site_alone",
+        ),
+    ),
+    Mutation(
+        "a certificate that has expired takes the place of one that is good",
+        "relay/certificate_files.py",
+        "        if fault := fault_of_dates(identity):\n",
+        "        if fault := fault_of_dates(identity)[:0]:\n",
+        ("tests/relay/test_certificate_files.py::test_what_cannot_be_used_changes_nothing",),
+    ),
+    Mutation(
         "a name is whoever's comes next",
         _NAMES,
         '" WHERE key_hash = ?2 OR lease_until < ?4",',

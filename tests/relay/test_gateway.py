@@ -74,6 +74,9 @@ class Site:
         elif path == b"/short":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
             writer.close()
+        elif path == b"/cookies":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: a=1; Path=/\r\n")
+            writer.write(b"Set-Cookie: b=2; Domain=localhost; Path=/\r\n\r\n")
         elif path == b"/hold":
             self.held.set()
             await reader.readexactly(1)
@@ -355,6 +358,19 @@ def test_the_address_of_a_relay_with_one_share() -> None:
         server.close()
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_cookies_are_for_their_site_alone() -> None:
+    async def test(world: World) -> None:
+        async with world.browser() as browser:
+            for _ in range(3):  # the first as any, the others on the quick path
+                head, _ = await browser.ask("GET /cookies")
+                assert re.findall(rb"(?i)set-cookie: (.*)\r", head) == [
+                    b"a=1; Path=/",
+                    b"b=2; Path=/",
+                ]
+
+    with_world(test)
 
 
 @pytest.mark.parametrize("how", ["http off", "not published", "no site", "expired"])

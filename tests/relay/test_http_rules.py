@@ -181,7 +181,7 @@ def test_upgrades() -> None:
     switched = h11.InformationalResponse(
         status_code=101, headers=[("Connection", "Upgrade"), ("Upgrade", "websocket"), ("X", "1")]
     )
-    assert lines(response_headers(switched)) == [
+    assert lines(response_headers(switched, HOST)) == [
         "X: 1",
         "Connection: Upgrade",
         "Upgrade: websocket",
@@ -190,6 +190,16 @@ def test_upgrades() -> None:
 
 def test_answers() -> None:
     answer = response("Set-Cookie: a", "Set-Cookie: b", "Connection: close, X-Hop", "X-Hop: 1")
-    assert lines(response_headers(answer)) == ["Set-Cookie: a", "Set-Cookie: b"]
+    assert lines(response_headers(answer, HOST)) == ["Set-Cookie: a", "Set-Cookie: b"]
     both = response("Content-Length: 9", "Transfer-Encoding: chunked")
-    assert lines(response_headers(both)) == ["Transfer-Encoding: chunked"]
+    assert lines(response_headers(both, HOST)) == ["Transfer-Encoding: chunked"]
+
+
+def test_cookies_of_answers_are_for_the_site_alone() -> None:
+    fields = ("Set-Cookie: a=1; Domain=relay.example", f"set-cookie: b=2; Domain={HOST}; Path=/")
+    kept = ["Set-Cookie: a=1", f"set-cookie: b=2; Domain={HOST}; Path=/"]
+    assert lines(response_headers(response(*fields), HOST)) == kept
+    pairs = [(name, value) for name, _, value in (field.partition(": ") for field in fields)]
+    for status in (101, 103):
+        early = h11.InformationalResponse(status_code=status, headers=pairs)
+        assert lines(response_headers(early, HOST))[:2] == kept

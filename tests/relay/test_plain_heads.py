@@ -28,6 +28,8 @@ FIELDS = st.sampled_from(
         b": c", b"A", b"Upgrade: h2c", b"Connection: upgrade", b"Connection: host", b"Expect: x",
         b"Transfer-Encoding:\x0bchunked", b"Content-Length: +5", b"Content-Length: 5, 5",
         b"Transfer-Encoding: x", b"Transfer_Encoding: chunked",
+        b"Set-Cookie: a=b; Path=/; HttpOnly", b"set-cookie:a=b;\tDOMAIN =relay.example",
+        b"Set-Cookie: a=b; domain=abc.relay.example",
     ]
 )  # fmt: skip
 ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n"])
@@ -109,7 +111,7 @@ def test_a_plain_answer_is_the_same_to_h11(
     told = again.next_event()
     assert isinstance(told, h11.Response)
     assert (told.status_code, told.reason) == (judged.status_code, judged.reason)
-    assert told.headers.raw_items() == response_headers(judged)
+    assert told.headers.raw_items() == response_headers(judged, HOST.decode())
 
 
 @pytest.mark.parametrize(
@@ -160,6 +162,8 @@ def test_requests_that_are_not_plain(data: bytes) -> None:
         b"Content-Length: 5\n",
         b"Content-Length: 9999999999999999\r\n",
         b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Content-Length: 5\r\nSet-Cookie: a=b; Domain=relay.example\r\n",
+        b"Content-Length: 5\r\nSET-COOKIE:a=b;dOMAIN\t=.relay.example; Path=/\r\n",
     ],
 )
 def test_answers_that_are_not_plain(fields: bytes) -> None:
@@ -177,6 +181,12 @@ def test_plain_ones() -> None:
     answer = maybe_answer(head + b"hello", b"GET")
     assert answer is not None
     assert (answer.size, answer.head, answer.length) == (len(head), None, 5)
+    cookies = (
+        b"HTTP/1.1 200\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 5\r\nset-cookie: c\r\n\r\n"
+    )
+    answer = maybe_answer(cookies + b"hello", b"GET")
+    assert answer is not None
+    assert (answer.size, answer.head, answer.length) == (len(cookies), None, 5)
     answer = maybe_answer(b"HTTP/1.1 304\r\nKeep-Alive: 5\r\nETag: 1\r\n\r\n", b"GET")
     assert answer is not None
     assert (answer.head, answer.length) == (b"HTTP/1.1 304\r\nETag: 1\r\n\r\n", 0)

@@ -67,6 +67,9 @@ ANSWERS = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nbytes",
     b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
     b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b; Path=/; Domain=example\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nSet-Cookie: __Host-a=b; domain=.frosty-weasel-0857.relay.example\r\n"
+    b"set-cookie: a=b;DOMAIN = example;Secure\r\nContent-Length: 2\r\n\r\nok",
 )
 WORDS = (
     b"Host: ", b"Host: " + HOST.encode() + b"\r\n", b"Content-Length: 5\r\n", b"\r\n", b"\r\n\r\n",
@@ -74,7 +77,8 @@ WORDS = (
     b"HTTP/1.1", b"HTTP/1.0", b"http://", b"https://", b"frosty-weasel-0857", b".relay.example",
     b"--", b'"', b";", b",", b"\\", b"\xa0", b"0\r\n\r\n", b"5\r\nhello\r\n", b"GET ", b"POST ",
     b"HEAD ", b"Expect: 100-continue\r\n", b"host, content-length", b" ", b"\t", b"\r", b"\0",
-    b";for=1", b"gzip, chunked", b"HTTP/1.1 100 Continue\r\n\r\n", BETWEEN,
+    b";for=1", b"gzip, chunked", b"Set-Cookie: a=b", b"; Domain=",
+    b";domain", b"=", b"relay.example", b"HTTP/1.1 100 Continue\r\n\r\n", BETWEEN,
 )  # fmt: skip
 
 
@@ -219,7 +223,7 @@ def run_answer(data: bytes) -> None:
                 kind(
                     status_code=event.status_code,
                     reason=event.reason,
-                    headers=response_headers(event),
+                    headers=_checked_fields(event),
                 )
             )
         elif isinstance(event, h11.Data):
@@ -231,6 +235,22 @@ def run_answer(data: bytes) -> None:
             return
 
 
+def _checked_fields(answer: h11.Response | h11.InformationalResponse) -> list[tuple[bytes, bytes]]:
+    """The fields for the visitor, with cookies for the site alone; nothing else of them is lost."""
+    fields = response_headers(answer, HOST)
+    for name, value in fields:
+        for attribute in value.split(b";")[1:] if name.lower() == b"set-cookie" else ():
+            word, _, domain = attribute.partition(b"=")
+            if word.strip().lower() == b"domain":
+                own = domain.strip().lower() in (HOST.encode(), b"." + HOST.encode())
+                require(own, "a cookie is for its site", value)
+    crumbs = [value.partition(b";")[0] for name, value in fields if name.lower() == b"set-cookie"]
+    came = [value.partition(b";")[0] for name, value in answer.headers if name == b"set-cookie"]
+    if b"connection" not in dict(answer.headers):
+        require(crumbs == came, "names and values stay", crumbs)
+    return fields
+
+
 def _check_answer(data: bytes, plain: PlainAnswer, answer: h11.Response) -> None:
     """The quick path passes on what the other would, and its body ends there."""
     told = h11.Connection(h11.CLIENT)
@@ -240,7 +260,7 @@ def _check_answer(data: bytes, plain: PlainAnswer, answer: h11.Response) -> None
     if not isinstance(passed, h11.Response):
         raise BrokenInvariantError("what is passed on is an answer", passed)
     require(passed.status_code == answer.status_code, "the status stays", passed)
-    fields = response_headers(answer)
+    fields = _checked_fields(answer)
     require(passed.headers.raw_items() == fields, "fields stay", (passed.headers, fields))
     lengths = [int(value) for name, value in fields if name.lower() == b"content-length"]
     if answer.status_code not in (204, 304):
