@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.certificates import CERTIFICATES
 from tests.mutations.direct import DIRECT
 from tests.mutations.joining import JOINING
+from tests.mutations.looking import LOOKING
 from tests.mutations.mutation import Mutation
 from tests.mutations.outward import OUTWARD
 from tests.mutations.reaching import REACHING
@@ -25,4 +26,5 @@ EVERY: tuple[Mutation, ...] = (
     *OUTWARD,
     *VISITING,
     *SITING,
+    *LOOKING,
 )

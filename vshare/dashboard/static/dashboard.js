@@ -355,7 +355,7 @@ let share = null;
 
 function takeShare(view) {
   share = view.state;
-  document.title = share.name + " – vshare";
+  document.title = share.name + ", vshare";
   $("name").textContent = share.name;
   $("machine").textContent = share.machine;
   const isUrl = /^https?:\/\//.test(share.url);
