@@ -15,11 +15,13 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TextIO
 
 import uvloop
 
+from tunnel.bottom_line import BottomLine, open_terminal, terminal_width
 from tunnel.errors import RefusedError, VshareError
 
 EXIT_OK = 0
@@ -73,9 +75,11 @@ class Console:
         self.waits_for_reader = True  # false while something runs that must not stand still
         self._bold = _has_colour(sys.stdout)
         self._left_out = {True: 0, False: 0}  # lines, of stdout and of stderr
+        self._line: BottomLine | None = None
 
     def _say(self, line: str, stream: TextIO) -> None:
         """Print a line, or leave it out where nobody reads, and say so later."""
+        self.make_room()
         is_result = stream is sys.stdout
         count = self._left_out[is_result]
         if not self.waits_for_reader and not _has_room(stream):
@@ -102,16 +106,67 @@ class Console:
     @contextlib.contextmanager
     def busy(self, text: str) -> Iterator[None]:
         """Show a terminal that something takes its time, and how long so far."""
-        if not sys.stderr.isatty() or self.verbose:
+        began = time.monotonic()
+        with self._bottom_line(lambda: f"{text}... {time.monotonic() - began:.0f} s"):
             yield
-            return
-        from rich.console import Console as Terminal  # 0.1 s that scripts need not wait
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-        with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
-            progress.add_task(printable(text), total=None)
+    @contextlib.contextmanager
+    def live(self, look: Callable[[], str]) -> Iterator[bool]:
+        """Keep what `look` gives at the bottom of the screen, and ask it twice a second; whether
+        there is a screen for it: not with --json, nor where another program has our stdout, and
+        may write to the same terminal."""
+        with contextlib.ExitStack() as stack:
+            shown = not self.as_json and sys.stdout.isatty()
+            yield shown and stack.enter_context(self._bottom_line(look))
+
+    @contextlib.contextmanager
+    def _bottom_line(self, look: Callable[[], str]) -> Iterator[bool]:
+        """Whether there is one. With -v, others' lines come too often for it."""
+        with open_terminal(sys.stderr) as terminal:
+            if terminal is None or self.verbose or self._line is not None:
+                yield False
+                return
+            line = BottomLine(terminal, lambda: printable(look()), dim=self.has_colour)
+            self._line = line
+            line.start()
+            try:
+                yield True
+            finally:
+                line.stop()
+                self._line = None
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """The screen is for a question inside: lines still come, but nothing is rewritten."""
+        with contextlib.nullcontext() if self._line is None else self._line.paused():
             yield
+
+    def make_room(self) -> None:
+        """Somebody else prints a line now."""
+        if self._line is not None:
+            self._line.hide()
+
+    @property
+    def has_colour(self) -> bool:
+        """Whether what goes to stderr may have colours."""
+        return _has_colour(sys.stderr)
+
+    @property
+    def columns(self) -> int:
+        """The width of the terminal that stderr is; 0 where it is none."""
+        return terminal_width(sys.stderr.fileno()) if sys.stderr.isatty() else 0
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether stderr is a terminal with block characters, as far as its locale tells."""
+        with contextlib.suppress(UnicodeEncodeError):
+            "\u2588".encode(sys.stderr.encoding)
+            return sys.stderr.isatty()
+        return False
+
+    def draw(self, line: str) -> None:
+        """A line of a picture, with its colours: nothing that another machine has said."""
+        self._say(line, sys.stderr)
 
     def warn(self, text: str) -> None:
         """Something the user should know, which ends nothing."""
@@ -145,9 +200,10 @@ class Console:
 
 class Interrupt:
     """Ctrl-C, SIGTERM and a closed terminal: while something is being set up they cancel it; while
-    it runs they end it in good order; the second one ends the process at once."""
+    it runs they end it in good order; the second one ends the process at once, after `leave`."""
 
-    def __init__(self) -> None:
+    def __init__(self, leave: Callable[[], None] = lambda: None) -> None:
+        self._leave = leave
         self.stopped = asyncio.Event()
         self.serving = False
         self._count = 0
@@ -163,6 +219,7 @@ class Interrupt:
     def _received(self, task: asyncio.Task[None]) -> None:
         self._count += 1
         if self._count > 1:
+            self._leave()
             os._exit(EXIT_INTERRUPTED)
         self._stop(task)
 
@@ -175,10 +232,10 @@ class Interrupt:
 
 def run(console: Console, work: Callable[[Interrupt], Coroutine[None, None, None]]) -> int:
     """Run a command's `work` to its end; the exit code. Tracebacks only with -v."""
-    configure_logging(console.verbose)
+    configure_logging(console.verbose, console.make_room)
 
     async def main() -> bool:
-        interrupt = Interrupt()
+        interrupt = Interrupt(console.make_room)
         async with asyncio.TaskGroup() as group:
             interrupt.install(group.create_task(work(interrupt), name="command"))
         return interrupt.stopped.is_set() and not interrupt.serving
@@ -233,9 +290,21 @@ class _PrintableFormatter(logging.Formatter):
         return printable(super().formatMessage(record))
 
 
-def configure_logging(verbose: bool) -> None:
+class _Handler(logging.StreamHandler[TextIO]):
+    """`make_room` is called before each line."""
+
+    def __init__(self, make_room: Callable[[], None]) -> None:
+        super().__init__(sys.stderr)
+        self._make_room = make_room
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._make_room()
+        super().emit(record)
+
+
+def configure_logging(verbose: bool, make_room: Callable[[], None]) -> None:
     """Warnings of ours to stderr; with -v everything down to debug, never payload or secrets."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(make_room)
     handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING, handlers=[handler], force=True

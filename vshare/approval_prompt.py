@@ -24,11 +24,12 @@ async def ask_for_approvals(approvals: Approvals, console: Console) -> None:
 
 async def _ask(approvals: Approvals, waiting: Waiting, console: Console) -> None:
     """Ask about one newcomer, where there is a terminal in front."""
-    async with asyncio.TaskGroup() as group:
-        asking = group.create_task(_question(waiting), name="question")
-        while approvals.is_waiting(waiting) and not asking.done():
-            await asyncio.wait([asking], timeout=LOOK_EVERY)
-        asking.cancel()
+    with console.asking():
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(_question(waiting), name="question")
+            while approvals.is_waiting(waiting) and not asking.done():
+                await asyncio.wait([asking], timeout=LOOK_EVERY)
+            asking.cancel()
     if asking.cancelled():
         console.detail(f"{waiting.guest} does not wait any more")
         return
