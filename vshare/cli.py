@@ -23,6 +23,9 @@ from vshare.neighbours import parse_cidr
 from vshare.notify import parse_notify
 from vshare.options import EXPIRES_IN, Options, SshOptions
 from vshare.share import share_up
+from vshare.web.access import Network
+from vshare.web.access_setup import AccessOptions, parse_network, parse_sharer, parse_user
+from vshare.web.rewriting import KEEP
 
 
 @click.group(
@@ -47,6 +50,43 @@ def cli() -> None:
 @click.option("--disable-http", is_flag=True, help="no public URL: guests with the code only")
 @click.option("--http", "http_port", type=parse_port, metavar="PORT", help="the HTTP port to share")
 @click.option("--https", "https_port", type=parse_port, metavar="PORT", help="the HTTPS port")
+@click.option(
+    "--host-header",
+    metavar="keep|rewrite|HOST",
+    default=KEEP,
+    help="the Host that the web server gets",
+)
+@click.option(
+    "--http-auth", "user", type=parse_user, metavar="USER", help="visitors log in as USER"
+)
+@click.option(
+    "--http-auth-file", "auth_file", type=click.Path(path_type=Path), help="it has USER:PASSWORD"
+)
+@click.option("--http-passcode", "passcode", is_flag=True, help="visitors need a passcode")
+@click.option(
+    "--http-passcode-file",
+    "passcode_file",
+    type=click.Path(path_type=Path),
+    help="read it from a file",
+)
+@click.option(
+    "--allow",
+    type=parse_network,
+    multiple=True,
+    metavar="CIDR",
+    help="visitors may come from there alone (repeat)",
+)
+@click.option(
+    "--deny", type=parse_network, multiple=True, metavar="CIDR", help="none from there (repeat)"
+)
+@click.option(
+    "--interstitial",
+    "sharer",
+    type=parse_sharer,
+    metavar="WHO",
+    help="browsers see first that WHO shares the site",
+)
+@click.option("--qr", is_flag=True, help="show the URL as a QR code")
 @click.option("--ssh", is_flag=True, help="share SSH too, with a key made for it")
 @click.option("--ssh-no-password", is_flag=True, help="guests need no password for the key")
 @click.option("--ssh-password-file", type=click.Path(path_type=Path), help="read it from a file")
@@ -106,6 +146,15 @@ def up(
     disable_http: bool,
     http_port: int | None,
     https_port: int | None,
+    host_header: str,
+    user: str | None,
+    auth_file: Path | None,
+    passcode: bool,
+    passcode_file: Path | None,
+    allow: tuple[Network, ...],
+    deny: tuple[Network, ...],
+    sharer: str | None,
+    qr: bool,
     ssh: bool,
     ssh_no_password: bool,
     ssh_password_file: Path | None,
@@ -142,6 +191,9 @@ def up(
         http=not disable_http,
         http_port=http_port,
         https_port=https_port,
+        host_header=host_header,
+        access=AccessOptions(allow, deny, user, auth_file, passcode, passcode_file, sharer),
+        qr=qr,
         ports=ports,
         loopback=loopback,
         expose=expose,

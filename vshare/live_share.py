@@ -16,6 +16,7 @@ from vshare.relay_link import RelayLink
 from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
+from vshare.web.access_setup import Access
 
 MINUTE = 60.0  # seconds
 
@@ -34,6 +35,7 @@ class LiveShare:
     streams: Streams
     ssh: SshSharing | None
     expiry: Expiry
+    access: Access = field(default_factory=Access)  # of visitors of the URL
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     extended: asyncio.Event = field(default_factory=asyncio.Event)
 

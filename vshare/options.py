@@ -9,6 +9,8 @@ from pathlib import Path
 from tunnel.address import parse_relay
 from tunnel.errors import UsageError
 from tunnel.names import parse_name
+from vshare.web.access_setup import AccessOptions
+from vshare.web.rewriting import KEEP, check_host_header
 
 EXPIRES_IN = 8 * 3600.0  # seconds, as Vagrant Share had it
 
@@ -39,6 +41,8 @@ class Options:
     http_port: int | None = None
     https_port: int | None = None
     host_header: str = "keep"  # or "rewrite", or what the machine's server gets as Host
+    access: AccessOptions = field(default_factory=AccessOptions)  # who may open the URL
+    qr: bool = False
     ports: tuple[int, ...] = ()
     loopback: tuple[int, ...] = ()
     expose: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -60,6 +64,12 @@ class Options:
             raise UsageError(
                 "--disable-http and --http or --https contradict each other", "leave one out"
             )
+        if not self.http and (self.access != AccessOptions() or self.host_header != KEEP):
+            raise UsageError(
+                "--disable-http and an option for the URL contradict each other", "leave one out"
+            )
+        check_host_header(self.host_header)
+        self.access.check()
         if self.ssh and self.ssh.password_file and not self.ssh.password:
             raise UsageError(
                 "--ssh-no-password and --ssh-password-file contradict each other",

@@ -51,7 +51,8 @@ from vshare.screen import Screen
 from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
-from vshare.web.sites import MAIN, Site, Sites
+from vshare.web.access_setup import make_access
+from vshare.web.site_rules import site_rules
 from vshare.web.visits import Visits
 
 NOTICEABLY = 60.0  # seconds that a relay may grant less without a word
@@ -201,7 +202,9 @@ async def _serve_guests(
     policy = dataclasses.replace(sharing.policy, names=sharing.policy.names | {name})
     door = DirectDoor(sharing.route, doorman.direct_visitor, _networks(options, sharing.relay))
     calls = share_calls(sharing.found, name, ssh, door.places)
-    visits = Visits(_sites(sharing.found))
+    access = await make_access(options.access, name, sharing.found.machine.name)
+    rules = site_rules(sharing.found, access, name, link.registered.https_url)
+    visits = Visits(sharing.found.sites, rules.__getitem__)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh, visits)
     server = ShareServer(name, identity, guests, reception, streams, newsroom)
     share = LiveShare(
@@ -215,6 +218,7 @@ async def _serve_guests(
         streams,
         ssh,
         Expiry(_granted(sharing, link)),
+        access,
     )
     sharing.reach.on_moved = share.machine_moved
     async with AsyncExitStack() as stack:
@@ -235,14 +239,6 @@ async def _serve_guests(
             log.close()  # what could not be written is counted in a last line
             Screen(console).ended(end.reason, str(log.path), log.head)
     end.check()
-
-
-def _sites(found: Found) -> Sites:
-    http, https = found.http_port, found.https_port
-    return Sites(
-        http=Site(MAIN, http) if http is not None else None,
-        https=Site(MAIN, https, tls=True) if https is not None else None,
-    )
 
 
 def _networks(options: Options, relay: RelayAddress) -> Networks:
@@ -315,7 +311,7 @@ async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _
         expires_at=share.expiry.at,
         shared=share.streams.policy.describe(),
     )
-    Screen(sharing.console).started(share, sharing.found, str(log.path))
+    Screen(sharing.console).started(share, sharing.found, str(log.path), qr=sharing.options.qr)
     sharing.interrupt.serving = True
     sharing.console.waits_for_reader = False
     end = await _wait_for_the_end(sharing, share)
