@@ -84,7 +84,8 @@ class Control:
         share = self._admit(request, signed, session)
         name, lease, urls = share.name, share.ends_at - time.time(), self._urls
         url, https_url = (urls.http(name), urls.https(name)) if request.http else ("", "")
-        share.send(Registered(name, urls.domain, url, https_url, max(0.0, lease)))
+        lasts, through = max(0.0, lease), share.passthrough
+        share.send(Registered(name, urls.domain, url, https_url, lasts, through))
         share.lot.fill()
         log.info("share %s registered", name)
         return share
@@ -118,15 +119,33 @@ class Control:
         ends_at = time.time() + min(request.expires_in, MAX_LEASE)
         name = self._name_for(request, key_hash, ends_at)
         give = self._registry.give_tickets
-        share = Share(name, key_hash, request.http, ends_at, give, request.route, session)
+        share = Share(
+            name,
+            key_hash,
+            request.http,
+            ends_at,
+            give,
+            request.route,
+            session,
+            passthrough=request.passthrough,
+        )
         if not self._registry.add(share):
             raise RejectionError("full", "this relay has as many shares as it can take")
         return share
 
     def _name_for(self, request: Register, key_hash: bytes, ends_at: float) -> ShareName:
         now, names, route, http = time.time(), self._names, request.route, request.http
+        through = request.passthrough
         if not request.name:
-            drawn = names.draw(key_hash, now, ends_at, secrets.randbelow, route=route, http=http)
+            drawn = names.draw(
+                key_hash,
+                now,
+                ends_at,
+                secrets.randbelow,
+                route=route,
+                http=http,
+                passthrough=through,
+            )
             if drawn is None:
                 raise RejectionError("full", "no free name was found")
             return drawn
@@ -134,7 +153,9 @@ class Control:
             name = parse_name(request.name)
         except UsageError as error:
             raise RejectionError("name-invalid", f"{error.text}; {error.hint}") from None
-        if not names.claim(name, key_hash, now, ends_at, route=route, http=http):
+        if not names.claim(
+            name, key_hash, now, ends_at, route=route, http=http, passthrough=through
+        ):
             raise RejectionError("name-taken", f"the name {name} belongs to somebody else")
         return name
 
@@ -223,6 +244,8 @@ class ShareSession:
     def _handle(self, message: FromShare, share: Share) -> None:
         match message:
             case control.Publish():
+                if share.passthrough:  # nothing here may come in the way of its browsers
+                    raise RemoteProtocolError("a gateway's certificate, where there is no gateway")
                 share.published = message
             case control.Extend(expires_in=expires_in):
                 share.send(control.Extended(self._control.extend(share, expires_in)))

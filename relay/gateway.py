@@ -44,7 +44,7 @@ class Gateway:
     ) -> None:
         self._upstreams = Upstreams(registry, key)
         self._sites, self._shown = sites, shown
-        self._misses = SourceBuckets(MISSES, MISS_REFILL_SECONDS)
+        self.misses = SourceBuckets(MISSES, MISS_REFILL_SECONDS)
 
     async def run(self) -> None:
         """Run until cancelled; then the connections to shares end."""
@@ -65,7 +65,7 @@ class Gateway:
         except (OSError, ssl.SSLError) as error:
             raise LostError(f"TLS with a visitor failed: {error}") from error
         origin = Origin(visitor.address, visitor.route.tls, visitor.route.server_name)
-        conversation = Conversation(stream, origin, self._upstreams, self._sites, self._misses)
+        conversation = Conversation(stream, origin, self._upstreams, self._sites, self.misses)
         try:
             await conversation.run()
             await _linger(stream)

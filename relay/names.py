@@ -21,16 +21,19 @@ CREATE TABLE IF NOT EXISTS names (
     key_hash BLOB NOT NULL,
     lease_until REAL NOT NULL,
     route TEXT NOT NULL DEFAULT '',
-    http INTEGER NOT NULL DEFAULT 1
+    http INTEGER NOT NULL DEFAULT 1,
+    passthrough INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
 _COLUMNS = {  # later than the table: an older file gets them
     "route": "TEXT NOT NULL DEFAULT ''",
     "http": "INTEGER NOT NULL DEFAULT 1",
+    "passthrough": "INTEGER NOT NULL DEFAULT 0",
 }
 _INDEX = "CREATE INDEX IF NOT EXISTS names_by_route ON names (route) WHERE route <> ''"
-_ALL = "SELECT name, key_hash, lease_until, route, http FROM names"
-_PUT = "INSERT OR REPLACE INTO names (name, key_hash, lease_until, route, http) VALUES (?,?,?,?,?)"
+_FIELDS = "name, key_hash, lease_until, route, http, passthrough"
+_ALL = f"SELECT {_FIELDS} FROM names"
+_PUT = f"INSERT OR REPLACE INTO names ({_FIELDS}) VALUES (?,?,?,?,?,?)"
 
 log = logging.getLogger(__name__)
 
@@ -123,17 +126,19 @@ class NameBook:
         *,
         route: str = "",
         http: bool = True,
+        passthrough: bool = False,
     ) -> bool:
         """Lease `name` to the key until `until`; False if it is another key's.
 
-        `route` is where its guests find it, `http` whether it has a public URL: both are of
-        use while the share is away.
+        `route` is where its guests find it, `http` whether it has a public URL, `passthrough`
+        whether browsers' TLS ends at the share: all are of use while the share is away.
         """
         changed = self._write(
-            "INSERT INTO names VALUES (?1, ?2, ?3, ?5, ?6) ON CONFLICT (name) DO UPDATE"
-            " SET key_hash = ?2, lease_until = ?3, route = ?5, http = ?6"
+            f"INSERT INTO names ({_FIELDS}) VALUES (?1, ?2, ?3, ?5, ?6, ?7)"
+            " ON CONFLICT (name) DO UPDATE"
+            " SET key_hash = ?2, lease_until = ?3, route = ?5, http = ?6, passthrough = ?7"
             " WHERE key_hash = ?2 OR lease_until < ?4",
-            (name, key_hash, until, now - HELD_AFTER, route, http),
+            (name, key_hash, until, now - HELD_AFTER, route, http, passthrough),
         )
         return changed > 0
 
@@ -146,12 +151,15 @@ class NameBook:
         *,
         route: str = "",
         http: bool = True,
+        passthrough: bool = False,
     ) -> ShareName | None:
         """Lease a fresh name to the key; None in the unlikely case that none is free."""
         for _ in range(DRAWS):
             name = make_name(below)
             taken = self._db.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone()
-            if not taken and self.claim(name, key_hash, now, until, route=route, http=http):
+            if not taken and self.claim(
+                name, key_hash, now, until, route=route, http=http, passthrough=passthrough
+            ):
                 return name
         return None
 
@@ -180,6 +188,11 @@ class NameBook:
     def has_http(self, name: ShareName) -> bool:
         """Whether the share of that name, connected or not, said that it has a public URL."""
         found = self._db.execute("SELECT 1 FROM names WHERE name = ? AND http", (name,))
+        return found.fetchone() is not None
+
+    def has_passthrough(self, name: ShareName) -> bool:
+        """Whether the share of that name, connected or not, ends browsers' TLS itself."""
+        found = self._db.execute("SELECT 1 FROM names WHERE name = ? AND passthrough", (name,))
         return found.fetchone() is not None
 
     def is_leased(self, name: ShareName, now: float) -> bool:

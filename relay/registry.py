@@ -34,12 +34,12 @@ class Share:
     """One registered share: its session, its parked connections, what it publishes.
 
     `route` is where its guests find it. `ask(share, count)` is called when that many more parked
-    connections are wanted.
+    connections are wanted. `passthrough`: browsers' TLS ends at the share.
     """
 
     __slots__ = (
-        "_line", "_over", "ends_at", "http", "is_over", "key_hash", "lot", "name", "published",
-        "route", "visitors",
+        "_line", "_over", "browsers", "ends_at", "http", "is_over", "key_hash", "lot", "name",
+        "passthrough", "published", "route", "visitors",
     )  # fmt: skip
 
     def __init__(
@@ -51,13 +51,17 @@ class Share:
         ask: Callable[[Share, int], None],
         route: str,
         line: Deliverer,
+        *,
+        passthrough: bool = False,
     ) -> None:
         self.name, self.key_hash, self.http = name, key_hash, http
         self.route = route
         self.ends_at = ends_at  # seconds since the epoch
         self._line = line
         self.published: Publish | None = None
+        self.passthrough = passthrough
         self.visitors = 0
+        self.browsers = 0  # whose TLS is passed through; they are not among the visitors
         self.lot = Lot(lambda count: ask(self, count))
         self.is_over = False
         self._over: asyncio.Event | None = None
@@ -136,6 +140,18 @@ class LocalRegistry:
     def is_site_away(self, name: ShareName) -> bool:
         """Whether `is_away`, of a share that has a public URL."""
         return self.is_away(name) and self._names.has_http(name)
+
+    def is_site(self, name: ShareName) -> bool:
+        """Whether there is a share of that name with a public URL, connected or away."""
+        share = self.get(name)
+        return share.http if share is not None else self.is_site_away(name)
+
+    def passes_through(self, name: ShareName) -> bool:
+        """Whether that is a site, and browsers' TLS is not to end here: also while it is away."""
+        share = self.get(name)
+        if share is not None:
+            return share.http and share.passthrough
+        return self.is_site_away(name) and self._names.has_passthrough(name)
 
     def is_route_away(self, route: str) -> bool:
         """Whether the share with that route is not connected, but may come back."""

@@ -39,8 +39,8 @@ class Answerer(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`name` for JOIN, `share_route` for SHARE; `server_name` is the SNI; `tls` whether TLS is
-    spoken."""
+    """`name` for JOIN and GATEWAY (empty: SOLE), `share_route` for SHARE; `server_name` is the SNI;
+    `tls` whether TLS is spoken."""
 
     answerer: Answerer
     tls: bool
@@ -87,7 +87,9 @@ def maybe_route(data: bytes, sites: Sites) -> Route | Incomplete:
     if head is None:
         return Incomplete(len(data) + 1)
     site = sites.find(host_of(head))
-    return Route(Answerer.GATEWAY if site else Answerer.APPLICATION, tls=False)
+    if site is None:
+        return Route(Answerer.APPLICATION, tls=False)
+    return Route(Answerer.GATEWAY, tls=False, name=site.name)
 
 
 def route_tls(hello: ClientHello, domain: str) -> Route:
@@ -106,7 +108,9 @@ def route_tls(hello: ClientHello, domain: str) -> Route:
     if hello.alpn and not any(alpn in HTTP_ALPNS for alpn in hello.alpn):
         return Route(Answerer.NOBODY, True, None, sni)
     site = parse_site(sni or "", domain)
-    return Route(Answerer.GATEWAY if site else Answerer.APPLICATION, True, None, sni)
+    if site is None:
+        return Route(Answerer.APPLICATION, True, None, sni)
+    return Route(Answerer.GATEWAY, True, site.name, sni)
 
 
 def maybe_head(data: bytes) -> bytes | None:

@@ -13,8 +13,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from relay import join_line
+from relay.acme import AcmeCertificate, acme_certificate
+from relay.acme_proofs import HttpProof
 from relay.app import make_app
 from relay.asgi import AsgiServer
+from relay.blind_sites import BlindSites
 from relay.certificate import kept, load_identity, make_key, parse_key
 from relay.certificate_files import CertificateFiles, ShownIdentity
 from relay.config import RelayConfig
@@ -65,6 +68,8 @@ class Relay:
         self.port = 0
         self._shown: ShownIdentity | None = None
         self._files: CertificateFiles | None = None
+        self._acme: AcmeCertificate | None = None
+        self._proof = HttpProof()
         self.registry: LocalRegistry  # while it serves
 
     @property
@@ -76,7 +81,7 @@ class Relay:
         host = self._config.host
         if host in UNSPECIFIED:
             host = self.domain if self.domain != "localhost" else lan_address("the relay")
-        pin = None if self._config.certificate else self.fingerprint
+        pin = None if self._config.certificate or self._config.acme else self.fingerprint
         return RelayAddress(host, self.port, pin)
 
     @property
@@ -87,9 +92,17 @@ class Relay:
     def reload(self) -> str:
         """Read the certificate's files again; what came of it, for people. Raises VshareError, and
         then the certificate that was in use stays."""
+        if self._acme is not None:
+            return "the relay gets its certificate itself, and renews it in time"
         if self._files is None:
             return "the relay made its certificate itself: there are no files to read again"
         return self._files.reload()
+
+    async def settled(self) -> None:
+        """Wait until the relay has its certificate, or has failed to get it from the authority;
+        then it has said why, and goes on trying."""
+        if self._acme is not None:
+            await self._acme.tried.wait()
 
     async def __aenter__(self) -> Relay:
         async with contextlib.AsyncExitStack() as stack:
@@ -103,34 +116,37 @@ class Relay:
     @contextlib.asynccontextmanager
     async def _run(self) -> AsyncIterator[None]:
         config = self._config
-        shown = self._shown = self._take_identity()
+        shown, shown_for_sites = self._take_identities()
         budget = budget_for(open_files_limit())
         splice.PIPES.limit = budget.pipes
         with contextlib.ExitStack() as stack:
             gateway_key, names = _load_state(config.state_dir)
             stack.enter_context(names)
             self.registry = LocalRegistry(names, 1 if config.sole_share else MAX_SHARES)
-            listener = stack.enter_context(listen(config.host, config.port))
-            self.port = listener.getsockname()[1]
+            places = ((config.host, config.port), *config.more_places)
+            listeners = [stack.enter_context(listen(*place)) for place in places]
+            self.port = listeners[0].getsockname()[1]
             sites = Sites(self.domain, _sole_host(config))
             urls = Urls(self.domain, config.public_port or self.port, sites.sole_host)
             control = Control(self.registry, names, urls, public_der(gateway_key.public_key()))
-            gateway = Gateway(self.registry, gateway_key, sites, shown)
+            gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites)
             admission = Admission(budget)
-            asgi = AsgiServer(make_app(self.registry, self.domain), control.open, admission)
-            desk = _Desk(self.registry, shown, gateway, asgi, admission)
-            front = Front(listener, admission, sites, desk.answers)
+            app = make_app(self.registry, self.domain, self._proof.values)
+            asgi = AsgiServer(app, control.open, admission)
+            blind = BlindSites(self.registry, admission, gateway.misses, urls.port)
+            desk = _Desk(self.registry, shown, _Browsers(blind, gateway), asgi, admission)
+            fronts = [Front(each, admission, sites, desk.answers) for each in listeners]
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.registry.keep_house(), name="housekeeping")
                     watching = group.create_task(asgi.keep_house(), name="channels")
                     renewing = group.create_task(self._keep_certificate(), name="certificate")
-                    serving = group.create_task(front.run(), name="front")
+                    serving = [group.create_task(each.run(), name="front") for each in fronts]
                     gathering = group.create_task(gateway.run(), name="gateway")
                     try:
                         yield
                     finally:
-                        await self._wind_down(serving, gathering, watching, renewing)
+                        await self._wind_down(*serving, gathering, watching, renewing)
                         raise _StopError
             except* _StopError:
                 pass
@@ -138,20 +154,29 @@ class Relay:
                 await asgi.close()
                 splice.PIPES.close_idle()
 
-    def _take_identity(self) -> ShownIdentity:
+    def _take_identities(self) -> tuple[ShownIdentity, ShownIdentity]:
+        """What is shown at the relay's own name, and at shares' sites."""
         config = self._config
         identity = load_identity(config.certificate, config.key, config.state_dir, self.domain)
-        shown = ShownIdentity(identity)
+        own = sites = self._shown = ShownIdentity(identity)
         if config.certificate is not None:
             names = [self.domain, f"*.{self.domain}"]
-            self._files = CertificateFiles(shown, config.certificate, config.key, names)
+            self._files = CertificateFiles(own, config.certificate, config.key, names)
             self._files.warn_of_dates()
             self._files.warn_of_names()
-        return shown
+        elif config.acme is not None and config.state_dir is not None:
+            if config.acme.dns_hook is None:  # what comes is for the relay's own name alone
+                sites = ShownIdentity(identity)
+            self._acme = acme_certificate(
+                config.acme, config.state_dir, self.domain, own, self._proof
+            )
+        return own, sites
 
     async def _keep_certificate(self) -> None:
         if self._files is not None:
             await self._files.keep_watch()
+        elif self._acme is not None:
+            await self._acme.run()
 
     async def _wind_down(self, *tasks: asyncio.Task[None]) -> None:
         for share in self.registry.shares():
@@ -165,6 +190,17 @@ class _StopError(Exception):
     """Ends the task group from within."""
 
 
+class _Browsers:
+    """Visitors of sites: for the share itself where it ends their TLS, else for the gateway."""
+
+    def __init__(self, blind: BlindSites, gateway: Gateway) -> None:
+        self._blind, self._gateway = blind, gateway
+
+    async def serve(self, visitor: Visitor) -> None:
+        if not await self._blind.maybe_serve(visitor):
+            await self._gateway.serve(visitor)
+
+
 class _Desk:
     """What happens to a visitor once it is known who answers."""
 
@@ -172,7 +208,7 @@ class _Desk:
         self,
         registry: LocalRegistry,
         shown: ShownIdentity,
-        gateway: Gateway,
+        browsers: _Browsers,
         asgi: AsgiServer,
         admission: Admission,
     ) -> None:
@@ -187,7 +223,7 @@ class _Desk:
             Answerer.SHARE: self._pair,
             Answerer.JOIN: self._join,
             Answerer.PARK: self._park,
-            Answerer.GATEWAY: gateway.serve,
+            Answerer.GATEWAY: browsers.serve,
             Answerer.APPLICATION: self._application,
             Answerer.NOBODY: self._nobody,
         }

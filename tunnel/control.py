@@ -44,7 +44,7 @@ class Challenge(_Message, frozen=True, tag="challenge"):
 
 class Register(_Message, frozen=True, tag="register"):
     """Share: this is my key (raw Ed25519); I want `name` (empty: any) for `expires_in` seconds,
-    and my guests come by `route`."""
+    and my guests come by `route`. `passthrough`: browsers' TLS is not to end at the relay."""
 
     key: bytes
     signature: bytes
@@ -53,16 +53,19 @@ class Register(_Message, frozen=True, tag="register"):
     expires_in: Seconds
     version: int
     route: Route = ""
+    passthrough: bool = False
 
 
 class Registered(_Message, frozen=True, tag="registered"):
-    """Relay: the name is yours for `expires_in` seconds; these are its URLs."""
+    """Relay: the name is yours for `expires_in` seconds; these are its URLs. `passthrough`: it does
+    what was asked for by that name."""
 
     name: Text
     domain: Text
     url: Text
     https_url: Text
     expires_in: Seconds
+    passthrough: bool = False
 
 
 class Rejected(_Message, frozen=True, tag="rejected"):

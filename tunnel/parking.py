@@ -19,7 +19,7 @@ PING_EVERY = 20.0  # seconds; below the 30 s after which middle boxes begin to f
 PONG_WITHIN = 10.0  # seconds
 TICKET_LASTS = 30.0  # seconds: dialling, TLS and one round trip on a bad link
 
-Kind = Literal["visitor", "gateway"]
+Kind = Literal["visitor", "gateway", "browser"]
 
 
 class Type(enum.IntEnum):

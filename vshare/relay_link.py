@@ -32,7 +32,7 @@ from tunnel.control import (
     Rejected,
     Tickets,
 )
-from tunnel.errors import LostError, RemoteProtocolError, VshareError
+from tunnel.errors import LocalProtocolError, LostError, RemoteProtocolError, VshareError
 from tunnel.names import ShareName
 from tunnel.network_watch import is_stranded, watch_network
 from tunnel.parking import PARK_ALPN, Paired
@@ -90,8 +90,10 @@ class RelayLink:
     address names, or refuses. `on_visitor(sock, paired)` is called for each visitor, in the
     loop's thread, and owns the socket from then on. The share ends at `expires_at`, seconds since
     the epoch, and its guests find it by `route`, 32 hex digits: both are told again after each
-    reconnection. `on_gateway_key(key)` is called when the relay came back with another gateway
-    key than before: publish again. `ended` is done when the relay ended the share for good.
+    reconnection. `passthrough`: browsers' TLS ends at the share, and the gateway gets nothing;
+    RelayError if the relay cannot do that. `on_gateway_key(key)` is called when the relay came back
+    with another gateway key than before: publish again. `ended` is done when the relay ended the
+    share for good.
     """
 
     def __init__(
@@ -104,11 +106,13 @@ class RelayLink:
         http: bool = True,
         expires_at: float,
         route: str,
+        passthrough: bool = False,
         on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         self._relay, self._key, self._name, self._http = relay, key, name, http
         self._expires_at = expires_at
         self.route = route
+        self._passthrough = passthrough
         self._on_visitor, self._on_gateway_key = on_visitor, on_gateway_key
         self._stack = contextlib.AsyncExitStack()
         self._context: ssl.SSLContext | None = None
@@ -141,7 +145,12 @@ class RelayLink:
         await self._stack.aclose()
 
     async def publish(self, sites: list[str], certificate_pem: str, ca_pem: str) -> None:
-        """Tell the gateway what the public URL opens; told again after each reconnection."""
+        """Tell the gateway what the public URL opens; told again after each reconnection.
+
+        Raises LocalProtocolError with `passthrough`: the relay would come between browsers and us.
+        """
+        if self._passthrough:
+            raise LocalProtocolError("a share that ends browsers' TLS gives the gateway nothing")
         self._published = Publish(sites, certificate_pem, ca_pem)
         await self._send_published()
 
@@ -403,7 +412,14 @@ class RelayLink:
         signature = self._key.sign(control.signed_bytes(challenge.nonce, certificate, name))
         key = self._key.public_key().public_bytes_raw()
         request = Register(
-            key, signature, name, self._http, self._lasts(), control.VERSION, self.route
+            key,
+            signature,
+            name,
+            self._http,
+            self._lasts(),
+            control.VERSION,
+            self.route,
+            self._passthrough,
         )
         await channel.send(control.serialize(request))
         answer = control.parse_from_relay(await channel.recv())
@@ -414,6 +430,11 @@ class RelayLink:
         if self._name is not None and answer.name != self._name:
             text = f"it gave the name {answer.name[:60]!r} in place of {self._name!r}"
             raise RejectedError("name-invalid", text)
+        if self._passthrough and not answer.passthrough:
+            raise RelayError(
+                f"the relay {self._relay} does not pass browsers' TLS through",
+                "update the relay, use another one, or leave --https-passthrough out",
+            )
         self._new_gateway_key = bool(self.gateway_key) and self.gateway_key != challenge.gateway_key
         self.gateway_key = challenge.gateway_key
         self.registered = answer

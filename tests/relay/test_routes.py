@@ -19,8 +19,8 @@ SITES = Sites(DOMAIN)
         ("frosty-weasel-0857", ["vshare-join/1"], Answerer.JOIN, "frosty-weasel-0857"),
         (None, ["vshare/1"], Answerer.NOBODY, None),
         ("relay.example", ["vshare-park/1"], Answerer.PARK, None),
-        ("abc.relay.example", ["h2", "http/1.1"], Answerer.GATEWAY, None),
-        ("abc--80.relay.example", [], Answerer.GATEWAY, None),
+        ("abc.relay.example", ["h2", "http/1.1"], Answerer.GATEWAY, "abc"),
+        ("abc--80.relay.example", [], Answerer.GATEWAY, "abc"),
         ("relay.example", ["http/1.1"], Answerer.APPLICATION, None),
         ("other.example", [], Answerer.APPLICATION, None),
         (None, [], Answerer.APPLICATION, None),
@@ -63,8 +63,9 @@ def test_a_route_is_none_to_those_who_join() -> None:
 )
 def test_http_whole_byte_by_byte_and_with_trailing_bytes(host: bytes, answerer: Answerer) -> None:
     head = b"GET / HTTP/1.1\r\n" + host + b"\r\n\r\n"
-    assert maybe_route(head, SITES) == Route(answerer, tls=False)
-    assert maybe_route(head + b"\x00\xff", SITES) == Route(answerer, tls=False)
+    route = Route(answerer, False, ShareName("abc") if answerer is Answerer.GATEWAY else None)
+    assert maybe_route(head, SITES) == route
+    assert maybe_route(head + b"\x00\xff", SITES) == route
     for size in range(1, len(head)):
         assert maybe_route(head[:size], SITES) == Incomplete(size + 1)
 
@@ -81,7 +82,7 @@ def test_the_address_of_a_relay_with_one_share() -> None:
     for host, field in (("192.0.2.1", b"192.0.2.1:7443"), ("[2001:db8::1]", b"[2001:DB8::1]:80")):
         sites = Sites(DOMAIN, host)
         head = b"GET / HTTP/1.1\r\nHost: " + field + b"\r\n\r\n"
-        assert maybe_route(head, sites) == Route(Answerer.GATEWAY, tls=False)
+        assert maybe_route(head, sites) == Route(Answerer.GATEWAY, False, SOLE.name)
         assert maybe_route(head, SITES) == Route(Answerer.APPLICATION, tls=False)
         assert sites.find(host) == SOLE
         assert sites.find("abc.relay.example") == Site(ShareName("abc"))
