@@ -52,6 +52,7 @@ def status(share: str | None, as_json: bool) -> None:
         ("Machine:", state.machine),
         ("Relay:", state.relay),
         ("URL:", state.url or "none: for guests with the code only"),
+        *([("Requests:", f"{state.requests} by the URL")] if state.url else []),
         ("Others connect with:", f"vconnect {state.connect}"),
         ("Guests:", f"{state.guests}, who can open {state.shared}"),
         ("Ends:", _until(state.expires_at)),

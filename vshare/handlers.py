@@ -58,6 +58,7 @@ class Handlers:
             expires_at=share.expiry.at,
             guests=len(self._guests.of_role(Role.GUEST)),
             shared=share.streams.policy.describe(),
+            requests=share.streams.visits.requests,
         )
 
     async def guests(self, request: requests.Guests) -> requests.GuestList:

@@ -129,7 +129,8 @@ class Result(msgspec.Struct, frozen=True):
 
 class ShareState(Result, frozen=True):
     """`relay` as in a connect line, `connect` what `vconnect` is given, `guests` how many,
-    `shared` what guests can open, in words; `url` is empty where there is none."""
+    `shared` what guests can open, in words; `url` is empty where there is none; `requests` is how
+    many have come by it."""
 
     name: str
     machine: str
@@ -139,6 +140,7 @@ class ShareState(Result, frozen=True):
     expires_at: float
     guests: int
     shared: str
+    requests: int = 0
 
 
 class GuestRow(Result, frozen=True):

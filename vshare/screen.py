@@ -6,6 +6,8 @@ from tunnel.console import Console
 from vshare.live_share import LiveShare, clock
 from vshare.look import Found
 from vshare.news import News
+from vshare.qr import show
+from vshare.web.sites import site_lines
 
 
 class Screen:
@@ -23,13 +25,14 @@ class Screen:
         if news.kind not in ("started", "ended"):  # told with more, below and by the caller
             self._console.event(event=news.kind, text=news.text, **news.fields)
 
-    def started(self, share: LiveShare, found: Found, log: str) -> None:
-        """The share is up: what others need, and what they can do with it."""
+    def started(self, share: LiveShare, found: Found, log: str, *, qr: bool = False) -> None:
+        """The share is up: what others need, and what they can do with it. `qr`: show the URL's
+        QR code, too, where there is one."""
         self._console.step("Your share is running!")
         if self._console.as_json:
             self._for_scripts(share, found)
         else:
-            self._for_people(share, log)
+            self._for_people(share, log, qr=qr)
 
     def ended(self, reason: str, log: str, head: str) -> None:
         """It is over; `head` proves later what was logged."""
@@ -53,7 +56,7 @@ class Screen:
             ssh=share.ssh is not None,
         )
 
-    def _for_people(self, share: LiveShare, log: str) -> None:
+    def _for_people(self, share: LiveShare, log: str, *, qr: bool) -> None:
         """In the manner of Vagrant Share's own words."""
         console, registered = self._console, share.link.registered
         console.result("Name:", share.name)
@@ -62,6 +65,16 @@ class Screen:
             console.result("URL:", registered.url)
         if registered.https_url:
             console.result("HTTPS URL:", registered.https_url)
+        sites = share.streams.visits.sites
+        lines = site_lines(sites, share.name, registered.url, registered.https_url)
+        if lines:
+            console.step("Its sites:")
+        for line in lines:
+            console.detail(line)
+        if qr and share.url:
+            show(console, share.url)
+        elif qr:
+            console.detail("There is no public URL to show as a QR code.")
         console.result("Others connect with:", f"vconnect {share.connect}")
         if share.ssh is not None:
             console.result("and by SSH with:", f"vconnect --ssh {share.connect}")

@@ -64,7 +64,7 @@ class Party:
         ends = time.time() + 28_795
         url = f"https://{NAME}.relay.example.org/"
         where = "relay.example.org:443"
-        return requests.ShareState(NAME, "web", where, url, CONNECT, ends, 2, "every port")
+        return requests.ShareState(NAME, "web", where, url, CONNECT, ends, 2, "every port", 37)
 
     async def _guests(self, request: requests.Guests) -> object:
         waiting = WaitingRow("eve", "198.51.100.7", time.time() - 5)
@@ -170,10 +170,12 @@ def test_status(vshare: Command, party: Party) -> None:
     lines = outcome.out.splitlines()
     assert f"  Name:                 {NAME}" in lines
     assert f"  Others connect with:  vconnect {CONNECT}" in lines
+    assert "  Requests:             37 by the URL" in lines
     assert "  Guests:               2, who can open every port" in lines
     assert lines[-1].endswith("(in 7 h 59 min)")
     told = json.loads(vshare("status", "--json").out)
     assert (told["share"], told["machine"], told["guests"]) == (NAME, "web", 2)
+    assert told["requests"] == 37
 
 
 def test_guests(vshare: Command, party: Party) -> None:

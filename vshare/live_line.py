@@ -1,0 +1,89 @@
+"""The line at the bottom of the terminal while a share runs: who is there, what goes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+from tunnel.bottom_line import LOOK_EVERY
+from tunnel.console import Console
+from tunnel.identity import Role
+from vshare.audit_words import size
+from vshare.dashboard.figures import Totals
+from vshare.durations import describe_duration
+from vshare.expiry import Expiry
+from vshare.guests import Guests
+from vshare.live_share import LiveShare
+from vshare.streams import Streams
+
+RATES_OVER = 2.0  # seconds: long enough to be read, short enough to be now
+BETWEEN = " | "
+
+
+async def live_line(share: LiveShare, console: Console) -> None:
+    """Run until cancelled, with the line on the screen; return at once where it has no place."""
+    line = LiveLine(share.server.guests, share.streams, share.expiry, with_url=bool(share.url))
+    with console.live(line.text) as is_shown:
+        if is_shown:
+            await asyncio.Event().wait()
+
+
+class LiveLine:
+    """`text` is asked for twice a second: rates are told over the last looks."""
+
+    def __init__(
+        self,
+        guests: Guests,
+        streams: Streams,
+        expiry: Expiry,
+        *,
+        with_url: bool,
+        clock: Callable[[], float] = time.time,
+        since: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._guests = guests
+        self._streams = streams
+        self._expiry = expiry
+        self._with_url = with_url
+        self._clock = clock
+        self._since = since
+        self._looks: deque[tuple[float, Totals]] = deque(maxlen=round(RATES_OVER / LOOK_EVERY))
+
+    def text(self) -> str:
+        """What is most wanted first: narrow terminals cut the rest."""
+        now, totals = self._since(), self._streams.totals()
+        before, earlier = self._looks[0] if self._looks else (now, totals)
+        self._looks.append((now, totals))
+        seconds = max(now - before, LOOK_EVERY / 2)
+        left = self._expiry.at - self._clock()
+        parts = [self._people(), f"{describe_duration(left)} left"]
+        if self._with_url:
+            parts.append(_requests(totals.requests, totals.requests - earlier.requests, seconds))
+        parts.append(
+            _throughput(
+                totals.bytes_in - earlier.bytes_in, totals.bytes_out - earlier.bytes_out, seconds
+            )
+        )
+        return BETWEEN.join(parts)
+
+    def _people(self) -> str:
+        """Those who are connected now, and those who left, or whose network did."""
+        guests = self._guests.of_role(Role.GUEST)
+        here = sum(guest.connections > 0 for guest in guests)
+        away = f", {len(guests) - here} away" if here < len(guests) else ""
+        return f"{here} guest{'' if here == 1 else 's'}{away}"
+
+
+def _requests(count: int, more: int, seconds: float) -> str:
+    rate = f", {math.ceil(more / seconds)}/s" if more else ""
+    return f"{count} request{'' if count == 1 else 's'}{rate}"
+
+
+def _throughput(bytes_in: int, bytes_out: int, seconds: float) -> str:
+    """`in` is from guests and visitors, as in `vshare guests`."""
+    if not bytes_in and not bytes_out:
+        return "idle"
+    return f"{size(round(bytes_in / seconds))}/s in, {size(round(bytes_out / seconds))}/s out"
