@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -39,8 +40,9 @@ class OwnNameOnly:
         await self._app(scope, receive, send)
 
 
-def make_app(registry: LocalRegistry, domain: str) -> ASGIApp:
-    """The ASGI application for the relay's own name."""
+def make_app(registry: LocalRegistry, domain: str, challenges: Mapping[str, str]) -> ASGIApp:
+    """The ASGI application for the relay's own name; `challenges` has what an authority asks for
+    before it gives a certificate, by path."""
 
     async def front(request: Request) -> Response:
         return _response(front_page(domain), request.scope)
@@ -49,7 +51,15 @@ def make_app(registry: LocalRegistry, domain: str) -> ASGIApp:
         date = {"Date": email.utils.formatdate(usegmt=True)}  # RFC 9110 6.6.1: `doctor` compares
         return PlainTextResponse(f"ok, {len(registry)} shares\n", headers=date)
 
-    routes = [Route("/", front), Route("/healthz", health)]
+    async def challenge(request: Request) -> Response:
+        value = challenges.get(request.url.path)
+        return PlainTextResponse(value or "", HTTPStatus.OK if value else HTTPStatus.NOT_FOUND)
+
+    routes = [
+        Route("/", front),
+        Route("/healthz", health),
+        Route("/.well-known/acme-challenge/{token}", challenge),  # RFC 8555 8.3
+    ]
     return OwnNameOnly(Starlette(routes=routes), domain)
 
 

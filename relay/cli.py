@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 import platformdirs
 
-from relay.config import DEFAULT_PORT, RelayConfig
+from relay.config import DEFAULT_PORT, LETS_ENCRYPT, AcmeConfig, RelayConfig
 from relay.server import Relay
 from tunnel.address import parse_host_port
 from tunnel.command import run_command
@@ -30,9 +30,10 @@ def cli() -> None:
 @click.option(
     "--listen",
     metavar="HOST:PORT",
-    default=f"127.0.0.1:{DEFAULT_PORT}",
+    default=(f"127.0.0.1:{DEFAULT_PORT}",),
     show_default=True,
-    help="Where to listen; 0.0.0.0:443 or [::]:443 for everybody.",
+    multiple=True,
+    help="Where to listen; 0.0.0.0:443 or [::]:443 for everybody. May be given again: :80 as well.",
 )
 @click.option(
     "--domain",
@@ -56,6 +57,26 @@ def cli() -> None:
     help="Private key (PEM) of --cert, when it is in another file.",
 )
 @click.option(
+    "--acme",
+    metavar="EMAIL",
+    help="Get the certificate from Let's Encrypt, whose terms you agree to, and renew it; EMAIL is"
+    " told of problems. For DOMAIN alone (they look at its port 80), unless there is a hook.",
+)
+@click.option(
+    "--acme-dns-hook",
+    metavar="PROGRAM",
+    type=click.Path(
+        path_type=Path, exists=True, dir_okay=False, executable=True, resolve_path=True
+    ),
+    help="Changes DNS records, so that the certificate is for *.DOMAIN too: called with present or"
+    " cleanup, the name and the value of a TXT record (as by lego's exec provider).",
+)
+@click.option(
+    "--acme-server",
+    metavar="URL",
+    help="The ACME directory of another authority than Let's Encrypt.",
+)
+@click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where names and self-made keys are kept.",
@@ -63,30 +84,52 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
 def serve(
-    listen: str,
+    listen: tuple[str, ...],
     domain: str,
     public_port: int | None,
     cert: Path | None,
     key: Path | None,
+    acme: str | None,
+    acme_dns_hook: Path | None,
+    acme_server: str | None,
     state_dir: Path | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
     """Serve until Ctrl-C. SIGHUP reads the files of --cert and --key again."""
     console = Console("relay", as_json=as_json, verbose=verbose)
-    host, port = _parse_listen(listen)
+    (host, port), *more = (_parse_listen(each) for each in listen)
+    domain = domain.rstrip(".").lower()
     if key is not None and cert is None:
         raise UsageError("--key was given without --cert", "give both, or neither")
+    if acme is None and (acme_dns_hook or acme_server):
+        raise UsageError("there is no --acme for --acme-dns-hook or --acme-server", "add it")
+    if acme is not None:
+        _check_acme(acme, domain, cert)
     config = RelayConfig(
         host=host,
         port=port,
-        domain=domain.rstrip(".").lower(),
+        domain=domain,
         public_port=public_port,
         certificate=cert,
         key=key,
         state_dir=state_dir or platformdirs.user_state_path("vrelay", appauthor=False),
+        acme=AcmeConfig(acme, acme_server or LETS_ENCRYPT, acme_dns_hook) if acme else None,
+        more_places=tuple(more),
     )
     sys.exit(run(console, lambda interrupt: _serve(config, console, interrupt)))
+
+
+def _check_acme(email: str, domain: str, cert: Path | None) -> None:
+    if cert is not None:
+        raise UsageError("--acme and --cert were both given", "choose one of them")
+    if "@" not in email.strip("@"):
+        raise UsageError(f"not an address: {email!r}", "--acme takes the address of a mailbox")
+    if "." not in domain or domain.rpartition(".")[2].isdigit():
+        raise UsageError(
+            f"no authority gives a certificate for {domain!r}",
+            "--domain names the domain that leads here",
+        )
 
 
 def _parse_listen(text: str) -> tuple[str, int]:
@@ -98,6 +141,14 @@ def _parse_listen(text: str) -> tuple[str, int]:
 
 async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) -> None:
     async with Relay(config) as relay:
+        if config.acme is not None:
+            with console.busy(f"Asking {config.acme.server} for a certificate"):
+                await relay.settled()
+            if config.acme.dns_hook is None:
+                console.detail(
+                    "Sites of shares have a certificate that the relay made, which browsers warn"
+                    " of: --acme-dns-hook, or --cert, gives them one that is known."
+                )
         if console.as_json:
             console.event(
                 event="serving",

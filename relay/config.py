@@ -6,6 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_PORT = 7443  # no privilege needed; production puts it on 443
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeConfig:
+    """Who is told of problems, whose certificates are wanted (the URL of an ACME directory), and
+    the program that changes DNS records: without one the certificate is for the domain alone."""
+
+    email: str
+    server: str = LETS_ENCRYPT
+    dns_hook: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +27,8 @@ class RelayConfig:
     literal) goes to it: nothing on a LAN resolves NAME.domain.
 
     `certificate` and `key` are PEM files; without them the relay makes its own certificate
-    (kept in `state_dir`), which clients pin by its fingerprint.
+    (kept in `state_dir`), which clients pin by its fingerprint. With `acme` (and a `state_dir`) it
+    gets one, and makes its own for what that does not cover. `more_places` are listened at as well.
     """
 
     host: str = "127.0.0.1"
@@ -27,3 +39,5 @@ class RelayConfig:
     key: Path | None = None
     state_dir: Path | None = None
     sole_share: bool = False
+    acme: AcmeConfig | None = None
+    more_places: tuple[tuple[str, int], ...] = ()

@@ -76,10 +76,12 @@ def config(path: Path) -> RelayConfig:
     return RelayConfig(domain=DOMAIN, certificate=path)
 
 
-async def certificate_at(port: int, context: ssl.SSLContext | None = None) -> bytes:
+async def certificate_at(
+    port: int, context: ssl.SSLContext | None = None, name: str = DOMAIN
+) -> bytes:
     """What the relay shows to a new connection."""
     _, writer = await asyncio.open_connection(
-        "127.0.0.1", port, ssl=context or looking_context(), server_hostname=DOMAIN
+        "127.0.0.1", port, ssl=context or looking_context(), server_hostname=name
     )
     try:
         certificate = writer.get_extra_info("ssl_object").getpeercert(True)

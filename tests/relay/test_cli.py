@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from relay.certificate import make_certificate, make_key
 from relay.cli import main
 from tests.commands import Command, end, started, wait_for
+from tests.ports import refusing, silent
+from tests.relay.acme_server import CHALLENGES, PEBBLE, acme_server
 from tunnel.address import parse_relay
 
 
@@ -46,6 +49,13 @@ def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
         ("serve --public-port 0", "invalid value for '--public-port'"),
         ("serve --cert /no/such/file", "does not exist"),
         (f"serve --key {__file__}", "--key was given without --cert"),
+        ("serve --acme-server https://ca.example/dir", "there is no --acme for"),
+        (f"serve --acme-dns-hook {sys.executable}", "there is no --acme for"),
+        ("serve --acme a@b.c --acme-dns-hook /no/such/program", "does not exist"),
+        (f"serve --acme a@b.c --domain b.c --cert {__file__}", "were both given"),
+        ("serve --acme a@b.c", "no authority gives a certificate for 'localhost'"),
+        ("serve --acme a@b.c --domain 192.0.2.1", "no authority gives a certificate"),
+        ("serve --acme yes --domain b.c", "not an address: 'yes'"),
     ],
 )
 def test_wrong_command_lines(vrelay: Command, arguments: str, text: str) -> None:
@@ -102,3 +112,32 @@ def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
         shown += os.read(terminal, 4096)
     os.close(terminal)
     assert os.waitpid(child, 0) == (child, 0)
+
+
+@pytest.mark.programs
+@pytest.mark.skipif(not (PEBBLE and CHALLENGES), reason="pebble is not installed")
+def test_one_command_gets_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["serve", "--listen", "127.0.0.1:0", "--domain", "relay.example"]
+    arguments += ["--acme", "op@relay.example", "--state-dir", str(tmp_path / "state")]
+    port = refusing()
+    arguments += ["--listen", f"127.0.0.1:{port}"]
+    with acme_server(tmp_path, port) as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.trusted))
+        arguments += ["--acme-server", server.directory]
+        with started("relay.cli", *arguments) as relay:
+            (line,) = wait_for(relay, "relay address", on_stdout=True)
+            assert parse_relay(line.partition("relay address: ")[2].strip()).fingerprint is None
+            assert "browsers warn" in end(relay, signal.SIGTERM).err
+
+
+@pytest.mark.programs
+def test_it_ends_at_once_while_it_asks_for_a_certificate(tmp_path: Path) -> None:
+    arguments = ["serve", "--listen", "127.0.0.1:0", "--domain", "relay.example", "-v"]
+    arguments += ["--acme", "op@relay.example", "--state-dir", str(tmp_path / "state")]
+    with silent() as (host, port):
+        arguments += ["--acme-server", f"https://{host}:{port}/dir"]
+        with started("relay.cli", *arguments) as relay:
+            wait_for(relay, "connectionpool")
+            began = time.monotonic()
+            assert end(relay, signal.SIGINT).code == 130
+            assert time.monotonic() - began < 5

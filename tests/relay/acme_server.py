@@ -1,0 +1,96 @@
+"""Pebble, the test server of those who made ACME, with the DNS server that it comes with."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay.certificate import make_certificate, make_key
+from tests.ports import refusing
+
+PEBBLE = shutil.which("pebble")
+CHALLENGES = shutil.which("pebble-challtestsrv")
+STARTS_WITHIN = 10.0  # seconds
+HOOK = """#!{python}
+import json, sys, urllib.request
+action, name, value = sys.argv[1:]
+with open({log!r}, "a") as log:
+    log.write(action + " " + name + "\\n")
+path = {{"present": "set-txt", "cleanup": "clear-txt"}}[action]
+data = json.dumps({{"host": name, "value": value}}).encode()
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
+opener.open("http://127.0.0.1:{port}/" + path, data, timeout=5).close()
+"""
+
+
+@dataclass(frozen=True)
+class AcmeServer:
+    directory: str
+    trusted: Path  # what its own HTTPS is verified with (REQUESTS_CA_BUNDLE)
+    hook: Path
+    log: Path  # what the hook was called for
+
+
+@contextlib.contextmanager
+def acme_server(folder: Path, http_port: int) -> Iterator[AcmeServer]:
+    """It looks for HTTP-01 at `http_port` of 127.0.0.1, whatever the name."""
+    assert PEBBLE is not None
+    assert CHALLENGES is not None
+    key = make_key()
+    certificate = make_certificate(key, "localhost", datetime.datetime.now(datetime.UTC))
+    trusted, key_file = folder / "pebble.pem", folder / "pebble.key"
+    trusted.write_bytes(certificate)
+    key_file.write_bytes(key)
+    port, management, dns, dns_management = (refusing() for _ in range(4))
+    config = {
+        "listenAddress": f"127.0.0.1:{port}",
+        "managementListenAddress": f"127.0.0.1:{management}",
+        "certificate": str(trusted),
+        "privateKey": str(key_file),
+        "httpPort": http_port,
+        "tlsPort": refusing(),
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": False,
+    }
+    config_file = folder / "pebble.json"
+    config_file.write_text(json.dumps({"pebble": config}))
+    hook, log = folder / "hook", folder / "hook.log"
+    hook.write_text(HOOK.format(python=sys.executable, log=str(log), port=dns_management))
+    hook.chmod(stat.S_IRWXU)
+    names = [CHALLENGES, "-defaultIPv6", "", "-dns01", f"127.0.0.1:{dns}", "-http01", ""]
+    names += ["-https01", "", "-tlsalpn01", "", "-management", f"127.0.0.1:{dns_management}"]
+    server = [PEBBLE, "-config", str(config_file), "-dnsserver", f"127.0.0.1:{dns}"]
+    with (
+        _running(names, folder / "challtestsrv.log", "Starting management server"),
+        _running(server, folder / "pebble.log", "ACME directory available"),
+    ):
+        yield AcmeServer(f"https://localhost:{port}/dir", trusted, hook, log)
+
+
+@contextlib.contextmanager
+def _running(command: list[str], log: Path, ready: str) -> Iterator[None]:
+    # Some nonces are refused, and nothing is waited for: as strict as it can be, and as quick.
+    environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "10"}
+    with (
+        open(log, "wb") as out,
+        subprocess.Popen(command, stdout=out, stderr=out, env=environment) as process,
+    ):
+        try:
+            until = time.monotonic() + STARTS_WITHIN
+            while ready not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.01)
+            yield
+        finally:
+            process.kill()
