@@ -12,10 +12,11 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from relay.http_rules import HttpError
-from relay.lot import NoParkedError
+from relay.lot import LotClosedError, NoParkedError
 from relay.registry import LocalRegistry, Share
 from relay.routes import SOLE, Site
 from relay.streams import UpstreamStream
+from tunnel.alerts import ShareNotFoundError
 from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.control import Publish
@@ -74,7 +75,10 @@ class _ShareClient:
                 self.client.cancel()
 
     async def _dial(self) -> socket.socket:
-        return await self.share.lot.take(Paired("gateway", ""))
+        try:
+            return await self.share.lot.take(Paired("gateway", ""))
+        except LotClosedError as error:  # for good: nobody is to wait for this session any more
+            raise ShareNotFoundError(error.text) from error
 
 
 class Upstreams:
@@ -119,6 +123,9 @@ class Upstreams:
             end = await client.open_special("http", site.label, port)
         except BaseException as error:
             self._release(holder)
+            if isinstance(error, ShareNotFoundError):
+                self._published(site)  # raises what is known of it now
+                raise _away(site) from error  # it has come back this moment
             if isinstance(error, VshareError):
                 raise _explain(door, error) from error
             raise
