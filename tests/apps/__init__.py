@@ -1,0 +1,1 @@
+"""Applications that know nothing of us, behind the public URL and in a real browser."""
