@@ -30,16 +30,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """How this relay's shares are reached by browsers; `sole_host` as in Sites."""
+    """How this relay's shares are reached by browsers; `sole_host` as in Sites. `http_port` is
+    where they come without TLS; 0: to `port` as well."""
 
     domain: str
     port: int
     sole_host: str = ""
+    http_port: int = 0
 
     def http(self, name: str) -> str:
         """The plain URL of a share."""
         host = self.sole_host or f"{name}.{self.domain}"
-        return f"http://{host}{'' if self.port == 80 else f':{self.port}'}/"
+        port = self.http_port or self.port
+        return f"http://{host}{'' if port == 80 else f':{port}'}/"
 
     def https(self, name: str) -> str:
         """The encrypted URL of a share; empty where TLS without a name means the relay itself."""

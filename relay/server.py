@@ -50,6 +50,7 @@ from tunnel.open_files import open_files_limit
 from tunnel.parking import Paired
 from tunnel.source import source_of
 
+HTTP_PORT = 80  # where browsers come that are given no port
 UNSPECIFIED = ("0.0.0.0", "::")  # listening there is listening on every address
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,9 @@ class Relay:
             listeners = [stack.enter_context(listen(*place)) for place in places]
             self.port = listeners[0].getsockname()[1]
             sites = Sites(self.domain, _sole_host(config))
-            urls = Urls(self.domain, config.public_port or self.port, sites.sole_host)
+            http_port = HTTP_PORT if any(port == HTTP_PORT for _, port in places) else 0
+            port = config.public_port or self.port
+            urls = Urls(self.domain, port, sites.sole_host, http_port)
             control = Control(self.registry, names, urls, public_der(gateway_key.public_key()))
             gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites)
             admission = Admission(budget)

@@ -1,5 +1,5 @@
-"""The relay's own pages have no cookies: nothing of a share's site, on the same domain, can be
-mistaken for what the relay set, and nothing that the relay set can be overwritten."""
+"""The relay's own pages. They have no cookies: nothing of a share's site, on the same domain, can
+be mistaken for what the relay set, and nothing that the relay set can be overwritten."""
 
 import asyncio
 
@@ -8,6 +8,7 @@ import pytest
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.loops import run
+from tests.ports import refusing
 
 
 async def answer(port: int, path: str, *fields: str) -> str:
@@ -32,5 +33,22 @@ def test_no_cookies(path: str) -> None:
             assert plain.startswith("HTTP/1.1 ")
             assert "set-cookie" not in plain.lower()
             assert without_date(tossed) == without_date(plain)
+
+    run(main)
+
+
+def test_what_an_authority_asks_for() -> None:
+    path = "/.well-known/acme-challenge/a-token"
+
+    async def main() -> None:
+        place = ("127.0.0.1", refusing())
+        async with Relay(RelayConfig(more_places=(place,))) as relay:
+            assert (await answer(place[1], path)).startswith("HTTP/1.1 404 ")
+            await relay._proof.present(path, "a-token.thumbprint")
+            for port in (place[1], relay.port):
+                text = await answer(port, path)
+                assert text.startswith("HTTP/1.1 200 ")
+                assert text.endswith("\r\n\r\na-token.thumbprint")
+            assert (await answer(place[1], path[:-1])).startswith("HTTP/1.1 404 ")
 
     run(main)
