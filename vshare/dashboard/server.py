@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import socket
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.exceptions import InvalidState
 
 from tunnel.errors import VshareError
 from vshare.control_socket import Handler
@@ -164,11 +166,16 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's, which would write of each call that is cancelled."""
+    """uvicorn's, which would log each call that is cancelled."""
 
     def __init__(self, config: uvicorn.Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
         self.logger = _quiet
+
+    def shutdown(self) -> None:
+        """Say goodbye, unless the browser did just now."""
+        with contextlib.suppress(InvalidState):
+            super().shutdown()
 
 
 class _Http(H11Protocol):

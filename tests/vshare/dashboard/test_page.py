@@ -177,5 +177,5 @@ def test_guests_expiry_and_the_end(page: Page, running: Running) -> None:
     page.get_by_role("button", name="QR").click()
     page.wait_for_function("document.getElementById('qr').naturalWidth > 100")
     page.get_by_role("button", name="End share").click()
-    page.locator("#toast", has_text="The share ends at").wait_for()
+    page.locator("#toast", has_text="The share ends now").wait_for()
     assert running.do(lambda: running.share.stopped)

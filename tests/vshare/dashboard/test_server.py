@@ -10,6 +10,7 @@ from importlib.resources import files
 import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
 
 from tests.loops import Factory, both_loops, run, until
 from tests.vshare.dashboard.small_share import SmallShare, head, seen
@@ -223,6 +224,30 @@ def test_a_slow_browser_costs_no_memory(monkeypatch: pytest.MonkeyPatch) -> None
                 while told < rounds * each:
                     batch = msgspec.json.decode(await page.recv())
                     told = max([told, *(row["number"] for row in batch.get("requests", ()))])
+
+    run(main)
+
+
+def test_a_page_that_goes_as_the_share_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "BATCH_EVERY", 0.0)
+
+    async def main() -> None:
+        share = SmallShare()
+        async with Dashboard(share.parts) as dashboard:
+            browser = await enter(dashboard)
+            looking = browser.look()
+            page = await looking.__aenter__()
+            (connection,) = dashboard._state.connections
+            page.transport.pause_reading()
+            while not connection.transport.get_write_buffer_size():  # so its end takes time
+                for _ in range(100):
+                    seen(share.log, head("/" + "x" * 300))
+                await asyncio.sleep(0)
+            page.protocol.send_close(1001)
+            page.transport.write(b"".join(page.protocol.data_to_send()))
+            await until(lambda: connection.conn.state is State.CLOSING)  # type: ignore[union-attr]
+        page.transport.resume_reading()
+        await looking.__aexit__(None, None, None)
 
     run(main)
 

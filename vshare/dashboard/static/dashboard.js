@@ -491,7 +491,8 @@ let isStopped = false;
 $("stop").addEventListener("click", async () => {
   if (!confirm("End the share for everybody?")) return;
   isStopped = true; // the answer may come too late
-  if (!(await command("stop")) && socket.readyState === WebSocket.OPEN) isStopped = false;
+  if (await command("stop")) say("The share ends now");
+  else if (socket.readyState === WebSocket.OPEN) isStopped = false;
 });
 
 $("qr-button").addEventListener("click", () => {
