@@ -1,14 +1,17 @@
-"""A QR code in a terminal, of half blocks: each character is two modules, one above the other.
-Pure."""
+"""The URL as a QR code in the terminal, of half blocks: a character is two modules, one above the
+other."""
 
 from __future__ import annotations
 
 from itertools import zip_longest
+from urllib.parse import urlsplit
 
 import segno
 
 from tunnel.console import Console
 from tunnel.errors import UsageError
+from vshare.machine import parse_ip
+from vshare.web.sites import host_of
 
 _BLOCKS = {(0, 0): " ", (1, 0): "\u2580", (0, 1): "\u2584", (1, 1): "\u2588"}
 # Black on white whatever the terminal's own colours are: of the 256, these two are not themed.
@@ -26,6 +29,15 @@ def check(console: Console) -> None:
         )
 
 
+def pick(url: str, https_url: str) -> str:
+    """Which of a share's URLs, of which either may be empty, a phone opens without a warning: the
+    encrypted one, but where its host is an address or below `.localhost`, for which there are no
+    certificates that browsers believe."""
+    host = host_of(urlsplit(https_url).netloc)
+    is_name = parse_ip(host) is None and not host.endswith(".localhost")
+    return (https_url or url) if is_name else (url or https_url)
+
+
 def show(console: Console, url: str) -> None:
     """Draw `url`, where it has room."""
     lines, columns = draw(url, colour=console.has_colour)
@@ -36,6 +48,7 @@ def show(console: Console, url: str) -> None:
         return
     for line in lines:
         console.draw(line)
+    console.detail(f"It says {url}")
 
 
 def draw(text: str, *, colour: bool) -> tuple[list[str], int]:

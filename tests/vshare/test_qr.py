@@ -7,7 +7,7 @@ import segno
 
 from tunnel.console import Console
 from tunnel.errors import UsageError
-from vshare.qr import check, draw
+from vshare.qr import check, draw, pick
 
 URL = "https://frosty-weasel-0857.relay.example/"
 UPPER, LOWER = {"\u2580", "\u2588"}, {"\u2584", "\u2588"}
@@ -49,3 +49,21 @@ def test_nobody_would_see_it() -> None:
         check(Console("demo", as_json=True))
     with pytest.raises(UsageError, match="--qr needs a terminal"):
         check(Console("demo"))
+
+
+@pytest.mark.parametrize(
+    ("url", "https_url", "picked"),
+    [
+        ("http://a.example/", "https://a.example/", "https://a.example/"),
+        ("http://a.example/", "", "http://a.example/"),
+        ("", "https://a.example/", "https://a.example/"),
+        ("http://a.localhost:81/", "https://a.localhost:81/", "http://a.localhost:81/"),
+        ("http://192.0.2.7:81/", "https://192.0.2.7:81/", "http://192.0.2.7:81/"),
+        ("http://[2001:db8::7]/", "https://[2001:db8::7]/", "http://[2001:db8::7]/"),
+        ("", "https://192.0.2.7/", "https://192.0.2.7/"),
+    ],
+)
+def test_the_url_that_browsers_open_without_a_warning(
+    url: str, https_url: str, picked: str
+) -> None:
+    assert pick(url, https_url) == picked
