@@ -91,9 +91,16 @@ class AcmeCertificate:
             raise VshareError(
                 f"the certificate that the authority sent {fault}", "is this host's clock right?"
             )
-        write_private(self.file, pem)
         self._current = self._shown.current = identity
         log.info("new connections get the authority's certificate (%s)", dates(identity))
+        try:
+            write_private(self.file, pem)
+        except OSError as error:  # asking again would not help
+            log.warning(
+                "the certificate cannot be kept in %s: %s; after a restart another is asked for",
+                self.file,
+                error.strerror,
+            )
 
 
 def acme_certificate(
@@ -101,7 +108,7 @@ def acme_certificate(
 ) -> AcmeCertificate:
     """With a hook the certificate is for everything below `domain`, too. Raises VshareError."""
     try:
-        from relay.acme_authority import Authority  # 0.3 s and 20 MB that others need not
+        from relay.acme_authority import Authority  # 0.1 s and 7 MiB that others need not
     except ImportError as error:
         raise VshareError(
             f"--acme needs a package that is not installed: {error.name}",
@@ -109,7 +116,13 @@ def acme_certificate(
         ) from error
     server = urllib.parse.urlsplit(config.server).netloc.replace(":", "_")
     folder = state_dir / "acme" / (server or "server")
-    authority = Authority(config.server, config.email, kept(folder / "account.key", make_key()))
+    try:
+        authority = Authority(config.server, config.email, kept(folder / "account.key", make_key()))
+    except (OSError, ValueError) as error:
+        raise VshareError(
+            f"the key of the account at the authority cannot be used: {error}",
+            f"make {folder} writable, or remove account.key from it",
+        ) from error
     proof = DnsHook(config.dns_hook) if config.dns_hook else http
     names = [domain, f"*.{domain}"] if config.dns_hook else [domain]
     return AcmeCertificate(

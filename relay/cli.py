@@ -104,6 +104,8 @@ def serve(
         raise UsageError("--key was given without --cert", "give both, or neither")
     if acme is None and (acme_dns_hook or acme_server):
         raise UsageError("there is no --acme for --acme-dns-hook or --acme-server", "add it")
+    if acme_server is not None and not acme_server.startswith("https://"):
+        raise UsageError(f"not a URL of https: {acme_server!r}", "--acme-server takes one")
     if acme is not None:
         _check_acme(acme, domain, cert)
     config = RelayConfig(

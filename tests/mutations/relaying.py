@@ -132,6 +132,20 @@ RELAYING = (
         ("tests/relay/test_certificate_files.py::test_what_cannot_be_used_changes_nothing",),
     ),
     Mutation(
+        "whatever an authority sends is used",
+        "relay/acme.py",
+        "        if fault:\n",
+        "        if fault is None:\n",
+        ("tests/relay/test_acme.py::test_what_is_no_use_is_not_used",),
+    ),
+    Mutation(
+        "an authority is asked again at once",
+        "relay/acme.py",
+        "                await asyncio.sleep(pause)\n",
+        "                await asyncio.sleep(0.01)\n",
+        ("tests/relay/test_acme.py::test_failures_are_told_and_tried_again_less_and_less_often",),
+    ),
+    Mutation(
         "a name is whoever's comes next",
         _NAMES,
         '" WHERE key_hash = ?2 OR lease_until < ?4",',

@@ -7,10 +7,11 @@ import datetime
 import json
 import os
 import shutil
+import ssl
 import stat
 import subprocess
-import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +22,10 @@ from tests.ports import refusing
 PEBBLE = shutil.which("pebble")
 CHALLENGES = shutil.which("pebble-challtestsrv")
 STARTS_WITHIN = 10.0  # seconds
-HOOK = """#!{python}
-import json, sys, urllib.request
-action, name, value = sys.argv[1:]
-with open({log!r}, "a") as log:
-    log.write(action + " " + name + "\\n")
-path = {{"present": "set-txt", "cleanup": "clear-txt"}}[action]
-data = json.dumps({{"host": name, "value": value}}).encode()
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
-opener.open("http://127.0.0.1:{port}/" + path, data, timeout=5).close()
+HOOK = """#!/bin/sh
+echo "$1 $2" >> '{log}'
+case $1 in present) call=set-txt;; cleanup) call=clear-txt;; esac
+exec curl -fsS --noproxy '*' -d '{{"host": "'$2'", "value": "'$3'"}}' http://127.0.0.1:{port}/$call
 """
 
 
@@ -39,6 +35,16 @@ class AcmeServer:
     trusted: Path  # what its own HTTPS is verified with (REQUESTS_CA_BUNDLE)
     hook: Path
     log: Path  # what the hook was called for
+    management: str
+
+    def root(self) -> str:
+        """The certificate (PEM) of the CA that signs, another each time it is started."""
+        context = ssl.create_default_context(cafile=str(self.trusted))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        with opener.open(f"{self.management}/roots/0", timeout=STARTS_WITHIN) as answer:
+            return str(answer.read().decode())
 
 
 @contextlib.contextmanager
@@ -65,7 +71,7 @@ def acme_server(folder: Path, http_port: int) -> Iterator[AcmeServer]:
     config_file = folder / "pebble.json"
     config_file.write_text(json.dumps({"pebble": config}))
     hook, log = folder / "hook", folder / "hook.log"
-    hook.write_text(HOOK.format(python=sys.executable, log=str(log), port=dns_management))
+    hook.write_text(HOOK.format(log=log, port=dns_management))
     hook.chmod(stat.S_IRWXU)
     names = [CHALLENGES, "-defaultIPv6", "", "-dns01", f"127.0.0.1:{dns}", "-http01", ""]
     names += ["-https01", "", "-tlsalpn01", "", "-management", f"127.0.0.1:{dns_management}"]
@@ -74,7 +80,8 @@ def acme_server(folder: Path, http_port: int) -> Iterator[AcmeServer]:
         _running(names, folder / "challtestsrv.log", "Starting management server"),
         _running(server, folder / "pebble.log", "ACME directory available"),
     ):
-        yield AcmeServer(f"https://localhost:{port}/dir", trusted, hook, log)
+        places = f"https://localhost:{port}/dir", trusted, hook, log
+        yield AcmeServer(*places, f"https://localhost:{management}")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
+import re
+import ssl
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,6 +166,34 @@ def test_a_file_that_was_spoilt_is_asked_for_again(
     assert not read_identity(path, None).lacks(BOTH)
 
 
+def test_one_that_cannot_be_kept_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        certificate, shown = certificate_of(tmp_path / "none" / "relay.pem", Server())
+        before = shown.current
+        await run_until_tried(certificate)
+        assert shown.current is not before
+
+    run(main)
+    assert "cannot be kept" in caplog.text
+
+
+def test_the_library_is_for_who_wants_it() -> None:
+    for path in Path(acme.__file__).parent.glob("*.py"):
+        lines = re.findall(
+            r"^(?:from|import) (?:acme|requests|relay\.acme_authority)\b", path.read_text(), re.M
+        )
+        assert bool(lines) == (path.name == "acme_authority.py"), path
+
+
+def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "relay.acme_authority", None)
+    pem = pair()
+    shown = ShownIdentity(ServerIdentity(pem, pem))
+    with pytest.raises(VshareError, match="a package that is not installed") as info:
+        acme.acme_certificate(AcmeConfig("a@b.c"), tmp_path, DOMAIN, shown, HttpProof())
+    assert "vshare[acme]" in info.value.hint
+
+
 def hook(tmp_path: Path, script: str) -> DnsHook:
     path = tmp_path / "hook"
     path.write_text("#!/bin/sh\n" + script)
@@ -244,8 +275,13 @@ def test_dns_01_is_for_the_domain_and_all_below_it(tmp_path: Path, server: AcmeS
         async with Relay(start) as relay:
             await relay.settled()
             assert relay.address.fingerprint is None
-            shown = await certificate_at(relay.port)
-            assert fingerprint(shown) == relay.fingerprint
+            browser = ssl.create_default_context(cadata=server.root())
+            for name in (DOMAIN, f"frosty-weasel-0857.{DOMAIN}"):
+                shown = await certificate_at(relay.port, browser, name)
+                assert fingerprint(shown) == relay.fingerprint
+            for name in ("other.example", f"a.b.{DOMAIN}"):
+                with pytest.raises(ssl.SSLCertVerificationError):
+                    await certificate_at(relay.port, browser, name)
         folder = tmp_path / "state" / "acme" / server.directory.split("/")[2].replace(":", "_")
         identity = read_identity(folder / f"{DOMAIN}.pem", None)
         assert identity.der == shown
@@ -274,6 +310,8 @@ def test_http_01_is_for_the_domain_alone(
             await relay.settled()
             own = await certificate_at(relay.port)
             assert fingerprint(own) == relay.fingerprint
+            browser = ssl.create_default_context(cadata=server.root())
+            assert await certificate_at(relay.port, browser) == own
             site = await certificate_at(relay.port, name=f"frosty-weasel-0857.{DOMAIN}")
             assert site != own
             assert not relay._proof.values

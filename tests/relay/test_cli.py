@@ -53,6 +53,7 @@ def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
         (f"serve --acme-dns-hook {sys.executable}", "there is no --acme for"),
         ("serve --acme a@b.c --acme-dns-hook /no/such/program", "does not exist"),
         (f"serve --acme a@b.c --domain b.c --cert {__file__}", "were both given"),
+        ("serve --acme a@b.c --domain b.c --acme-server http://ca/dir", "not a URL of https"),
         ("serve --acme a@b.c", "no authority gives a certificate for 'localhost'"),
         ("serve --acme a@b.c --domain 192.0.2.1", "no authority gives a certificate"),
         ("serve --acme yes --domain b.c", "not an address: 'yes'"),
