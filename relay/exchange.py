@@ -11,6 +11,7 @@ from typing import cast
 import h11
 
 from relay.doors import Doors
+from relay.http_events import BodyEvents, maybe_event
 from relay.http_rules import (
     HttpError,
     Origin,
@@ -21,26 +22,27 @@ from relay.http_rules import (
     host_text,
     request_headers,
     response_headers,
+    trailers,
 )
 from relay.pages import answer_with, error_page
 from relay.quick_path import ANSWER_WITHIN, KEEP_ALIVE, QuickPath, Sent, Way
 from relay.routes import Sites, strip_port
 from relay.source_buckets import SourceBuckets
 from relay.streams import ByteStream, UpstreamStream, VisitorStream
+from relay.strict_heads import MAX_REQUEST_HEAD, check_head, cut_empty_lines, maybe_head
 from relay.upstreams import Door, Upstreams
 from tunnel.errors import LostError, VshareError
 
 FIRST_REQUEST_WITHIN = 10.0  # seconds from the connection to a whole request head
 BODY_SILENCE = 120.0  # seconds that a request's body may pause
 HALF_CLOSED_SILENCE = 10.0  # seconds that an answer may pause once the visitor ended its side
-MAX_REQUEST_HEAD = 16 * 1024  # bytes
 MAX_ANSWER_HEAD = 64 * 1024  # bytes: servers with many cookies
 MAX_STATUS = 599  # RFC 9110 15
+# An answer that comes before the request's end is not overtaken by a reset: the visitor may send
+# on for a while, as it does until it has read the answer (RFC 9112 9.6).
+REST_SILENCE = 2.0  # seconds without a byte of it
+REST_WITHIN = 20.0  # seconds for all of it
 MAX_INFORMATIONAL = 16  # answers of 1xx before the final one; one or two occur
-# Of a body that comes in many small chunks, what is joined before it is sent on: one visitor's
-# chunks must not cost the others their time, nor a TLS record each.
-MAX_PIECE = 64 * 1024  # bytes
-MAX_CHUNKS = 256  # parsed without a pause; about 5 ms
 
 _RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))  # safe methods without a body
 
@@ -53,6 +55,7 @@ class _Upstream:
     def __init__(self, door: Door, stream: UpstreamStream) -> None:
         self.door, self.stream = door, stream
         self.http = h11.Connection(h11.CLIENT, MAX_ANSWER_HEAD)
+        self.heard = False  # something of the answer to the last request
 
     def is_reusable(self) -> bool:
         return self.http.states == {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE} and (
@@ -63,7 +66,11 @@ class _Upstream:
         await self.stream.send_all(self.http.send(event) or b"")
 
     async def next_event(self) -> h11.Event:
-        return await _next_event(self.http, self.stream)
+        while (event := maybe_event(self.http)) is None:
+            data = await self.stream.receive_some()
+            self.heard = self.heard or bool(data)
+            self.http.receive_data(data)
+        return event
 
 
 class Conversation:
@@ -80,6 +87,7 @@ class Conversation:
         self._visitor, self._origin = visitor, origin
         self._upstreams, self._sites = upstreams, sites
         self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
+        self._fault: HttpError | None = None  # of the last request's body
         self._upstream: _Upstream | None = None
         self._host = ""  # what the request under way asked for
         self._watch: asyncio.TimerHandle | None = None
@@ -118,40 +126,68 @@ class Conversation:
 
     async def run(self) -> None:
         """Answer requests until the connection ends. Raises LostError when it breaks off."""
-        wait = FIRST_REQUEST_WITHIN
+        wait, begin = FIRST_REQUEST_WITHIN, b""
         try:
             while True:
                 sent = await self._quick.needed()
                 if sent is not None:
-                    self._http.receive_data(sent.message)
+                    begin = sent.message
                 async with asyncio.timeout(wait):
-                    request = await _next_event(self._http, self._visitor)
-                if not isinstance(request, h11.Request):
+                    request = await self._next_request(begin)
+                if request is None:
                     return
                 if not await self._answer(request, sent):
+                    await self._let_finish()
                     return
-                self._http.start_next_cycle()
+                begin = self._http.trailing_data[0]
+                self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
                 wait = KEEP_ALIVE
-                self._maybe_quicken()
+                self._maybe_quicken(begin)
         except TimeoutError:
             return
+        except HttpError as error:
+            await self._send_error(error)
         except h11.RemoteProtocolError as error:
             status = HTTPStatus(error.error_status_hint)
             await self._send_error(HttpError(status, "The request is not valid HTTP", str(error)))
-        except h11.LocalProtocolError:
-            return  # the request's body was not read to its end: no further request
 
-    def _maybe_quicken(self) -> None:
+    async def _next_request(self, begin: bytes) -> h11.Request | None:
+        """The request that begins with `begin`; None if the visitor ends before it is whole.
+        Raises HttpError, h11.RemoteProtocolError."""
+        begin = cut_empty_lines(begin)
+        while (head := maybe_head(begin)) is None:
+            data = await self._visitor.receive_some()
+            if not data:
+                return None
+            begin = cut_empty_lines(begin + data)
+        check_head(head)
+        self._http.receive_data(begin)
+        return cast(h11.Request, self._http.next_event())
+
+    async def _let_finish(self) -> None:
+        """The rest of a request that was answered before its end."""
+        if self._http.their_state is not h11.SEND_BODY:
+            return
+        self._visitor.send_eof()
+        with contextlib.suppress(TimeoutError, LostError):
+            async with asyncio.timeout(REST_WITHIN):
+                while True:
+                    async with asyncio.timeout(REST_SILENCE):
+                        if not await self._visitor.receive_some():
+                            return
+
+    def _maybe_quicken(self, begin: bytes) -> None:
         """Leave what comes next to the quick path, if there is a stream and nothing came yet."""
         upstream = self._upstream
         if upstream is None:
             return
-        if upstream.is_reusable() and self._visitor.is_quiet and not self._http.trailing_data[0]:
+        if upstream.is_reusable() and self._visitor.is_quiet and not begin:
             self._quick.begin(Way(upstream.door, upstream.stream))
 
     async def _answer(self, request: h11.Request, sent: Sent | None) -> bool:
         """Answer one request; False if the connection cannot be used again."""
         end = self._maybe_end_of_request(request)
+        self._fault = None
         try:
             switched = await self._forward(request, end, sent)
         except HttpError as error:
@@ -180,13 +216,17 @@ class Conversation:
         try:
             return await self._exchange(request, end, sent)
         except LostError as error:
-            if reused and end is not None and request.method in _RETRIED and self._unanswered():
+            mute = reused and self._upstream is not None and not self._upstream.heard
+            safe = end is not None and request.method in _RETRIED
+            if mute and safe and self._unanswered():
                 self._abort_upstream()
                 await self._open_upstream(door)
                 return await self._try_again(request, end, door)
             raise self._broken_off(door, error) from error
 
-    async def _try_again(self, request: h11.Request, end: h11.EndOfMessage, door: Door) -> bool:
+    async def _try_again(
+        self, request: h11.Request, end: h11.EndOfMessage | None, door: Door
+    ) -> bool:
         try:
             return await self._exchange(request, end)
         except LostError as error:
@@ -199,7 +239,7 @@ class Conversation:
         if not self._unanswered():
             self._visitor.abort()  # so that a part is not taken for the whole
             return error
-        return HttpError(
+        return self._fault or HttpError(
             HTTPStatus.BAD_GATEWAY,
             f"The application behind {door.name} hung up without an answer",
             f"{error.text.capitalize()}.",
@@ -233,6 +273,7 @@ class Conversation:
         upstream = self._upstream
         if upstream is None:
             raise LostError("there is no stream")
+        upstream.heard = False
         forwarded = h11.Request(
             method=request.method,
             target=forwarded_target(request.target),
@@ -268,7 +309,8 @@ class Conversation:
 
     async def _send_body(self, upstream: _Upstream) -> None:
         """The request's body to the share, as it comes."""
-        body = _Body(self._http, self._visitor)
+        body = BodyEvents(self._http, self._visitor)
+        fault: HttpError | None = None
         try:
             while True:
                 async with asyncio.timeout(BODY_SILENCE):
@@ -276,13 +318,20 @@ class Conversation:
                 if isinstance(event, h11.Data):
                     await upstream.send(event)
                 elif isinstance(event, h11.EndOfMessage):
-                    await upstream.send(event)
+                    await upstream.send(h11.EndOfMessage(headers=trailers(event)))
                     return
                 else:
-                    raise LostError("the visitor ended in the middle of a request")
-        except (LostError, TimeoutError, h11.ProtocolError) as error:
+                    raise h11.RemoteProtocolError("it ended in the middle")
+        except h11.ProtocolError as error:
+            bad = HTTPStatus.BAD_REQUEST
+            fault = HttpError(bad, "The request is not valid HTTP", str(error))
+        except TimeoutError:
+            late = HTTPStatus.REQUEST_TIMEOUT
+            fault = HttpError(late, "The request did not come to its end")
+        except LostError as error:
             log.debug("a request's body broke off: %s", error)
-            upstream.stream.abort()
+        self._fault = fault
+        upstream.stream.abort()
 
     async def _receive_answer(self, upstream: _Upstream, *, begun: bool = False) -> bool:
         """The answer to the visitor, as it comes, but for a head that it has (`begun`); True after
@@ -293,12 +342,11 @@ class Conversation:
             if isinstance(answer, h11.InformationalResponse):
                 await self._switch(upstream, answer)
                 return True
+            headers = response_headers(answer, self._host)
+            if self._http.their_state is h11.SEND_BODY:  # which may not be read to its end
+                headers.append((b"Connection", b"close"))
             head = self._http.send(
-                h11.Response(
-                    status_code=answer.status_code,
-                    reason=answer.reason,
-                    headers=response_headers(answer, self._host),
-                )
+                h11.Response(status_code=answer.status_code, reason=answer.reason, headers=headers)
             )
             if not begun:
                 await self._visitor.send_all(head)
@@ -318,6 +366,9 @@ class Conversation:
         """The final answer's head, or that of 101; others of 1xx are passed on."""
         for _ in range(MAX_INFORMATIONAL):
             event = await upstream.next_event()
+            version = getattr(event, "http_version", b"1.1")
+            if not version.startswith(b"1."):
+                raise LostError(f"the answer is of version {version.decode()}")
             if isinstance(event, h11.Response):
                 if event.status_code > MAX_STATUS:
                     raise LostError(f"the answer has no HTTP status: {event.status_code}")
@@ -337,14 +388,14 @@ class Conversation:
         raise LostError(f"more than {MAX_INFORMATIONAL} informational answers")
 
     async def _answer_body(self, upstream: _Upstream) -> None:
-        body = _Body(upstream.http, upstream.stream)
+        body = BodyEvents(upstream.http, upstream.stream)
         while True:
             event = await body.next_event()
             if isinstance(event, h11.Data):
                 await self._send(event)
             elif isinstance(event, h11.EndOfMessage):
-                # Without trailers: HTTP/1.0 has none, and who wants them has asked (TE).
-                await self._send(h11.EndOfMessage())
+                is_old = self._http.their_http_version in (None, b"1.0")  # which has no trailers
+                await self._send(h11.EndOfMessage(headers=[] if is_old else trailers(event)))
                 return
             else:
                 raise LostError("the answer ended early")
@@ -375,6 +426,8 @@ class Conversation:
             return
         page = error_page(error.status, error.text, error.hint, self._sites.domain)
         headers, body = answer_with(page, accept)
+        if self._http.their_state is not h11.DONE:
+            headers.append((b"Connection", b"close"))
         with contextlib.suppress(LostError, h11.LocalProtocolError):
             await self._send(h11.Response(status_code=error.status, headers=headers))
             if not head_only:
@@ -390,48 +443,6 @@ def _given_up(upstream: _Upstream) -> HttpError:
         f"{upstream.door.name} took too long to answer",
         f"There was no answer from its application in {ANSWER_WITHIN:g} seconds.",
     )
-
-
-async def _next_event(http: h11.Connection, stream: ByteStream) -> h11.Event:
-    """The next event of the other side; PAUSED counts as the end."""
-    while (event := _maybe_event(http)) is None:
-        http.receive_data(await stream.receive_some())
-    return event
-
-
-def _maybe_event(http: h11.Connection) -> h11.Event | None:
-    event = http.next_event()
-    if event is h11.NEED_DATA:
-        return None
-    if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-        return h11.ConnectionClosed()
-    return event  # type: ignore[return-value]  # h11 types the sentinels as events
-
-
-class _Body:
-    """The rest of a message: of DATA, as much at once as has come, up to a limit."""
-
-    def __init__(self, http: h11.Connection, stream: ByteStream) -> None:
-        self._http, self._stream = http, stream
-        self._next: h11.Event | None = None
-
-    async def next_event(self) -> h11.Event:
-        """DATA, or what comes behind it."""
-        event, self._next = self._next, None
-        if event is None:
-            event = await _next_event(self._http, self._stream)
-        pieces, size = [], 0
-        while isinstance(event, h11.Data):
-            pieces.append(bytes(event.data))
-            size += len(event.data)
-            if size >= MAX_PIECE or len(pieces) >= MAX_CHUNKS:
-                await asyncio.sleep(0)  # others have waited meanwhile
-                return h11.Data(b"".join(pieces))
-            event = _maybe_event(self._http)
-        if not pieces and event is not None:
-            return event
-        self._next = event
-        return h11.Data(b"".join(pieces))
 
 
 async def _copy(source: ByteStream, target: ByteStream, early: bytes) -> None:

@@ -29,6 +29,37 @@ _HOP_BY_HOP = frozenset(
         b"proxy-authenticate",
     )
 )
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+# Not passed on behind a body, where they would come too late for whoever was to heed them, or be
+# taken for what stood before it (RFC 9110 6.5.1).
+_NO_TRAILERS = (
+    _HOP_BY_HOP
+    | _FRAMING
+    | frozenset(
+        (
+            b"age",
+            b"authorization",
+            b"cache-control",
+            b"content-encoding",
+            b"content-range",
+            b"content-type",
+            b"cookie",
+            b"date",
+            b"expect",
+            b"expires",
+            b"host",
+            b"location",
+            b"max-forwards",
+            b"pragma",
+            b"range",
+            b"retry-after",
+            b"set-cookie",
+            b"trailer",
+            b"vary",
+            b"www-authenticate",
+        )
+    )
+)
 NO_CONTENT = frozenset((b"204", b"304"))  # status codes whose answers end with their head
 # Never dropped because Connection names them: messages would change their meaning.
 _NEVER_NAMED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
@@ -90,6 +121,7 @@ def check_request(request: h11.Request, origin: Origin, sites: Sites) -> Site:
         raise HttpError(status, "The request's head is too large")
     if request.method == b"CONNECT":
         raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "This is not a forward proxy")
+    _check_target(request)
     return site_of(host_text(request), origin, sites)
 
 
@@ -133,6 +165,15 @@ def _check_framing(request: h11.Request) -> None:
         raise HttpError(HTTPStatus.BAD_REQUEST, "The length of the request is ambiguous")
 
 
+def _check_target(request: h11.Request) -> None:
+    """RFC 9112 3.2: a path, a URL of HTTP, or `*` where OPTIONS asks about the server."""
+    target = request.target
+    if target.startswith(b"/") or _authority(target) is not None:
+        return
+    if target != b"*" or request.method != b"OPTIONS":
+        raise HttpError(HTTPStatus.BAD_REQUEST, "The request's target is no path")
+
+
 def forwarded_target(target: bytes) -> bytes:
     """The request target in origin form (RFC 9112 3.2.1)."""
     if _authority(target) is None:
@@ -173,11 +214,23 @@ def response_headers(response: h11.Response | h11.InformationalResponse, host: s
         for name, value in kept
     ]
     names = {name.lower() for name, _ in kept}
-    if b"transfer-encoding" in names:
+    if response.status_code < HTTPStatus.OK or response.status_code == HTTPStatus.NO_CONTENT:
+        kept = [(name, value) for name, value in kept if name.lower() not in _FRAMING]
+    elif b"transfer-encoding" in names:
         kept = [(name, value) for name, value in kept if name.lower() != b"content-length"]
     if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
         kept += _upgrade_fields(response)
     return kept
+
+
+def trailers(end: h11.EndOfMessage) -> Headers:
+    """The fields behind a body that are passed on, either way."""
+    kept = [(name, value) for name, value in end.headers.raw_items()]
+    return [
+        (name, value)
+        for name, value in kept
+        if name.lower() not in _NO_TRAILERS and not is_forwarding(name.lower())
+    ]
 
 
 def _upgrade_fields(message: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
