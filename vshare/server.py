@@ -25,6 +25,7 @@ from tunnel.heap import keep_giving_back
 from tunnel.identity import Identity, Role, join_server_context, parse_peer, server_context
 from tunnel.join_server import JoinDesk, JoinServer
 from tunnel.names import ShareName
+from tunnel.parking import Kind
 from tunnel.peek import HEAD_DEADLINE, peek_client_hello
 from tunnel.socket_watch import watch_of
 from tunnel.stream_end import StreamEnd
@@ -33,6 +34,7 @@ from tunnel.tls_socket import TlsSocket, handshake
 from vshare.guests import Guest, Guests
 from vshare.news import Newsroom
 from vshare.streams import Streams
+from vshare.web.tls_door import TlsDoor
 
 MAX_HELLO = 16 * 1024  # bytes of ClientHello, all records together
 MAX_PENDING = 256  # handshakes, and joins before their first message; a millisecond of CPU each
@@ -57,8 +59,11 @@ class ShareServer:
         desk: JoinDesk,
         streams: Streams,
         newsroom: Newsroom,
+        *,
+        tls_door: TlsDoor | None = None,
     ) -> None:
         self._name = name
+        self._tls_door = tls_door  # of a share with passthrough; the caller's to run
         self._context = server_context(identity, ALPN)
         self._join_context = join_server_context(identity, join.ALPN)
         self._attempts = Attempts(asyncio.get_running_loop().time())
@@ -130,9 +135,17 @@ class ShareServer:
         self._attempts.rotated()
         self._told_of_guessing = False
 
-    def visitor(self, sock: socket.socket, address: str, *, direct: bool = False) -> None:
-        """Serve a paired connection; `address` is the relay's word for where it comes from. Or a
-        `direct` one, and `address` is its own."""
+    def visitor(
+        self, sock: socket.socket, address: str, *, direct: bool = False, kind: Kind = "visitor"
+    ) -> None:
+        """Serve a paired connection; `address` and `kind` are the relay's word for where it comes
+        from and what it is. Or a `direct` one, and `address` is its own."""
+        if kind == "browser":
+            if self._tls_door is None:  # not asked for
+                sock.close()
+            else:
+                self._tls_door.visitor(sock, address)
+            return
         if self._closing or len(self._visitors) >= MAX_CONNECTIONS:
             sock.close()
             return

@@ -28,7 +28,8 @@ from vshare.reach import Reach
 from vshare.resumables import Resumables
 from vshare.ssh_guard import SshGuard
 from vshare.ssh_sharing import SshSharing
-from vshare.web.sites import Sites
+from vshare.web.browser_end import BrowserEnd
+from vshare.web.sites import HTTPS_PORT, Site, Sites
 from vshare.web.visits import Visits
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class _Stream:
     """One that is open: its two ends."""
 
     guest: Guest
-    end: StreamEnd | ResumableEnd
+    end: StreamEnd | ResumableEnd | BrowserEnd
     machine: End
 
 
@@ -187,6 +188,28 @@ class Streams:
         site = self.visits.sites.find(message.host, message.port)
         target = self._decide(guest, "tcp", MACHINE, site.port)
         connection.accept(end)
+        await self._visit(guest, message, (site, target), end)
+
+    async def serve_browser(self, guest: Guest, label: str, end: BrowserEnd) -> None:
+        """A browser whose TLS ended here, for the site with `label`; `guest` is who all of them
+        are, with the gateway's role. Raises RefusedError, and then `end` was not linked."""
+        message = Open(b"", "http", label, HTTPS_PORT, resumable=False)
+        try:
+            site = self.visits.sites.find(label, HTTPS_PORT)
+            target = self._decide(guest, "tcp", MACHINE, site.port)
+        except RefusedError as error:
+            self._refused(guest, message.protocol, message.host, message.port, error)
+            raise
+        guest.streams += 1
+        try:
+            await self._visit(guest, message, (site, target), end)
+        finally:
+            guest.streams -= 1
+
+    async def _visit(
+        self, guest: Guest, message: Open, to: tuple[Site, Target], end: StreamEnd | BrowserEnd
+    ) -> None:
+        site, target = to
         stage = self.visits.stage(site, end)
         machine, error = await self.visits.open(site, target, self._reach, stage)
         if error is not None:
@@ -196,7 +219,11 @@ class Streams:
 
     @contextlib.contextmanager
     def _carried(
-        self, guest: Guest, message: Open, visitor: StreamEnd | ResumableEnd, machine: End
+        self,
+        guest: Guest,
+        message: Open,
+        visitor: StreamEnd | ResumableEnd | BrowserEnd,
+        machine: End,
     ) -> Iterator[None]:
         """Accounts for the stream that is carried inside."""
         stream = _Stream(guest, visitor, machine)
