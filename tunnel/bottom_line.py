@@ -96,9 +96,9 @@ class BottomLine:
 @contextlib.contextmanager
 def open_terminal(stream: TextIO) -> Iterator[int | None]:
     """The terminal that `stream` writes to, opened once more so that writing does not block; None
-    where it is none, or cannot rewrite a line."""
+    where it is none, or may not be opened."""
     terminal = None
-    if stream.isatty() and os.environ.get("TERM") != "dumb":
+    if stream.isatty():
         with contextlib.suppress(OSError):  # another user's, after su(1)
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             terminal = os.open(f"/proc/self/fd/{stream.fileno()}", flags)

@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import nullcontext
 from typing import TextIO
 
 import uvloop
@@ -52,17 +53,23 @@ def _has_room(stream: TextIO) -> bool:
     return bool(poll.poll(0))
 
 
-def _say(line: str, stream: TextIO) -> None:
-    """Print a line. A terminal that was closed, or a reader that has gone, ends nothing: what runs
-    goes on, and ends in good order when it is told to."""
+def _say(line: str, stream: TextIO, *, wait: bool = True) -> bool:
+    """Print a line; whether there was room for all of it. A terminal that was closed, or a reader
+    that has gone, ends nothing: what runs goes on, and ends in good order when it is told to."""
     try:
-        print(line, file=stream, flush=True)
+        with open_terminal(stream) if not wait else nullcontext() as terminal:
+            if terminal is None:
+                print(line, file=stream, flush=True)
+                return True
+            data = f"{line}\n".encode(stream.encoding, "backslashreplace")
+            return os.write(terminal, data) == len(data)
     except BlockingIOError:
-        pass  # it is full, and somebody else's program made it non-blocking: this line is lost
+        return False  # it is full, and does not block
     except OSError:
         # What is still in the stream's buffer would fail again, when the interpreter ends.
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
+        return True
 
 
 class Console:
@@ -90,10 +97,13 @@ class Console:
             note = (
                 f"    {self.machine}: {count} lines were left out here, because nobody read them."
             )
+            if stream.isatty():
+                note = f"\n{note}"  # of the line before a part may be there
             if is_result and self.as_json:
                 note = json.dumps({"event": "left-out", "lines": count})
-            _say(note, stream)
-        _say(line, stream)
+            _say(note, stream, wait=self.waits_for_reader)
+        if not _say(line, stream, wait=self.waits_for_reader):
+            self._left_out[is_result] += 1
 
     def step(self, text: str) -> None:
         """Something begins or has happened."""
@@ -123,7 +133,8 @@ class Console:
     def _bottom_line(self, look: Callable[[], str]) -> Iterator[bool]:
         """Whether there is one. With -v, others' lines come too often for it."""
         with open_terminal(sys.stderr) as terminal:
-            if terminal is None or self.verbose or self._line is not None:
+            rewrites = os.environ.get("TERM") != "dumb"
+            if terminal is None or not rewrites or self.verbose or self._line is not None:
                 yield False
                 return
             line = BottomLine(terminal, lambda: printable(look()), dim=self.has_colour)
@@ -138,7 +149,7 @@ class Console:
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
         """The screen is for a question inside: lines still come, but nothing is rewritten."""
-        with contextlib.nullcontext() if self._line is None else self._line.paused():
+        with nullcontext() if self._line is None else self._line.paused():
             yield
 
     def make_room(self) -> None:

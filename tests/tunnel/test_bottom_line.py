@@ -7,11 +7,13 @@ import fcntl
 import logging
 import os
 import pty
+import re
 import struct
 import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -212,18 +214,15 @@ def test_fitting(text: str, columns: int, fitting: str) -> None:
     assert fit(text, columns) == fitting
 
 
-@pytest.mark.parametrize(
-    ("stream", "term", "is_one"),
-    [("pty", "xterm", True), ("pty", "dumb", False), ("file", "", False)],
-)
-def test_only_terminals_that_rewrite(
-    monkeypatch: pytest.MonkeyPatch, terminal: Pty, stream: str, term: str, is_one: bool
-) -> None:
-    monkeypatch.setenv("TERM", term)
-    descriptor = os.dup(terminal.inner) if stream == "pty" else os.open(os.devnull, os.O_WRONLY)
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_is_opened_once_more(terminal: Pty, is_terminal: bool) -> None:
+    os.set_blocking(terminal.inner, True)
+    descriptor = os.dup(terminal.inner) if is_terminal else os.open(os.devnull, os.O_WRONLY)
     with os.fdopen(descriptor, "w") as file, open_terminal(file) as opened:
-        assert (opened is not None) == is_one
-        assert opened is None or not os.get_blocking(opened)
+        assert (opened is not None) == is_terminal
+        if opened is not None:
+            assert not os.get_blocking(opened)
+            assert os.get_blocking(descriptor)
 
 
 # -- on a console
@@ -352,6 +351,38 @@ def test_where_it_has_its_place(
     assert shown.end() == 0
     assert shown.seen.count("1 guest") == times
     assert shown.seen.count("\x1b[2m") == dim
+
+
+@pytest.mark.programs
+def test_a_terminal_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
+    """The line fills it, and other lines find it full."""
+    body = """
+from pathlib import Path
+bottom_line.LOOK_EVERY = 0.001
+console.waits_for_reader = False
+looks = 0
+def look():
+    nonlocal looks
+    looks += 1
+    return str(looks) * 20
+with console.live(look):
+    for number in range(300):
+        console.step(str(number) * 100)
+        await asyncio.sleep(0.001)
+    Path(sys.argv[1]).write_text("went on")
+    while not Path(sys.argv[2]).exists():
+        await asyncio.sleep(0.01)
+    console.step("the last one")
+"""
+    wrote, read = tmp_path / "wrote", tmp_path / "read"
+    shown = on_a_terminal(body, str(wrote), str(read))
+    run(lambda: until(wrote.exists))
+    shown.wait_for("0" * 100)
+    read.touch()
+    assert shown.end() == 0
+    rows = screen(shown.seen, 10_000)
+    assert rows[-2:] == ["==> demo: the last one", ""]
+    assert re.fullmatch(r"    demo: \d+ lines were left out here, .*", rows[-3])
 
 
 @pytest.mark.programs
