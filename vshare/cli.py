@@ -86,6 +86,7 @@ def cli() -> None:
     metavar="WHO",
     help="browsers see first that WHO shares the site",
 )
+@click.option("--no-dashboard", is_flag=True, help="no page that shows what happens")
 @click.option("--qr", is_flag=True, help="show the URL as a QR code")
 @click.option("--ssh", is_flag=True, help="share SSH too, with a key made for it")
 @click.option("--ssh-no-password", is_flag=True, help="guests need no password for the key")
@@ -154,6 +155,7 @@ def up(
     allow: tuple[Network, ...],
     deny: tuple[Network, ...],
     sharer: str | None,
+    no_dashboard: bool,
     qr: bool,
     ssh: bool,
     ssh_no_password: bool,
@@ -193,6 +195,7 @@ def up(
         https_port=https_port,
         host_header=host_header,
         access=AccessOptions(allow, deny, user, auth_file, passcode, passcode_file, sharer),
+        dashboard=not no_dashboard,
         qr=qr,
         ports=ports,
         loopback=loopback,

@@ -208,6 +208,15 @@ def unfence(port: int, share: str | None, as_json: bool) -> None:
 
 @click.command()
 @_of_a_share
+def dashboard(share: str | None, as_json: bool) -> None:
+    """A URL for the page of the share: requests as they come, guests, traffic. It opens once."""
+    chosen = choose_share(share)
+    done = chosen.ask(requests.Dashboard(), requests.DashboardUrl)
+    _console(chosen.name, as_json, done).result("Dashboard:", done.url)
+
+
+@click.command()
+@_of_a_share
 def stop(share: str | None, as_json: bool) -> None:
     """End the share, as Ctrl-C does in its terminal."""
     chosen = choose_share(share)
@@ -227,6 +236,7 @@ COMMANDS: tuple[click.Command, ...] = (
     invites,
     revoke,
     unfence,
+    dashboard,
     stop,
 )
 

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 
-from tunnel.errors import RefusedError, UsageError
+from tunnel.errors import RefusedError, UsageError, VshareError
 from tunnel.identity import Role
 from vshare import requests
 from vshare.control_socket import Handler, on
@@ -42,6 +42,7 @@ class Handlers:
                 on(requests.Invites, self.invites),
                 on(requests.Revoke, self.revoke),
                 on(requests.Unfence, self.unfence),
+                on(requests.Dashboard, self.dashboard),
                 on(requests.Stop, self.stop),
             ]
         )
@@ -170,6 +171,14 @@ class Handlers:
             "unfenced", f"port {request.port} is open to guests now", port=request.port
         )
         return requests.Unfenced(request.port)
+
+    async def dashboard(self, request: requests.Dashboard) -> requests.DashboardUrl:
+        """See requests.Dashboard."""
+        if self._share.dashboard is None:
+            raise VshareError(
+                "this share has no dashboard", "start it without --no-dashboard to have one"
+            )
+        return requests.DashboardUrl(self._share.dashboard.issue_url())
 
     async def stop(self, request: requests.Stop) -> requests.Stopped:
         """See requests.Stop."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from tunnel.address import RelayAddress
 from tunnel.errors import VshareError
 from tunnel.names import ShareName
+from vshare.dashboard.server import Dashboard
 from vshare.expiry import Expiry
 from vshare.news import Newsroom
 from vshare.reception import Reception
@@ -36,6 +37,7 @@ class LiveShare:
     ssh: SshSharing | None
     expiry: Expiry
     access: Access = field(default_factory=Access)  # of visitors of the URL
+    dashboard: Dashboard | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     extended: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -43,6 +43,7 @@ class Options:
     host_header: str = "keep"  # or "rewrite", or what the machine's server gets as Host
     access: AccessOptions = field(default_factory=AccessOptions)  # who may open the URL
     qr: bool = False
+    dashboard: bool = True
     ports: tuple[int, ...] = ()
     loopback: tuple[int, ...] = ()
     expose: tuple[IPv4Network | IPv6Network, ...] = ()

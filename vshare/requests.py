@@ -98,6 +98,10 @@ class Unfence(Request, frozen=True, tag="unfence"):
     port: Port
 
 
+class Dashboard(Request, frozen=True, tag="dashboard"):
+    """A URL that opens the page of the share, once: DashboardUrl."""
+
+
 class Stop(Request, frozen=True, tag="stop"):
     """End the share: Stopped."""
 
@@ -118,6 +122,7 @@ AnyRequest: TypeAlias = (
     | Invites
     | Revoke
     | Unfence
+    | Dashboard
     | Stop
     | Follow
 )
@@ -244,6 +249,15 @@ class Unfenced(Result, frozen=True):
     """The port that guests may open now."""
 
     port: int
+
+
+class DashboardUrl(Result, frozen=True):
+    """`url` opens it once: to whoever has it first."""
+
+    url: str
+
+    def __repr__(self) -> str:
+        return "DashboardUrl(url=...)"
 
 
 class Stopped(Result, frozen=True):

@@ -54,6 +54,8 @@ class Screen:
             https_port=found.https_port,
             expires_at=share.expiry.at,
             ssh=share.ssh is not None,
+            dashboard=share.dashboard.url if share.dashboard is not None else None,
+            passcode=share.access.passcode,
         )
 
     def _for_people(self, share: LiveShare, log: str, *, qr: bool) -> None:
@@ -75,17 +77,36 @@ class Screen:
             show(console, pick(registered.url, registered.https_url))
         elif qr:
             console.detail("There is no public URL to show as a QR code.")
+        if share.url:
+            self._tell_of_access(share)
+        if share.dashboard is not None:
+            console.result("Dashboard:", share.dashboard.url)
         console.result("Others connect with:", f"vconnect {share.connect}")
         if share.ssh is not None:
             console.result("and by SSH with:", f"vconnect --ssh {share.connect}")
         console.step(f"Guests can open {share.streams.policy.describe()}. Tell them the code")
-        console.step(f"yourself: whoever knows name and code is in. {_public(registered.url)}")
+        console.step(f"yourself: whoever knows name and code is in. {_public(share)}")
         if share.ssh is not None and share.ssh.has_password:
             console.step("Who is to log in needs the SSH password as well: tell it apart.")
         console.detail(f"It ends at {clock(share.expiry.at)}; vshare extend moves that.")
         console.detail(f"What happens is written to {log}; vshare log shows it.")
         console.step("Press Ctrl-C to end the share.")
 
+    def _tell_of_access(self, share: LiveShare) -> None:
+        """Who may open the URL, where that is not everybody."""
+        access = share.access
+        if access.passcode is not None:
+            self._console.result("Passcode:", access.passcode)
+        if access.interstitial is not None:
+            self._console.result("Invite link:", access.interstitial.invite_link(share.url))
+        for line in access.lines:
+            self._console.detail(line)
 
-def _public(url: str) -> str:
-    return "Anybody who knows the URL can open it." if url else "There is no public URL."
+
+def _public(share: LiveShare) -> str:
+    if not share.url:
+        return "There is no public URL."
+    access = share.access
+    if any(rule is not access.interstitial for rule in access.rules):
+        return "Who opens the URL needs what is said above."
+    return "Anybody who knows the URL can open it."

@@ -27,6 +27,8 @@ from vshare.approval_prompt import ask_for_approvals
 from vshare.audit import AuditLog, open_log
 from vshare.calls import share_calls
 from vshare.control_socket import ControlSocket
+from vshare.dashboard import server as dashboard
+from vshare.dashboard.request_log import RequestLog
 from vshare.direct import DirectDoor
 from vshare.embedded import embedded_relay
 from vshare.expiry import Expiry
@@ -35,6 +37,7 @@ from vshare.exposure import describe
 from vshare.fences import confirm
 from vshare.guests import Guests
 from vshare.handlers import Handlers
+from vshare.live_line import live_line
 from vshare.live_share import LiveShare, clock
 from vshare.look import Found, find_machine, look
 from vshare.machine import is_loopback
@@ -204,7 +207,8 @@ async def _serve_guests(
     calls = share_calls(sharing.found, name, ssh, door.places)
     access = await make_access(options.access, name, sharing.found.machine.name)
     rules = site_rules(sharing.found, access, name, link.registered.https_url)
-    visits = Visits(sharing.found.sites, rules.__getitem__)
+    request_log = RequestLog()
+    visits = Visits(sharing.found.sites, rules.__getitem__, request_log)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh, visits)
     server = ShareServer(name, identity, guests, reception, streams, newsroom)
     share = LiveShare(
@@ -227,7 +231,11 @@ async def _serve_guests(
         if options.notify is not None:
             notifier = Notifier(options.notify, name, console.warn)
             newsroom.subscribe((await stack.enter_async_context(notifier)).news)
-        await stack.enter_async_context(ControlSocket(name, Handlers(share).table(), newsroom))
+        handlers = Handlers(share).table()
+        await stack.enter_async_context(ControlSocket(name, handlers, newsroom))
+        if options.dashboard:
+            shown = dashboard.Share(request_log, handlers, newsroom, streams, streams.carry)
+            share.dashboard = await stack.enter_async_context(dashboard.Dashboard(shown))
         end = _End("failed", "the share has failed")
         try:
             async with server, door:
@@ -328,6 +336,7 @@ async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> _End:
         expired = group.create_task(share.expiry.run(), name="expiry")
         ended = group.create_task(asyncio.wait([share.link.ended]), name="relay's end")
         helpers = [
+            group.create_task(live_line(share, console), name="live line"),
             group.create_task(share.reception.end_invites(), name="invites"),
             group.create_task(share.extend_ssh(), name="SSH key's end"),
         ]

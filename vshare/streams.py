@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from tunnel.frames import Open, Resume
 from tunnel.identity import Role
 from tunnel.resumable_end import ResumableEnd
 from tunnel.stream_end import StreamEnd
-from vshare.dashboard.figures import Totals
+from vshare.dashboard.figures import StreamRow, Totals
 from vshare.guests import Guest
 from vshare.news import Newsroom
 from vshare.policy import MACHINE, Policy, Target
@@ -29,6 +30,7 @@ from vshare.resumables import Resumables
 from vshare.ssh_guard import SshGuard
 from vshare.ssh_sharing import SshSharing
 from vshare.web.browser_end import BrowserEnd
+from vshare.web.rules import Gallery
 from vshare.web.sites import HTTPS_PORT, Site, Sites
 from vshare.web.visits import Visits
 
@@ -45,6 +47,8 @@ class _Stream:
     guest: Guest
     end: StreamEnd | ResumableEnd | BrowserEnd
     machine: End
+    asked: Open
+    began: float  # loop time
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,23 @@ class Streams:
             self.visits.requests,
             len(self._open) + len(flows),
         )
+
+    def open_streams(self, limit: int) -> list[StreamRow]:
+        """At most `limit` of those that are open, the oldest first."""
+        now = asyncio.get_running_loop().time()
+        oldest = heapq.nsmallest(limit, self._open, key=lambda each: each.began)
+        return [
+            StreamRow(
+                each.guest.name,
+                each.asked.protocol,
+                each.asked.host,
+                each.asked.port,
+                now - each.began,
+                each.machine.bytes_sent,
+                each.end.bytes_sent,
+            )
+            for each in oldest
+        ]
 
     def traffic(self, guest: Guest) -> tuple[int, int]:
         """Bytes from the guest and to it, up to now."""
@@ -217,6 +238,17 @@ class Streams:
         with self._carried(guest, message, end, machine):
             await bridge(stage, machine)
 
+    async def carry(self, label: str, port: int, end: End, gallery: Gallery) -> None:
+        """A stream as a visitor's, of the sharer's own, which `gallery` alone looks at.
+
+        Raises RefusedError; where the machine is not reached, `end` is told as a visitor is.
+        """
+        site = self.visits.sites.find(label, port)
+        target = self.policy.decide(Role.GATEWAY, "tcp", MACHINE, site.port)
+        stage = self.visits.stage(site, end, gallery)
+        machine, _ = await self.visits.open(site, target, self._reach, stage)
+        await bridge(stage, machine)
+
     @contextlib.contextmanager
     def _carried(
         self,
@@ -226,8 +258,8 @@ class Streams:
         machine: End,
     ) -> Iterator[None]:
         """Accounts for the stream that is carried inside."""
-        stream = _Stream(guest, visitor, machine)
         began = asyncio.get_running_loop().time()
+        stream = _Stream(guest, visitor, machine, message, began)
         self._open.add(stream)
         try:
             yield

@@ -44,9 +44,12 @@ class Visits:
         self._gallery = gallery or NobodyLooks()
         self._outages = Outages(time.monotonic)
 
-    def stage(self, site: Site, visitor: End) -> Stage:
-        """What stands for `visitor` towards what `open` gives."""
-        return Stage(visitor, site.label, self._rules_of(site), self._gallery, self._count)
+    def stage(self, site: Site, visitor: End, gallery: Gallery | None = None) -> Stage:
+        """What stands for `visitor` towards what `open` gives. `gallery`: in place of the
+        visits' own."""
+        return Stage(
+            visitor, site.label, self._rules_of(site), gallery or self._gallery, self._count
+        )
 
     async def open(
         self, site: Site, target: Target, reach: Reach, stage: Stage
