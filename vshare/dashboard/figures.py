@@ -30,7 +30,8 @@ class Totals:
 
 
 class StreamRow(msgspec.Struct, frozen=True):
-    """A stream or flow that is open. `guest` is `gateway` for visitors of the URL."""
+    """A stream or flow that is open. `guest` is `gateway` for visitors of the URL, `protocol` then
+    `http` and `host` a site's label."""
 
     guest: str
     protocol: str
@@ -49,7 +50,7 @@ class Figures(Protocol):
         """Up to now."""
 
     def open_streams(self, limit: int) -> Sequence[StreamRow]:
-        """The newest `limit` of them, the newest first."""
+        """At most `limit` of them, the oldest first."""
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):

@@ -155,7 +155,10 @@ class SmallShare:
         return self.now
 
     def open_streams(self, limit: int) -> Sequence[StreamRow]:
-        return [StreamRow("bob", "tcp", "machine", 22, 12.0, 1, 2)][:limit]
+        return [
+            StreamRow("bob", "tcp", "machine", 22, 12.0, 1, 2),
+            StreamRow("gateway", "http", "", 443, 1.0, 1, 2),
+        ][:limit]
 
     # -- Carry, and Reach as far as Visits asks for it
 

@@ -172,6 +172,7 @@ def test_guests_expiry_and_the_end(page: Page, running: Running) -> None:
     page.locator("#news", has_text="bob was removed").wait_for()
     page.get_by_role("tab", name="Streams").click()
     page.locator("#streams", has_text="tcp machine:22").wait_for()
+    assert page.get_by_role("cell", name="site main").count() == 1
     page.get_by_role("button", name="+1 h").click()
     page.locator("#ends", has_text="ends in 1 h 59 min").wait_for()
     page.get_by_role("button", name="QR").click()

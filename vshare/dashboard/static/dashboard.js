@@ -450,7 +450,8 @@ function drawStreams(streams) {
   replaceIn($("streams"), [table(
     [["Guest"], ["To"], ["For"], ["Sent"], ["Received"]],
     streams.map((each) => [
-      each.guest, each.protocol + " " + each.host + ":" + each.port,
+      each.guest, each.protocol === "http" ? "site " + (each.host || "main")
+        : each.protocol + " " + each.host + ":" + each.port,
       duration(each.seconds), bytes(each.bytes_in), bytes(each.bytes_out),
     ]),
   )]);
