@@ -112,6 +112,9 @@ def test_requests_come_live_and_one_is_looked_at_and_replayed(page: Page, runnin
     assert bodies[0] == '{\n  "cart": [\n    1,\n    2\n  ]\n}'
     assert '"id": 12345678901234567890,' in bodies[1]
     assert details.locator("dd", has_text=NASTY).count() == 1
+    place = rows.first.locator(".target").bounding_box()
+    assert place is not None
+    assert place["width"] > 80
     shoot(page, "inspector")
     details.get_by_role("button", name="Replay").click()
     details.locator("text=replay of number 7").wait_for()
