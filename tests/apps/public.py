@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ class Public:
 def program(
     folder: Path, command: Sequence[str], env: Mapping[str, str] | None = None
 ) -> Iterator[Program]:
-    """Run a command for the length of a block: TERM at its end, KILL if that does not help."""
+    """Run a command for the length of a block: TERM at its end, KILL for what is left."""
     name = Path(command[0]).name if command[0] != sys.executable else command[2]
     log = folder / f"{name}-{len(list(folder.iterdir()))}.txt"
     with (
@@ -68,11 +70,17 @@ def program(
         try:
             yield Program(process, name, log)
         finally:
-            process.terminate()
-            try:
-                process.wait(ENDS_WITHIN)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """All of its session: what was started through another program, too."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(ENDS_WITHIN)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def wait_for_port(port: int) -> None:
@@ -89,10 +97,10 @@ def wait_for_port(port: int) -> None:
 
 
 @contextmanager
-def relay(folder: Path) -> Iterator[Relay]:
+def relay(folder: Path, *options: str) -> Iterator[Relay]:
     """`vrelay serve`. `folder` gets its files and what it says."""
     where = ["--listen", "127.0.0.1:0", "--state-dir", str(folder / "relay")]
-    command = [sys.executable, "-m", "relay.cli", "serve", "--json", *where]
+    command = [sys.executable, "-m", "relay.cli", "serve", "--json", *where, *options]
     with program(folder, command) as running:
         told = running.wait_for("serving", STARTS_WITHIN)
         port = urlsplit(f"//{told['relay']}").port
