@@ -10,12 +10,14 @@ import struct
 import sys
 import termios
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.screen import screen
 from tests.terminal import Terminal
 from vshare.qr import draw
 
@@ -110,3 +112,19 @@ def test_each_site_with_its_title(tmp_path: Path) -> None:
         )
         assert main
         assert other
+
+
+def test_a_line_says_what_goes_on_and_leaves_no_trace(tmp_path: Path) -> None:
+    with web_server() as port, sharing(tmp_path, "--http", str(port)) as shown:
+        shown.wait_for("0 guests | 7 h 59 min left | 0 requests | idle", WITHIN)
+        url = url_of(shown)
+        relay = re.sub(r"//[^:/]+", "//127.0.0.1", url)
+        host = url.partition("://")[2].strip("/")
+        asked = urllib.request.Request(relay, headers={"Host": host})
+        for _ in range(3):
+            urllib.request.urlopen(asked, timeout=WITHIN).read()
+        shown.wait_for("| 3 requests", WITHIN)
+    rows = screen(shown.seen.replace("\x1b[1m", ""), 100)
+    assert not [row for row in rows if " left | " in row]
+    assert rows[-2].startswith("    127.0.0.1: Its head: ")
+    assert rows[-1] == ""
