@@ -12,6 +12,7 @@ from tunnel.names import ShareName
 from vshare.dashboard.server import Dashboard
 from vshare.expiry import Expiry
 from vshare.news import Newsroom
+from vshare.qr import pick
 from vshare.reception import Reception
 from vshare.relay_link import RelayLink
 from vshare.server import ShareServer
@@ -46,8 +47,9 @@ class LiveShare:
 
     @property
     def url(self) -> str:
-        """The public URL, the encrypted one where there are both; empty where there is none."""
-        return self.link.registered.https_url or self.link.registered.url
+        """The public URL, empty where there is none: where there are both, the encrypted one, if
+        browsers open it without a warning."""
+        return pick(self.link.registered.url, self.link.registered.https_url)
 
     @property
     def connect(self) -> str:

@@ -61,6 +61,8 @@ class Options:
                 "more than one machine is named",
                 "give one of: the Vagrant machine's name, --domain NAME, --target ADDRESS",
             )
+        if not self.http and self.qr:
+            raise UsageError("--disable-http and --qr contradict each other", "leave one out")
         if not self.http and (self.http_port or self.https_port):
             raise UsageError(
                 "--disable-http and --http or --https contradict each other", "leave one out"

@@ -6,7 +6,7 @@ from tunnel.console import Console
 from vshare.live_share import LiveShare, clock
 from vshare.look import Found
 from vshare.news import News
-from vshare.qr import pick, show
+from vshare.qr import show
 from vshare.web.sites import site_lines
 
 
@@ -74,7 +74,7 @@ class Screen:
         for line in lines:
             console.detail(line)
         if qr and share.url:
-            show(console, pick(registered.url, registered.https_url))
+            show(console, share.url)
         elif qr:
             console.detail("There is no public URL to show as a QR code.")
         if share.url:

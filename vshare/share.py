@@ -22,7 +22,7 @@ from tunnel.identity import Authority, fingerprint, load_public_der
 from tunnel.lan import Networks, lan_interfaces, no_networks
 from tunnel.names import ShareName, parse_name
 from tunnel.parking import Paired
-from vshare import ssh_leftovers, ssh_setup
+from vshare import qr, ssh_leftovers, ssh_setup
 from vshare.approval_prompt import ask_for_approvals
 from vshare.audit import AuditLog, open_log
 from vshare.calls import share_calls
@@ -80,6 +80,8 @@ class Sharing:
 async def share_up(options: Options, console: Console, interrupt: Interrupt) -> None:
     """Share until Ctrl-C, expiry or the relay's word. Raises VshareError, alone or in a group."""
     options.check()
+    if options.qr:
+        qr.check(console)
     if options.ssh is not None:
         ssh_setup.check(options.ssh)
     await ssh_leftovers.clean_leftovers(console.detail)

@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import struct
+import subprocess
 import sys
 import termios
 import threading
@@ -128,3 +129,11 @@ def test_a_line_says_what_goes_on_and_leaves_no_trace(tmp_path: Path) -> None:
     assert not [row for row in rows if " left | " in row]
     assert rows[-2].startswith("    127.0.0.1: Its head: ")
     assert rows[-1] == ""
+
+
+def test_no_url_no_qr_code() -> None:
+    command = [sys.executable, "-m", "vshare.cli", "--target", "127.0.0.1", "--qr"]
+    for options, text in ((), "--qr needs a terminal"), (["--disable-http"], "contradict"):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert text in done.stderr
