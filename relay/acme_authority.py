@@ -56,7 +56,8 @@ class Authority:
             raise
         except Exception as error:  # the library meets an answer with any of a dozen
             raise VshareError(
-                f"no certificate from {self._directory}: {_reason(error)}", _hint(proof.kind)
+                f"no certificate from {self._directory}: {_reason(error)}",
+                _hint(error, proof.kind),
             ) from error
 
     async def _certify(self, names: list[str], proof: Proof) -> bytes:
@@ -167,7 +168,9 @@ def _reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _hint(kind: str) -> str:
+def _hint(error: Exception, kind: str) -> str:
+    if not isinstance(error, errors.ValidationError):
+        return "the relay goes on with the certificate that it has"
     if kind == "http-01":
         return (
             "the authority asks http://DOMAIN/ at port 80: the name has to lead here, and port 80"

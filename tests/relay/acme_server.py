@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import shutil
+import socket
 import ssl
 import stat
 import subprocess
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.certificate import make_certificate, make_key
-from tests.ports import refusing
 
 PEBBLE = shutil.which("pebble")
 CHALLENGES = shutil.which("pebble-challtestsrv")
@@ -36,6 +36,7 @@ class AcmeServer:
     hook: Path
     log: Path  # what the hook was called for
     management: str
+    http_port: int
 
     def root(self) -> str:
         """The certificate (PEM) of the CA that signs, another each time it is started."""
@@ -48,8 +49,8 @@ class AcmeServer:
 
 
 @contextlib.contextmanager
-def acme_server(folder: Path, http_port: int) -> Iterator[AcmeServer]:
-    """It looks for HTTP-01 at `http_port` of 127.0.0.1, whatever the name."""
+def acme_server(folder: Path, http_port: int = 0) -> Iterator[AcmeServer]:
+    """It looks for HTTP-01 at `http_port` of 127.0.0.1 (0: a free one), whatever the name."""
     assert PEBBLE is not None
     assert CHALLENGES is not None
     key = make_key()
@@ -57,14 +58,15 @@ def acme_server(folder: Path, http_port: int) -> Iterator[AcmeServer]:
     trusted, key_file = folder / "pebble.pem", folder / "pebble.key"
     trusted.write_bytes(certificate)
     key_file.write_bytes(key)
-    port, management, dns, dns_management = (refusing() for _ in range(4))
+    port, management, dns, dns_management, tls_port, free = free_ports(6)
+    http_port = http_port or free
     config = {
         "listenAddress": f"127.0.0.1:{port}",
         "managementListenAddress": f"127.0.0.1:{management}",
         "certificate": str(trusted),
         "privateKey": str(key_file),
         "httpPort": http_port,
-        "tlsPort": refusing(),
+        "tlsPort": tls_port,
         "ocspResponderURL": "",
         "externalAccountBindingRequired": False,
     }
@@ -81,13 +83,23 @@ def acme_server(folder: Path, http_port: int) -> Iterator[AcmeServer]:
         _running(server, folder / "pebble.log", "ACME directory available"),
     ):
         places = f"https://localhost:{port}/dir", trusted, hook, log
-        yield AcmeServer(*places, f"https://localhost:{management}")
+        yield AcmeServer(*places, f"https://localhost:{management}", http_port)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody has, no two the same."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in held:
+            sock.bind(("127.0.0.1", 0))
+        return [int(sock.getsockname()[1]) for sock in held]
 
 
 @contextlib.contextmanager
 def _running(command: list[str], log: Path, ready: str) -> Iterator[None]:
-    # Some nonces are refused, and nothing is waited for: as strict as it can be, and as quick.
-    environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "10"}
+    # Nothing is waited for, and no good nonce is refused: by default one of twenty is, and two in a
+    # row are more than the library bears.
+    environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
     with (
         open(log, "wb") as out,
         subprocess.Popen(command, stdout=out, stderr=out, env=environment) as process,

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import logging
 import re
+import socket
 import ssl
 import stat
 import sys
@@ -245,17 +246,24 @@ def test_values_are_there_as_long_as_they_are_needed() -> None:
 
 
 @pytest.fixture
-def http_port() -> int:
-    return refusing()
+def deaf_port() -> Iterator[int]:
+    """One that nobody listens on, nor will."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
 
 
 @pytest.fixture
-def server(tmp_path: Path, http_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[AcmeServer]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AcmeServer]:
+    with acme_server(tmp_path) as found:
+        trust(found, monkeypatch)
+        yield found
+
+
+def trust(server: AcmeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with acme_server(tmp_path, http_port) as found:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(found.trusted))
-        yield found
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.trusted))
 
 
 def config(tmp_path: Path, server: AcmeServer, hook: Path | None, *ports: int) -> RelayConfig:
@@ -302,11 +310,9 @@ def test_dns_01_is_for_the_domain_and_all_below_it(tmp_path: Path, server: AcmeS
 
 @needs_pebble
 @pytest.mark.programs
-def test_http_01_is_for_the_domain_alone(
-    tmp_path: Path, server: AcmeServer, http_port: int
-) -> None:
+def test_http_01_is_for_the_domain_alone(tmp_path: Path, server: AcmeServer) -> None:
     async def main() -> None:
-        async with Relay(config(tmp_path, server, None, http_port)) as relay:
+        async with Relay(config(tmp_path, server, None, server.http_port)) as relay:
             await relay.settled()
             own = await certificate_at(relay.port)
             assert fingerprint(own) == relay.fingerprint
@@ -322,14 +328,19 @@ def test_http_01_is_for_the_domain_alone(
 @needs_pebble
 @pytest.mark.programs
 def test_an_authority_that_cannot_look(
-    tmp_path: Path, server: AcmeServer, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    deaf_port: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing is at port 80: the relay says so and serves on, with what it made itself."""
 
     async def main() -> None:
-        async with Relay(config(tmp_path, server, None)) as relay:
-            await relay.settled()
-            assert fingerprint(await certificate_at(relay.port)) == relay.fingerprint
+        with acme_server(tmp_path, deaf_port) as server:
+            trust(server, monkeypatch)
+            async with Relay(config(tmp_path, server, None)) as relay:
+                await relay.settled()
+                assert fingerprint(await certificate_at(relay.port)) == relay.fingerprint
 
     run(main)
     assert "connection refused" in caplog.text
