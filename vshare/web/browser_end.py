@@ -277,9 +277,12 @@ class BrowserEnd(End):
             self._completed()
 
     def _completed(self) -> None:
-        """Request and answer are whole: the next one may come."""
-        self._request = self._answer = None
+        """Request and answer are whole: the next one may come, unless this was the last."""
+        request, self._request, self._answer = self._request, None, None
         self._is_answered = False
+        if request is None or not request.minor or b"close" in request.tokens(b"connection"):
+            self._finish()
+            return
         self._expect(KEEP_ALIVE)
         self._loop.call_soon(self._release)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.fuzz.target import Target
 from tests.fuzz.targets import (
     agent,
+    browsers,
     certificates,
     exchanges,
     frames,
@@ -22,6 +23,6 @@ from tests.fuzz.targets import (
 
 _MODULES = (
     hello, http, frames, messages, certificates, names, socks, agent, machine, exchanges,
-    outward, sites, visitors, web,
+    outward, sites, visitors, web, browsers,
 )  # fmt: skip
 EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}

@@ -101,18 +101,18 @@ def test_what_comes_too_early_waits(step: int) -> None:
     async def test(line: Line) -> None:
         line.says(GET + POST + b"abcdef" + GET, step)
         assert line.taken() == b"<GET />"
-        assert not line.tls.is_reading
+        assert bool(line.tls.is_reading) is False
         line.answers(OK[:-1])
         await asyncio.sleep(0)
         assert line.taken() == b""
         line.answers(OK[-1:])
         await asyncio.sleep(0)
         assert line.taken() == b"<POST /p>abcdef"
-        assert not line.tls.is_reading
+        assert bool(line.tls.is_reading) is False
         line.answers(OK)
         await asyncio.sleep(0)
         assert line.taken() == b"<GET />"
-        assert line.tls.is_reading
+        assert bool(line.tls.is_reading) is True
         line.answers(OK)
         assert line.written == OK * 3
 
@@ -249,6 +249,24 @@ def test_the_machine_hangs_up_without_an_answer(ends: Callable[[BrowserEnd], Non
         assert written.startswith(b"HTTP/1.1 502 ")
         assert b"text/html" in written
         assert b"Connection: close\r\n" in written
+
+    on_line(test)
+
+
+@pytest.mark.parametrize(
+    "last", [GET[:-2] + b"Connection: Close\r\n\r\n", GET.replace(b"/1.1", b"/1.0")]
+)
+def test_the_last_request_is_the_last(last: bytes) -> None:
+    """Also where the machine's server keeps the connection."""
+
+    async def test(line: Line) -> None:
+        line.says(last + GET)
+        assert line.taken() == b"<GET />"
+        line.answers(OK)
+        assert line.written == OK
+        assert line.tls.is_lost
+        assert line.end.result is None
+        assert line.stage.sent == b""
 
     on_line(test)
 
