@@ -52,7 +52,7 @@ def program(
     folder: Path, command: Sequence[str], env: Mapping[str, str] | None = None
 ) -> Iterator[Program]:
     """Run a command for the length of a block: TERM at its end, KILL for what is left."""
-    name = Path(command[0]).name if command[0] != sys.executable else command[2]
+    name = Path(command[2] if command[1] == "-m" else command[0]).name
     log = folder / f"{name}-{len(list(folder.iterdir()))}.txt"
     with (
         log.open("w") as story,

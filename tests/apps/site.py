@@ -1,4 +1,4 @@
-"""A site for browsers: a chat, uploads, downloads, events. `python -m tests.apps.site [PORT]`.
+"""A site for browsers: a chat, uploads, downloads, events. `python site.py [PORT]`.
 
 Says {"event": "ready", "port": N} on stdout when it listens, on the loopback.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,9 @@ def project(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture
-def port(python: Path, project: Path, folder: Path) -> Iterator[int]:
+@contextmanager
+def served(python: Path, project: Path, folder: Path) -> Iterator[int]:
+    """Its port."""
     port = refusing()
     serve = [str(python), str(project / "manage.py"), "runserver", "--noreload", str(port)]
     with program(folder, serve):
@@ -75,6 +77,25 @@ def add_a_group(page: Page, url: str, name: str) -> None:
     page.get_by_text("Logged out").first.wait_for()
 
 
-def test_the_admin_site(port: int, folder: Path, at: Relay, page: Page) -> None:
-    with public(folder, at, port) as shared:
+def test_the_admin_site(python: Path, project: Path, folder: Path, at: Relay, page: Page) -> None:
+    with served(python, project, folder) as port, public(folder, at, port) as shared:
         add_a_group(page, shared.url, "editors")
+
+
+def test_with_a_host_of_its_own(
+    python: Path, project: Path, folder: Path, at: Relay, page: Page
+) -> None:
+    """It serves who asks for app.test, and compares Origin with that when a form comes back."""
+    settings = project / "shop" / "settings.py"
+    text = settings.read_text()
+    assert HOSTS in text
+    settings.write_text(text.replace(HOSTS, "ALLOWED_HOSTS = ['app.test']"))
+    with served(python, project, folder) as port:
+        with public(folder, at, port) as shared:
+            answer = page.goto(shared.url + "admin/")
+            assert answer is not None
+            assert answer.status == 400
+        with public(folder, at, port, "--host-header", "app.test") as shared:
+            add_a_group(page, shared.url, "writers")
+            add_a_group(page, shared.told["https_url"], "readers")
+    settings.write_text(text)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.programs
-SITE = [sys.executable, "-m", "tests.apps.site"]
+SITE = [sys.executable, site.__file__]
 UPLOAD = 50_000_000  # bytes
 STEPS = 3  # of an upload's progress that are shown, at least
 DOWNLOAD = 300  # pieces: 20 MB
