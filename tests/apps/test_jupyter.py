@@ -18,7 +18,11 @@ from tests.ports import refusing
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.programs
+SLOW = "VSHARE_SLOW"  # 1: half a minute to install, 300 MB
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(os.environ.get(SLOW) != "1", reason=f"only with {SLOW}=1"),
+]
 TOKEN = "of-the-test"
 PATIENCE = 90_000  # milliseconds; a kernel takes seconds to start, and more on a busy machine
 CELL = "sum(number ** 2 for number in range(100))"
@@ -72,7 +76,8 @@ def test_a_cell_runs(port: int, folder: Path, at: Relay, page: Page, scheme: str
         url = shared.url if scheme == "http" else shared.told["https_url"]
         page.goto(f"{url}lab/tree/notes.ipynb?token={TOKEN}")
         page.locator(".jp-CodeCell .cm-content").first.click()
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
+        idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+        idle.wait_for(state="attached")  # the kernel has answered
         page.keyboard.press("Control+Enter")
         page.locator(".jp-OutputArea-output", has_text=RESULT).wait_for()
         shoot(page, "jupyterlab")
