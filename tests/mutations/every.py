@@ -8,6 +8,7 @@ from tests.mutations.joining import JOINING
 from tests.mutations.looking import LOOKING
 from tests.mutations.mutation import Mutation
 from tests.mutations.outward import OUTWARD
+from tests.mutations.passing import PASSING
 from tests.mutations.reaching import REACHING
 from tests.mutations.relaying import RELAYING
 from tests.mutations.resuming import RESUMING
@@ -27,4 +28,5 @@ EVERY: tuple[Mutation, ...] = (
     *VISITING,
     *SITING,
     *LOOKING,
+    *PASSING,
 )
