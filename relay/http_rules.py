@@ -60,6 +60,8 @@ _NO_TRAILERS = (
         )
     )
 )
+# To programs that get fields as variables (RFC 3875 4.1.18), X_A is X-A, and to some X.A is, too.
+_AS_DASHES = bytes.maketrans(b"!#$%&'*+.^_`|~", b"-" * 14)
 NO_CONTENT = frozenset((b"204", b"304"))  # status codes whose answers end with their head
 # Never dropped because Connection names them: messages would change their meaning.
 _NEVER_NAMED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
@@ -251,6 +253,7 @@ def _end_to_end(message: h11.Request | h11.Response | h11.InformationalResponse)
 
 def is_forwarding(name: bytes) -> bool:
     """Whether the gateway alone says what is in this field (lower case)."""
+    name = name.translate(_AS_DASHES)
     return name in (b"forwarded", b"x-real-ip") or name.startswith(b"x-forwarded-")
 
 

@@ -135,7 +135,7 @@ def maybe_answer(data: bytes, method: bytes) -> PlainAnswer | None:
             cuts += line.span()
     status = match[1]
     if method == b"HEAD" or status in NO_CONTENT:
-        if chunked:
+        if chunked or (status == b"204" and length is not None):  # which has neither (RFC 9110 8.6)
             return None
         length = 0
     elif chunked == (length is not None):  # both, or until the connection ends
