@@ -21,7 +21,7 @@ from vshare.default_command import DefaultCommand
 from vshare.durations import parse_duration
 from vshare.neighbours import parse_cidr
 from vshare.notify import parse_notify
-from vshare.options import EXPIRES_IN, Options, SshOptions
+from vshare.options import EXPIRES_IN, Options, PassthroughOptions, SshOptions
 from vshare.share import share_up
 from vshare.web.access import Network
 from vshare.web.access_setup import AccessOptions, parse_network, parse_sharer, parse_user
@@ -86,6 +86,16 @@ def cli() -> None:
     metavar="WHO",
     help="browsers see first that WHO shares the site",
 )
+@click.option(
+    "--https-passthrough",
+    "passthrough",
+    is_flag=True,
+    help="browsers' TLS ends here, not at the relay",
+)
+@click.option(
+    "--https-cert", type=click.Path(path_type=Path), help="with it: its certificate [made here]"
+)
+@click.option("--https-key", type=click.Path(path_type=Path), help="the certificate's key")
 @click.option("--no-dashboard", is_flag=True, help="no page that shows what happens")
 @click.option("--qr", is_flag=True, help="show the URL as a QR code")
 @click.option("--ssh", is_flag=True, help="share SSH too, with a key made for it")
@@ -148,6 +158,9 @@ def up(
     http_port: int | None,
     https_port: int | None,
     host_header: str,
+    passthrough: bool,
+    https_cert: Path | None,
+    https_key: Path | None,
     user: str | None,
     auth_file: Path | None,
     passcode: bool,
@@ -182,6 +195,11 @@ def up(
     ssh_options = SshOptions(not ssh_no_password, ssh_password_file, ssh_once, ssh_port, ssh_user)
     if not ssh and ssh_options != SshOptions():
         raise UsageError("an option for SSH without --ssh", "add --ssh, or leave the option out")
+    if not passthrough and (https_cert or https_key):
+        raise UsageError(
+            "--https-cert or --https-key without --https-passthrough",
+            "add it; the relay has a certificate of its own",
+        )
     options = Options(
         machine=machine,
         domain=domain,
@@ -194,6 +212,7 @@ def up(
         http_port=http_port,
         https_port=https_port,
         host_header=host_header,
+        passthrough=PassthroughOptions(https_cert, https_key) if passthrough else None,
         access=AccessOptions(allow, deny, user, auth_file, passcode, passcode_file, sharer),
         dashboard=not no_dashboard,
         qr=qr,

@@ -19,6 +19,7 @@ from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
 from vshare.web.access_setup import Access
+from vshare.web.site_certificate import SiteCertificate
 
 MINUTE = 60.0  # seconds
 
@@ -38,6 +39,7 @@ class LiveShare:
     ssh: SshSharing | None
     expiry: Expiry
     access: Access = field(default_factory=Access)  # of visitors of the URL
+    browsers: SiteCertificate | None = None  # what they are shown, where their TLS ends here
     dashboard: Dashboard | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     extended: asyncio.Event = field(default_factory=asyncio.Event)

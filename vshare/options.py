@@ -27,6 +27,14 @@ class SshOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PassthroughOptions:
+    """`--https-passthrough` and what goes with it: PEM files; None: a certificate is made."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What the command line says."""
 
@@ -41,6 +49,7 @@ class Options:
     http_port: int | None = None
     https_port: int | None = None
     host_header: str = "keep"  # or "rewrite", or what the machine's server gets as Host
+    passthrough: PassthroughOptions | None = None  # browsers' TLS ends here
     access: AccessOptions = field(default_factory=AccessOptions)  # who may open the URL
     qr: bool = False
     dashboard: bool = True
@@ -67,7 +76,10 @@ class Options:
             raise UsageError(
                 "--disable-http and --http or --https contradict each other", "leave one out"
             )
-        if not self.http and (self.access != AccessOptions() or self.host_header != KEEP):
+        if self.passthrough and self.passthrough.key and not self.passthrough.certificate:
+            raise UsageError("--https-key without --https-cert", "give both, or none")
+        of_the_url = (self.access, self.host_header, self.passthrough)
+        if not self.http and of_the_url != (AccessOptions(), KEEP, None):
             raise UsageError(
                 "--disable-http and an option for the URL contradict each other", "leave one out"
             )

@@ -7,6 +7,7 @@ from vshare.live_share import LiveShare, clock
 from vshare.look import Found
 from vshare.news import News
 from vshare.qr import show
+from vshare.web.site_certificate import SiteCertificate
 from vshare.web.sites import site_lines
 
 
@@ -56,6 +57,7 @@ class Screen:
             ssh=share.ssh is not None,
             dashboard=share.dashboard.url if share.dashboard is not None else None,
             passcode=share.access.passcode,
+            certificate=share.browsers.fingerprint if share.browsers is not None else None,
         )
 
     def _for_people(self, share: LiveShare, log: str, *, qr: bool) -> None:
@@ -77,6 +79,8 @@ class Screen:
             show(console, share.url)
         elif qr:
             console.detail("There is no public URL to show as a QR code.")
+        if share.browsers is not None:
+            self._tell_of_certificate(share.browsers)
         if share.url:
             self._tell_of_access(share)
         if share.dashboard is not None:
@@ -91,6 +95,13 @@ class Screen:
         console.detail(f"It ends at {clock(share.expiry.at)}; vshare extend moves that.")
         console.detail(f"What happens is written to {log}; vshare log shows it.")
         console.step("Press Ctrl-C to end the share.")
+
+    def _tell_of_certificate(self, certificate: SiteCertificate) -> None:
+        """What visitors compare: by it they know that nobody is in between."""
+        self._console.result("Certificate:", f"SHA-256 {certificate.fingerprint}")
+        if certificate.is_self_made:
+            self._console.detail("Browsers warn of it, since it was made here: tell visitors to")
+            self._console.detail("compare it. TLS ends in this process; the relay cannot read it.")
 
     def _tell_of_access(self, share: LiveShare) -> None:
         """Who may open the URL, where that is not everybody."""

@@ -56,6 +56,7 @@ from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
 from vshare.web.access_setup import make_access
 from vshare.web.site_rules import site_rules
+from vshare.web.tls_door import make_tls_door
 from vshare.web.visits import Visits
 
 NOTICEABLY = 60.0  # seconds that a relay may grant less without a word
@@ -140,7 +141,7 @@ class _Doorman:
         if self.share is None:
             sock.close()
         else:
-            self.share.server.visitor(sock, paired.address)
+            self.share.server.visitor(sock, paired.address, kind=paired.kind)
 
     def direct_visitor(self, sock: socket.socket, address: str) -> None:
         """A connection of the share's own door."""
@@ -158,6 +159,7 @@ async def _serve(sharing: Sharing) -> None:
     doorman = _Doorman(found)
     wanted = parse_name(options.name) if options.name else None
     with_url = options.http and (found.http_port or found.https_port) is not None
+    through = with_url and options.passthrough is not None
     async with AsyncExitStack() as stack:
         ssh = None
         if options.ssh is not None:
@@ -181,7 +183,8 @@ async def _serve(sharing: Sharing) -> None:
             http=with_url,
             expires_at=sharing.expires_at,
             route=sharing.route,
-            on_gateway_key=doorman.gateway_changed if with_url else None,
+            on_gateway_key=doorman.gateway_changed if with_url and not through else None,
+            passthrough=through,
         )
         await stack.enter_async_context(link)
         await _serve_guests(sharing, link, doorman, newsroom, ssh)
@@ -212,7 +215,8 @@ async def _serve_guests(
     request_log = RequestLog()
     visits = Visits(sharing.found.sites, rules.__getitem__, request_log)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh, visits)
-    server = ShareServer(name, identity, guests, reception, streams, newsroom)
+    tls_door = make_tls_door(options.passthrough, streams, name, link.registered.domain)
+    server = ShareServer(name, identity, guests, reception, streams, newsroom, tls_door=tls_door)
     share = LiveShare(
         name,
         sharing.found.machine.name,
@@ -225,6 +229,7 @@ async def _serve_guests(
         ssh,
         Expiry(_granted(sharing, link)),
         access,
+        tls_door.certificate if tls_door is not None else None,
     )
     sharing.reach.on_moved = share.machine_moved
     async with AsyncExitStack() as stack:
@@ -240,7 +245,7 @@ async def _serve_guests(
             share.dashboard = await stack.enter_async_context(dashboard.Dashboard(shown))
         end = _End("failed", "the share has failed")
         try:
-            async with server, door:
+            async with tls_door or contextlib.nullcontext(), server, door:
                 doorman.share = share
                 _tell_of_door(door, console)
                 end = await _until_the_end(sharing, share, log)
@@ -311,7 +316,7 @@ class _End:
 
 async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _End:
     """Publish, tell people, serve, and say goodbye to the guests."""
-    if share.link.registered.url:
+    if share.link.registered.url and share.browsers is None:
         await _publish(share, sharing.found)
     share.newsroom.tell(
         "started",

@@ -8,6 +8,7 @@ crowd of them does not keep guests out.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import functools
 import ipaddress
 import logging
@@ -27,9 +28,16 @@ from tunnel.peek import HEAD_DEADLINE, peek_client_hello
 from tunnel.source import is_loopback, source_of
 from tunnel.tls_socket import handshake
 from vshare.guests import Guest
+from vshare.options import PassthroughOptions
+from vshare.streams import Streams
 from vshare.web.browser_end import BrowserEnd
 from vshare.web.browser_requests import Browser
-from vshare.web.site_certificate import HTTP_1_1, SiteCertificate
+from vshare.web.site_certificate import (
+    HTTP_1_1,
+    SiteCertificate,
+    make_certificate,
+    read_certificate,
+)
 from vshare.web.sites import Sites
 
 MAX_BROWSERS = 512  # connections; a browser has 6, and the relay lets as many through
@@ -51,6 +59,20 @@ class Carrier(Protocol):
 def hosts_of(sites: Sites, name: ShareName, domain: str) -> dict[str, str]:
     """The host name of each site of the share `name`, and its label; the main one first."""
     return {f"{host_label(name, label)}.{domain}": label for label in sites.labels}
+
+
+def make_tls_door(
+    options: PassthroughOptions | None, streams: Streams, name: ShareName, domain: str
+) -> TlsDoor | None:
+    """The door of the share `name`, if there is to be one. Raises VshareError."""
+    hosts = hosts_of(streams.visits.sites, name, domain)
+    if options is None or not hosts:
+        return None
+    if options.certificate is not None:
+        certificate = read_certificate(options.certificate, options.key)
+    else:
+        certificate = make_certificate(list(hosts), datetime.datetime.now(datetime.UTC))
+    return TlsDoor(hosts, certificate, streams)
 
 
 class TlsDoor:
