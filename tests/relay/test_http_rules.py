@@ -1,5 +1,6 @@
 """What the gateway checks and changes, message by message."""
 
+import contextlib
 from http import HTTPStatus
 
 import h11
@@ -203,3 +204,36 @@ def test_cookies_of_answers_are_for_the_site_alone() -> None:
     for status in (101, 103):
         early = h11.InformationalResponse(status_code=status, headers=pairs)
         assert lines(response_headers(early, HOST))[:2] == kept
+
+
+@pytest.mark.parametrize(
+    "name", ["X_Forwarded_For", "X-Forwarded_For", "x.forwarded.host", "X_Real_IP", "FORWARDED"]
+)
+def test_what_some_take_for_a_forwarding_field_is_the_gateways(name: str) -> None:
+    sent = lines(request_headers(request(f"{name}: 6.6.6.6"), PLAIN))
+    assert not [each for each in sent if "6.6.6.6" in each]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "allowed"),
+    [
+        ("OPTIONS", "*", True),
+        ("GET", "*", False),
+        ("GET", "a", False),
+        ("GET", "?a", False),
+        ("GET", "a.example:443", False),
+        ("GET", f"ftp://{HOST}/", False),
+        ("GET", f"http://{HOST}?a", True),
+    ],
+)
+def test_targets(method: str, target: str, allowed: bool) -> None:
+    with contextlib.nullcontext() if allowed else pytest.raises(HttpError, match="no path"):
+        check_request(request(method=method, target=target), PLAIN, SITES)
+
+
+@pytest.mark.parametrize("status", [103, 204])
+def test_answers_that_have_no_body_have_no_framing(status: int) -> None:
+    kind = h11.InformationalResponse if status < 200 else h11.Response
+    fields = [("Content-Length", "5"), ("Transfer-Encoding", "chunked"), ("Link", "</a>")]
+    answer = kind(status_code=status, headers=fields)
+    assert lines(response_headers(answer, HOST)) == ["Link: </a>"]
