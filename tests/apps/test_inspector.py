@@ -33,6 +33,8 @@ def test_requests_show_at_once_and_are_replayed(
             visitor.get_by_text("connected").wait_for()
             rows = page.locator(".row")
             rows.filter(has_text="/chat/socket").wait_for()
+            # the visitor left the page that was being told of events
+            rows.filter(has_text="/events").filter(has_not_text="…").wait_for()
             shoot(page, "dashboard")
             rows.filter(has_text="/headers").click()
             details = page.locator("#details")

@@ -51,9 +51,11 @@ def programs() -> Path:
 
 @pytest.fixture
 def port(programs: Path, folder: Path, tmp_path: Path) -> Iterator[int]:
-    (tmp_path / "notes.ipynb").write_text(json.dumps(NOTEBOOK))
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "notes.ipynb").write_text(json.dumps(NOTEBOOK))
     port = refusing()
-    settings = {"ip": "127.0.0.1", "port": port, "root_dir": tmp_path, "port_retries": 0}
+    settings = {"ip": "127.0.0.1", "port": port, "root_dir": notes, "port_retries": 0}
     options = [f"--ServerApp.{name}={value}" for name, value in settings.items()]
     options += [f"--IdentityProvider.token={TOKEN}", "--no-browser", "--allow-root"]
     options += [

@@ -60,12 +60,12 @@ def test_a_chat_of_two_pages(shared: Public, browser: Browser, page: Page) -> No
         each.goto(shared.url + "chat")
         each.get_by_text("connected").wait_for()
     for number, each in enumerate((page, other, page)):
-        each.get_by_label("Message").fill(f"message {number} 🦦")
+        each.get_by_label("Message").fill(f"message {number} für €")
         each.get_by_role("button").click()
         for reader in (page, other):
-            reader.get_by_text(f"message {number} 🦦").wait_for()
+            reader.get_by_text(f"message {number} für €").wait_for()
     lines = page.locator("li").all_text_contents()
-    assert lines == ["connected", *(f"message {number} 🦦" for number in range(3))]
+    assert lines == ["connected", *(f"message {number} für €" for number in range(3))]
     shoot(other, "chat")
     other.close()
 
