@@ -216,6 +216,8 @@ async def _serve_guests(
     visits = Visits(sharing.found.sites, rules.__getitem__, request_log)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh, visits)
     tls_door = make_tls_door(options.passthrough, streams, name, link.registered.domain)
+    for warning in tls_door.warnings(sharing.expires_at) if tls_door is not None else ():
+        console.warn(warning)
     server = ShareServer(name, identity, guests, reception, streams, newsroom, tls_door=tls_door)
     share = LiveShare(
         name,

@@ -94,6 +94,17 @@ class TlsDoor:
         self._pending: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._closing = False
 
+    def warnings(self, until: float) -> list[str]:
+        """What makes browsers turn away before `until`, seconds since the epoch."""
+        warnings = []
+        missing = self.certificate.lacks(list(self.hosts))
+        if missing:
+            warnings.append(f"the certificate is not for {', '.join(missing)}: browsers will warn")
+        if self.certificate.ends.timestamp() < until:
+            end = f"{self.certificate.ends:%Y-%m-%d %H:%M} UTC"
+            warnings.append(f"the certificate ends at {end}, before the share: browsers will warn")
+        return warnings
+
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         return self

@@ -10,13 +10,14 @@ import pytest
 from cryptography import x509
 
 from tests.loops import run
-from tests.relay.blind_share import blind_share
+from tests.relay.blind_share import NAME, blind_share
 from tests.relay.test_tls_scan import FIT_SUITES, WEAK_SUITES, is_agreed, s_client
 from tunnel.errors import VshareError
 from tunnel.names import ShareName
+from vshare.options import PassthroughOptions
 from vshare.web.site_certificate import make_certificate, read_certificate
 from vshare.web.sites import Site, Sites
-from vshare.web.tls_door import hosts_of
+from vshare.web.tls_door import hosts_of, make_tls_door
 
 NOW = datetime.datetime.now(datetime.UTC)
 HOSTS = ["frosty-weasel-0857.relay.example", "frosty-weasel-0857--docs.relay.example"]
@@ -83,6 +84,30 @@ def test_hosts_of_sites() -> None:
     first, second, third = hosts
     assert (first, second) == (HOSTS[0], "frosty-weasel-0857--8080.relay.example")
     assert len(third.partition(".")[0]) == 63  # the label is cut, and leads to its site
+
+
+def test_the_sharer_is_warned_of_what_browsers_will_warn_of(tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    made = make_certificate(HOSTS[:1], NOW - datetime.timedelta(days=89, hours=20))
+    both.write_bytes(made.chain + made.key)
+
+    async def main() -> None:
+        async with blind_share(9) as share:
+            sites, domain = Sites(Site("", 80), None, {"docs": Site("docs", 81)}), "relay.example"
+            share.streams.visits.sites = sites
+            own = make_tls_door(PassthroughOptions(both), share.streams, NAME, domain)
+            assert own is not None
+            lacking, ending = own.warnings(NOW.timestamp() + 8 * 3600)
+            assert HOSTS[1] in lacking
+            assert HOSTS[0] not in lacking
+            assert "ends at" in ending
+            self_made = make_tls_door(PassthroughOptions(), share.streams, NAME, domain)
+            assert self_made is not None
+            assert list(self_made.hosts) == HOSTS
+            assert not self_made.warnings(NOW.timestamp() + 8 * 3600)
+            assert make_tls_door(None, share.streams, NAME, domain) is None
+
+    run(main)
 
 
 @pytest.mark.programs
