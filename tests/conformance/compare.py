@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from tests.conformance.application import Request
+from tests.conformance.case import Step
 from tests.conformance.run import Record
 from tests.conformance.visitor import Got
 
@@ -49,6 +50,8 @@ def differences(theirs: Record, ours: Record) -> list[Difference]:
 
 def _story(aspects: dict[str, list[str]], record: Record) -> str:
     said = ", ".join(aspects["answers"]) or "no answer"
+    if Step.FIN in record.case.steps:  # what was sent on before that was noticed is chance
+        return f"{said}; closed"
     sent = "" if _requests(record) else "; nothing sent on"
     return f"{said}; {aspects['ending'][0]}{sent}"
 
