@@ -1,7 +1,7 @@
 """What a visitor's stream passes on its way to the machine's web server.
 
 The gateway sends one request at a time over a stream, and the next when the answer to the last is
-complete (docs/protocol.md 8.8). So each request's head is read here, and changed; answers are read
+complete (docs/protocol.md 8.7). So each request's head is read here, and changed; answers are read
 only where a rule wants that or somebody looks on, which is decided anew with each request. Bodies
 are passed on as they come, only counted. After 101 the stage passes everything on.
 """
