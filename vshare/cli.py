@@ -48,6 +48,7 @@ def cli() -> None:
 @click.option("--relay-only", is_flag=True, help="guests on this network use the relay, too")
 @click.option("--name", help="ask for this name instead of a fresh one")
 @click.option("--disable-http", is_flag=True, help="no public URL: guests with the code only")
+@click.option("--disable-https", is_flag=True, help="no site that the machine speaks HTTPS for")
 @click.option("--http", "http_port", type=parse_port, metavar="PORT", help="the HTTP port to share")
 @click.option("--https", "https_port", type=parse_port, metavar="PORT", help="the HTTPS port")
 @click.option(
@@ -155,6 +156,7 @@ def up(
     relay_only: bool,
     name: str | None,
     disable_http: bool,
+    disable_https: bool,
     http_port: int | None,
     https_port: int | None,
     host_header: str,
@@ -209,6 +211,7 @@ def up(
         direct=not relay_only,
         name=name,
         http=not disable_http,
+        https=not disable_https,
         http_port=http_port,
         https_port=https_port,
         host_header=host_header,

@@ -92,7 +92,8 @@ async def _look_for_sites(
     with console.busy("looking for HTTP"):
         result, vhosts = await _ask(options, machine, report, reach)
         found = find_sites(options, report, result, vhosts)
-        sites = await add_titles(reach, found.sites)
+        found_sites = found.sites if options.https else found.sites.without_https()
+        sites = await add_titles(reach, found_sites)
     if sites.http is None and sites.https is None:
         error = no_http_error(machine, result)
         if options.ssh is None:

@@ -48,6 +48,7 @@ class Options:
     http: bool = True
     http_port: int | None = None
     https_port: int | None = None
+    https: bool = True  # whether what the machine speaks HTTPS for is among its sites
     host_header: str = "keep"  # or "rewrite", or what the machine's server gets as Host
     passthrough: PassthroughOptions | None = None  # browsers' TLS ends here
     access: AccessOptions = field(default_factory=AccessOptions)  # who may open the URL
@@ -72,6 +73,8 @@ class Options:
             )
         if not self.http and self.qr:
             raise UsageError("--disable-http and --qr contradict each other", "leave one out")
+        if not self.https and self.https_port:
+            raise UsageError("--disable-https and --https contradict each other", "leave one out")
         if not self.http and (self.http_port or self.https_port):
             raise UsageError(
                 "--disable-http and --http or --https contradict each other", "leave one out"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from pathlib import Path
 
 import pytest
 
+from relay.certificate import ServerIdentity, make_certificate, make_key
 from tests.loops import run
 from tests.vshare.peers import free_port, openssh, tcp_server
 from tests.vshare.web.test_vhosts import program
@@ -44,6 +46,25 @@ def test_the_main_site_and_what_is_allowed_besides(capsys: pytest.CaptureFixture
         assert f"Local HTTP port: {web}\n" in said
         assert "Local HTTPS port: disabled\n" in said
         assert f"Also found: port {other}: at app.test\n" in said
+
+    run(main)
+
+
+def test_disable_https() -> None:
+    key = make_key()
+    now = datetime.datetime.now(datetime.UTC)
+    context = ServerIdentity(make_certificate(key, "web.test", now), key).context("http/1.1")
+
+    async def main() -> None:
+        async with tcp_server(site) as web:
+            server = await asyncio.start_server(site, "127.0.0.1", 0, ssl=context)
+            async with server:
+                ports = (server.sockets[0].getsockname()[1],)
+                both = await look_at(Options(http_port=web, ports=ports))
+                one = await look_at(Options(http_port=web, ports=ports, https=False))
+        assert both.https_port == ports[0]
+        assert one.https_port is None
+        assert one.sites.labels == [""]
 
     run(main)
 

@@ -94,6 +94,11 @@ class Sites:
         http, https = (None if site is None else change(site) for site in (self.http, self.https))
         return Sites(http, https, changed(self.others), changed(self.https_others))
 
+    def without_https(self) -> Sites:
+        """Those that the machine speaks plain HTTP for."""
+        others = {label: site for label, site in (self.others or {}).items() if not site.tls}
+        return Sites(self.http, None, others)
+
     @property
     def ports(self) -> frozenset[int]:
         """All that the gateway may open."""
