@@ -95,6 +95,11 @@ class Options:
             )
         if self.lan and self.relay:
             raise UsageError("--lan and --relay contradict each other", "leave one out")
+        if self.lan and self.passthrough:
+            raise UsageError(
+                "--lan and --https-passthrough contradict each other",
+                "with --lan the URL is an address, for which there is no HTTPS",
+            )
         if self.name is not None:
             parse_name(self.name)
         if self.relay is not None:

@@ -179,13 +179,16 @@ def test_a_web_socket() -> None:
     async def main() -> None:
         async with serve_web_socket(echo, "127.0.0.1", 0) as server:
             port = next(iter(server.sockets)).getsockname()[1]
-            async with blind_share(port) as share, web_socket(
-                f"wss://{share.host}:{share.relay.port}/",
-                host="127.0.0.1",
-                ssl=trusting(share),
-                server_hostname=share.host,
-                proxy=None,
-            ) as client:
+            async with (
+                blind_share(port) as share,
+                web_socket(
+                    f"wss://{share.host}:{share.relay.port}/",
+                    host="127.0.0.1",
+                    ssl=trusting(share),
+                    server_hostname=share.host,
+                    proxy=None,
+                ) as client,
+            ):
                 for message in ("hello", "x" * 300_000):
                     await client.send(message)
                     assert await client.recv() == message
