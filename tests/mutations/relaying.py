@@ -136,7 +136,7 @@ RELAYING = (
         "relay/acme.py",
         "        if fault:\n",
         "        if fault is None:\n",
-        ("tests/relay/test_acme.py::test_what_is_no_use_is_not_used",),
+        ("tests/relay/test_acme.py::test_what_is_no_use_is_not_used[other-names]",),
     ),
     Mutation(
         "an authority is asked again at once",

@@ -130,7 +130,11 @@ def test_failures_are_told_and_tried_again_less_and_less_often(
     [
         (b"", "is no certificate"),
         (pair()[:500], "is no certificate"),
-        (pair(domain="other.example"), r"is not for relay.example and \*.relay.example"),
+        pytest.param(
+            pair(domain="other.example"),
+            r"is not for relay.example and \*.relay.example",
+            id="other-names",
+        ),
         (pair(NOW - LASTS - 2 * DAY), "has expired"),
     ],
 )
@@ -142,6 +146,8 @@ def test_what_is_no_use_is_not_used(
     async def main() -> None:
         certificate, shown = certificate_of(tmp_path / "relay.pem", Server(content=content))
         before = shown.current
+        with pytest.raises(VshareError, match=text):
+            await certificate._renew()
         await run_until_tried(certificate)
         assert shown.current is before
         assert not certificate.file.exists()

@@ -228,7 +228,7 @@ class Rewriting:
 def _plain(host: str) -> str:
     """A host, to be compared."""
     address = parse_ip(host)
-    return str(address) if address is not None else host.rstrip(".").lower()
+    return str(address) if address is not None else host.removesuffix(".").lower()
 
 
 def _visit(request: RequestHead) -> _Visit | None:
