@@ -117,7 +117,13 @@ class Front:
                 continue
             self._is_full = False
             sock.setblocking(False)
-            task = group.create_task(self._serve(sock, address, source), name=f"visitor {address}")
+            serving = self._serve(sock, address, source)
+            try:
+                task = group.create_task(serving, name=f"visitor {address}")
+            except RuntimeError:  # the relay is ending, by a fault of another task
+                serving.close()
+                sock.close()
+                return
             task.add_done_callback(functools.partial(_close_if_cancelled, sock))
 
     def _tell_full(self, reason: str) -> None:

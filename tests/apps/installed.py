@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 CACHE = Path(__file__).resolve().parent.parent.parent / ".tox" / "apps"
-WITHIN = 240.0  # seconds to install one; JupyterLab takes 30, the others less than 10
+WITHIN = 60.0  # seconds to install one; JupyterLab takes 30, the others less than 10
 DONE = "installed"  # a file that is written last
 
 

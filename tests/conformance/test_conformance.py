@@ -14,6 +14,7 @@ _WITHIN = 300  # seconds; it takes 40 on a quiet machine
 
 
 @pytest.mark.programs
+@pytest.mark.timeout(_WITHIN + 20)
 def test_every_difference_has_a_reason_and_is_written_down() -> None:
     found = asyncio.run(asyncio.wait_for(compare_all(), _WITHIN))
     assert not found.unexplained

@@ -1,9 +1,11 @@
+import contextlib
 import datetime
 import json
 import os
 import pty
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,7 +87,7 @@ def test_sighup_reads_the_certificate_again(tmp_path: Path) -> None:
     now = datetime.datetime.now(datetime.UTC)
     path.write_bytes(make_certificate(key, "localhost", now) + key)
     arguments = ["--listen", "127.0.0.1:0", "--cert", str(path), "--state-dir", str(tmp_path)]
-    with started("relay.cli", "serve", *arguments) as relay:
+    with hanging_up(), started("relay.cli", "serve", *arguments) as relay:
         wait_for(relay, "relay address", on_stdout=True)
         relay.send_signal(signal.SIGHUP)
         wait_for(relay, "is the one in use")
@@ -98,10 +100,21 @@ def test_sighup_reads_the_certificate_again(tmp_path: Path) -> None:
         assert end(relay, signal.SIGTERM).code == 0
 
 
+@contextlib.contextmanager
+def hanging_up() -> Iterator[None]:
+    """What is started inside hears SIGHUP, although whoever started us may ignore it (nohup(1))."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.programs
 def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
     arguments = ["serve", "--listen", "127.0.0.1:0", "--state-dir", str(tmp_path)]
-    child, terminal = pty.fork()
+    with hanging_up():
+        child, terminal = pty.fork()
     if not child:
         os.execv(sys.executable, [sys.executable, "-m", "relay.cli", *arguments])
     shown = b""

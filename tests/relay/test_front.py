@@ -30,3 +30,20 @@ def test_one_that_was_accepted_in_the_last_moment_is_closed(factory: Factory) ->
             assert visitor.recv(1) == b""
 
     run(main, factory)
+
+
+def test_one_that_comes_while_the_relay_ends_is_closed() -> None:
+    async def main() -> None:
+        with (
+            socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener,
+            socket.create_connection(listener.getsockname()) as visitor,
+        ):
+            listener.setblocking(False)
+            front = Front(listener, Admission(budget_for(1024)), Sites("example.org", ""), {})
+            async with asyncio.TaskGroup() as group:
+                pass
+            front._accept(group)
+            visitor.settimeout(5)
+            assert visitor.recv(1) == b""
+
+    run(main)
