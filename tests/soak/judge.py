@@ -61,7 +61,7 @@ def judge(
         elif each.result in (Result.WRONG, Result.HUNG):
             violations.append(f"{each.kind} by {each.way}: {each.result}: {each.text}")
         elif each.result is Result.ERROR:
-            _judge_error(each, outcomes, violations)
+            _judge_error(each, outcomes, violations, recovers)
         if each.repeated:
             violations.append(f"{each.kind} by {each.way}: {each.repeated} datagrams twice")
         for outcome in outcomes:
@@ -71,9 +71,14 @@ def judge(
                 outcome.went_on += lived and outcome.fault.name != SERVICE
     for number, outcome in enumerate(outcomes):
         until = faults[number + 1].began if number + 1 < len(faults) else float("inf")
-        _judge_probes(outcome, until, records, violations)
+        _judge_probes(outcome, until, records, violations, recovers)
         _judge_lateness(outcome, recovers, violations)
     return Verdict(outcomes, violations)
+
+
+def _within(fault: Fault, recovers: float) -> float:
+    """Seconds until new streams have to work."""
+    return recovers + SILENCE * fault.is_silent
 
 
 def _is_open(record: Record, fault: Fault) -> bool:
@@ -99,7 +104,9 @@ def _is_later(record: Record, outcome: Outcome, outcomes: list[Outcome]) -> bool
     )
 
 
-def _judge_error(record: Record, outcomes: list[Outcome], violations: list[str]) -> None:
+def _judge_error(
+    record: Record, outcomes: list[Outcome], violations: list[str], recovers: float
+) -> None:
     before = [each for each in outcomes if each.fault.began < record.ended]
     what = f"{record.kind} by {record.way}: {record.text}"
     if not before:
@@ -112,7 +119,8 @@ def _judge_error(record: Record, outcomes: list[Outcome], violations: list[str])
         return  # _judge_probes looks at those
     cause = before[-1]
     overlaps = any(
-        record.began < each.fault.returned + RECOVERS and record.ended > each.fault.began
+        record.began < each.fault.returned + _within(each.fault, recovers)
+        and record.ended > each.fault.began
         for each in outcomes
     )
     killed = _killed_meanwhile(record, outcomes)
@@ -134,11 +142,15 @@ def _visitor_is_cut_off(record: Record, outcomes: list[Outcome]) -> bool:
 
 
 def _judge_probes(
-    outcome: Outcome, until: float, records: Sequence[Record], violations: list[str]
+    outcome: Outcome,
+    until: float,
+    records: Sequence[Record],
+    violations: list[str],
+    recovers: float,
 ) -> None:
     """New streams, from this fault to the next."""
     fault = outcome.fault
-    within = RECOVERS + SILENCE * fault.is_silent
+    within = _within(fault, recovers)
     probes = [each for each in records if each.kind == "probe" and each.began < until]
     late = {each.way: float("inf") for each in probes}
     for each in probes:
@@ -162,6 +174,6 @@ def _judge_probes(
 
 def _judge_lateness(outcome: Outcome, recovers: float, violations: list[str]) -> None:
     for way, seconds in outcome.first.items():
-        if seconds > recovers + SILENCE * outcome.fault.is_silent:
+        if seconds > _within(outcome.fault, recovers):
             name = outcome.fault.name
             violations.append(f"{name}: a new stream by {way} {LATE} {seconds:.1f} s")

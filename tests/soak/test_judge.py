@@ -141,3 +141,14 @@ def test_the_end_of_a_server_that_was_killed_is_its_own() -> None:
     assert not violations(silent, fault=killed)
     later = msgspec.structs.replace(silent, began=111.0, opened=111.0, ended=111.1)
     assert violations(later, fault=killed)
+
+
+def test_what_is_begun_before_all_is_there_again_need_not_open() -> None:
+    """By then it is found out that there was a fault at all."""
+    silent = Fault("NAT of alice forgot all", 100.0, 100.1)
+    probes = [record("probe", at, at + 0.1) for at in (90.0, 101.0, 105.0)]
+    for began, excused in ((103.0, True), (104.0, False)):
+        refused = msgspec.structs.replace(
+            record("ssh", 0.0, began + 5.0, Result.ERROR), began=began
+        )
+        assert (judge([*probes, refused], [silent], 2.0).violations == []) is excused
