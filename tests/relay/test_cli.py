@@ -115,8 +115,8 @@ def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
     arguments = ["serve", "--listen", "127.0.0.1:0", "--state-dir", str(tmp_path)]
     with hanging_up():
         child, terminal = pty.fork()
-    if not child:
-        os.execv(sys.executable, [sys.executable, "-m", "relay.cli", *arguments])
+        if not child:
+            os.execv(sys.executable, [sys.executable, "-m", "relay.cli", *arguments])
     shown = b""
     while b"relay address" not in shown:
         shown += os.read(terminal, 4096)
