@@ -225,7 +225,7 @@ def test_a_crowd_of_silent_ones_makes_room(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def test(share: BlindShare, site: Site) -> None:
         crowd = [await silent(share) for _ in range(9)]
-        await until(lambda: len(share.door._browsers) == 4)
+        await until(lambda: len(share.door._browsers) <= 4)
         async with browser(share) as ada:
             assert (await ada.ask("GET /"))[0].startswith(b"HTTP/1.1 200 ")
             more = [await silent(share) for _ in range(9)]
