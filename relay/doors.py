@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 
-from relay.http_rules import HttpError, Origin, forwarding_fields, site_of
+from relay.http_rules import HttpError, Origin, site_of
 from relay.routes import Site, Sites
 from relay.source_buckets import SourceBuckets
 from relay.upstreams import Door, Upstreams
@@ -66,5 +66,5 @@ class Doors:
         text = host.decode("ascii")
         self._site = None
         self._site, self._host = site_of(text, self._origin, self._sites), host
-        lines = [b": ".join(field) for field in forwarding_fields(self._origin, text)]
+        lines = [b": ".join(field) for field in self._origin.forwarding_fields(text)]
         self._fields = b"\r\n".join((*lines, b"", b""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,28 +11,17 @@ import h11
 from relay.cookies import own_cookie
 from relay.routes import MAX_HEAD, Site, Sites, strip_port
 from tunnel.errors import VshareError
+from tunnel.http_forwarding import HOP_BY_HOP, NEVER_NAMED, forwarding_fields, is_forwarding
 
 Headers = list[tuple[bytes, bytes]]
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::\d{0,5})?")  # RFC 9110 7.2
 
-# RFC 9110 7.6.1, and what older software sends. Transfer-Encoding stays: h11 frames by it.
-_HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"upgrade",
-        b"proxy-authorization",
-        b"proxy-authenticate",
-    )
-)
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 # Not passed on behind a body, where they would come too late for whoever was to heed them, or be
 # taken for what stood before it (RFC 9110 6.5.1).
 _NO_TRAILERS = (
-    _HOP_BY_HOP
+    HOP_BY_HOP
     | _FRAMING
     | frozenset(
         (
@@ -60,11 +48,7 @@ _NO_TRAILERS = (
         )
     )
 )
-# To programs that get fields as variables (RFC 3875 4.1.18), X_A is X-A, and to some X.A is, too.
-_AS_DASHES = bytes.maketrans(b"!#$%&'*+.^_`|~", b"-" * 14)
 NO_CONTENT = frozenset((b"204", b"304"))  # status codes whose answers end with their head
-# Never dropped because Connection names them: messages would change their meaning.
-_NEVER_NAMED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
 
 class HttpError(VshareError):
@@ -87,6 +71,10 @@ class Origin:
     def scheme(self) -> str:
         """`http` or `https`."""
         return "https" if self.tls else "http"
+
+    def forwarding_fields(self, host: str) -> Headers:
+        """What the share's server is told of where a request for `host` came from."""
+        return forwarding_fields(self.address, self.scheme, host.encode("latin-1"))
 
 
 def header(message: h11.Request | h11.Response, name: bytes) -> bytes | None:
@@ -191,20 +179,10 @@ def request_headers(request: h11.Request, origin: Origin) -> Headers:
     upgrade = is_upgrade(request)
     kept = _end_to_end(request)
     kept = [(name, value) for name, value in kept if not is_forwarding(name.lower())]
-    kept += forwarding_fields(origin, host_text(request))
+    kept += origin.forwarding_fields(host_text(request))
     if upgrade:
         kept += _upgrade_fields(request)
     return kept
-
-
-def forwarding_fields(origin: Origin, host: str) -> Headers:
-    """What the share's server is told of where a request came from."""
-    return [
-        (b"X-Forwarded-For", origin.address.encode()),
-        (b"X-Forwarded-Proto", origin.scheme.encode()),
-        (b"X-Forwarded-Host", host.encode("latin-1")),
-        (b"Forwarded", _forwarded(origin, host)),
-    ]
 
 
 def response_headers(response: h11.Response | h11.InformationalResponse, host: str) -> Headers:
@@ -246,24 +224,6 @@ def _connection(message: h11.Request | h11.Response | h11.InformationalResponse)
 
 
 def _end_to_end(message: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
-    dropped = _HOP_BY_HOP | (_connection(message) - _NEVER_NAMED)
+    dropped = HOP_BY_HOP | (_connection(message) - NEVER_NAMED)
     raw = message.headers.raw_items()
     return [(name, value) for name, value in raw if name.lower() not in dropped]
-
-
-def is_forwarding(name: bytes) -> bool:
-    """Whether the gateway alone says what is in this field (lower case)."""
-    name = name.translate(_AS_DASHES)
-    return name in (b"forwarded", b"x-real-ip") or name.startswith(b"x-forwarded-")
-
-
-def _forwarded(origin: Origin, host: str) -> bytes:
-    """RFC 7239 4; IPv6 addresses are bracketed and quoted, hosts with a port are quoted."""
-    address = origin.address
-    try:
-        is_v6 = ipaddress.ip_address(address.partition("%")[0]).version == 6
-    except ValueError:
-        is_v6 = False
-    node = f'"[{address}]"' if is_v6 else address
-    quoted = host.replace("\\", r"\\").replace('"', r"\"")  # RFC 9110 5.6.4
-    return f'for={node};host="{quoted}";proto={origin.scheme}'.encode("latin-1")

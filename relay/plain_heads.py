@@ -12,7 +12,8 @@ import re
 import msgspec
 
 from relay.cookies import may_name_domain
-from relay.http_rules import NO_CONTENT, is_forwarding
+from relay.http_rules import NO_CONTENT
+from tunnel.http_forwarding import HOP_BY_HOP, is_forwarding
 
 MAX_PLAIN_HEAD = 16 * 1024  # bytes; a larger one is judged elsewhere
 MAX_LENGTH_DIGITS = 15  # of Content-Length: a thousand TB
@@ -26,9 +27,7 @@ _ANSWER = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [\t -~\x80-\xff]*+)?+(\r\n)" + 
 _HOST = re.compile(rb"[A-Za-z0-9.-]{1,255}+(?::\d{1,5}+)?+")
 
 # Fields that end at this hop and mean nothing to it. `Connection` is looked at apart.
-_DROPPED = frozenset(
-    (b"keep-alive", b"proxy-connection", b"te", b"proxy-authorization", b"proxy-authenticate")
-)
+_DROPPED = HOP_BY_HOP - {b"connection", b"upgrade"}
 # The fields of an answer that matter here, in a head that _ANSWER has matched: a line's end stands
 # nowhere but at a line's end there.
 _WEIGHTY_ANSWER = re.compile(

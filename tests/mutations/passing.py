@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 _BLIND, _CONTROL, _LINK = "relay/blind_sites.py", "relay/control.py", "vshare/relay_link.py"
 _DOOR, _END = "vshare/web/tls_door.py", "vshare/web/browser_end.py"
+_FORWARDING = "tunnel/http_forwarding.py"
 _REQUESTS = "vshare/web/browser_requests.py"
 _TEST_BLIND = "tests/relay/test_blind_sites.py"
 _TEST_DOOR, _TEST_END = "tests/vshare/web/test_tls_door.py", "tests/vshare/web/test_browser_end.py"
@@ -70,15 +71,15 @@ PASSING = (
     ),
     Mutation(
         "a browser says itself where it comes from",
-        _REQUESTS,
+        _FORWARDING,
         'return name in (b"forwarded", b"x-real-ip") or name.startswith(b"x-forwarded-")',
         'return name == b"forwarded"',
         (f"{_TEST_REQUESTS}::test_where_it_comes_from_is_what_the_relay_says",),
     ),
     Mutation(
         "underscores say it, too",
-        _REQUESTS,
-        '    name = name.replace(b"_", b"-")\n',
+        _FORWARDING,
+        '    name = name.translate(_AS_DASHES)\n',
         "",
         (f"{_TEST_REQUESTS}::test_where_it_comes_from_is_what_the_relay_says",),
     ),

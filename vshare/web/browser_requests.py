@@ -12,18 +12,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from tunnel.errors import VshareError
+from tunnel.http_forwarding import HOP_BY_HOP, NEVER_NAMED, forwarding_fields, is_forwarding
 from tunnel.http_heads import Fields, RequestHead
 from tunnel.http_pages import Page
 
 _HOST = re.compile(rb"[A-Za-z0-9._-]+(?::\d{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)")
-_HOP_BY_HOP = frozenset(
-    (
-        *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"),
-        *(b"proxy-authorization", b"proxy-authenticate"),
-    )
-)  # RFC 9110 7.6.1, and what older software sends
-_NEVER_NAMED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 _NOT_UPGRADED = frozenset((b"h2c", b"http/2.0"))  # requests inside would pass all rules unread
 
 
@@ -54,13 +48,7 @@ class Browser:
 
     def forwarding_fields(self, host: bytes) -> Fields:
         """What the machine's server is told of it, and the rules; `host` is the request's."""
-        node = f'"[{self.address}]"' if ":" in self.address else self.address
-        return [
-            (b"X-Forwarded-For", self.address.encode()),
-            (b"X-Forwarded-Proto", b"https"),
-            (b"X-Forwarded-Host", host),
-            (b"Forwarded", b'for=%b;host="%b";proto=https' % (node.encode(), host)),
-        ]
+        return forwarding_fields(self.address, "https", host)
 
 
 def plain_request(head: RequestHead, browser: Browser) -> RequestHead:
@@ -74,11 +62,11 @@ def plain_request(head: RequestHead, browser: Browser) -> RequestHead:
     if host.partition(b":")[0].rstrip(b".") != browser.host.encode():
         raise BadRequestError(_MISDIRECTED)
     tokens = set(head.tokens(b"connection"))
-    dropped = _HOP_BY_HOP | (tokens - _NEVER_NAMED)
+    dropped = HOP_BY_HOP | (tokens - NEVER_NAMED)
     fields = [
         (name, value)
         for name, value in head.fields
-        if (lower := name.lower()) not in dropped and not _is_ours(lower)
+        if (lower := name.lower()) not in dropped and not is_forwarding(lower)
     ]
     fields += browser.forwarding_fields(host)
     upgrades = [each for each in head.tokens(b"upgrade") if each not in _NOT_UPGRADED]
@@ -87,12 +75,6 @@ def plain_request(head: RequestHead, browser: Browser) -> RequestHead:
     elif b"close" in tokens:
         fields.append((b"Connection", b"close"))
     return RequestHead(head.minor, fields, head.method, target)
-
-
-def _is_ours(name: bytes) -> bool:
-    """Whether the share alone says what is in this field; `_` is `-` to CGI and its kind."""
-    name = name.replace(b"_", b"-")
-    return name in (b"forwarded", b"x-real-ip") or name.startswith(b"x-forwarded-")
 
 
 def _origin_form(head: RequestHead, host: bytes) -> bytes:

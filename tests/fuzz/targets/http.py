@@ -16,7 +16,6 @@ from relay.http_rules import (
     Origin,
     check_request,
     forwarded_target,
-    forwarding_fields,
     has_body,
     header,
     is_upgrade,
@@ -163,7 +162,7 @@ def _check_plain(plain: PlainRequest, request: h11.Request) -> None:
     if not isinstance(sent, h11.Request):
         raise BrokenInvariantError("what is forwarded is a request", plain.forwarded)
     require((sent.method, sent.target) == (request.method, request.target), "it stays", plain)
-    ours = len(forwarding_fields(PLAIN, ""))
+    ours = len(PLAIN.forwarding_fields(""))
     fields = [(name.lower(), value) for name, value in request_headers(request, PLAIN)[:-ours]]
     require(sorted(sent.headers) == sorted(fields), "fields stay", (plain, fields))
 
