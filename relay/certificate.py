@@ -10,28 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tunnel.browser_tls import browser_context, dns_names, self_signed
 from tunnel.errors import VshareError
-from tunnel.identity import fingerprint, memory_file
+from tunnel.identity import fingerprint, private_pem
+from tunnel.identity import make_key as make_private_key
 
 LASTS = datetime.timedelta(days=3650)  # the pin is what is trusted, not the dates
-BACKDATED = datetime.timedelta(days=1)  # clocks are wrong
-
-# Only what encrypts and authenticates in one, with forward secrecy (RFC 9325 4.2).
-TLS_1_2_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 def make_key() -> bytes:
     """A fresh P-256 private key, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+    return private_pem(make_private_key())
 
 
 def parse_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
@@ -44,26 +36,11 @@ def parse_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 def make_certificate(key_pem: bytes, domain: str, now: datetime.datetime) -> bytes:
     """A self-signed certificate (PEM) for `domain`, everything below it, and loopback."""
-    key = parse_key(key_pem)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain[:64])])
     names: list[x509.GeneralName] = [x509.DNSName(domain), x509.DNSName(f"*.{domain}")]
     if domain != "localhost":
         names.append(x509.DNSName("localhost"))
     names += [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + LASTS)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    return self_signed(parse_key(key_pem), names, now, LASTS)
 
 
 def kept(path: Path | None, make: bytes) -> bytes:
@@ -99,12 +76,7 @@ class ServerIdentity:
 
     def lacks(self, names: Sequence[str]) -> list[str]:
         """Those of `names` (a domain, or `*.` and one) that the certificate is not for."""
-        try:
-            extensions = self._first.extensions
-            own = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except x509.ExtensionNotFound:
-            return list(names)
-        known = {name.lower() for name in own.get_values_for_type(x509.DNSName)}
+        known = dns_names(self._first)
         return [name for name in names if name not in known]
 
     def context(self, *protocols: str) -> ssl.SSLContext:
@@ -113,21 +85,8 @@ class ServerIdentity:
         Raises ssl.SSLError.
         """
         if protocols not in self._contexts:
-            self._contexts[protocols] = self._make_context(protocols)
+            self._contexts[protocols] = browser_context(self._chain, self._key, protocols)
         return self._contexts[protocols]
-
-    def _make_context(self, protocols: Sequence[str]) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(TLS_1_2_SUITES)  # those of 1.3 are all fit
-        # OpenSSL's key for 1.2's tickets lasts as long as the process: no forward secrecy. What
-        # it resumes by session id instead, it keeps for 5 minutes, and 20,480 at most.
-        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-        context.num_tickets = 0  # parked connections become plain TCP: nothing may follow
-        context.set_alpn_protocols(list(protocols))
-        with memory_file(self._chain) as chain, memory_file(self._key) as key:
-            context.load_cert_chain(chain, key, password="")  # else a terminal would be asked
-        return context
 
 
 def load_identity(

@@ -68,6 +68,15 @@ def make_key() -> PrivateKey:
     return ec.generate_private_key(_CURVE)
 
 
+def private_pem(key: PrivateKey) -> bytes:
+    """A private key, PEM, not encrypted."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
 def public_der(key: PublicKey) -> bytes:
     """`key` as DER SubjectPublicKeyInfo."""
     return key.public_bytes(
@@ -250,11 +259,7 @@ def join_client_context(alpn: str) -> ssl.SSLContext:
 
 def load_identity(context: ssl.SSLContext, key: PrivateKey, certificate: bytes) -> None:
     """Give `context` a key and its certificate (DER) through memory, never through a file."""
-    pem = ssl.DER_cert_to_PEM_cert(certificate).encode() + key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+    pem = ssl.DER_cert_to_PEM_cert(certificate).encode() + private_pem(key)
     with memory_file(pem) as path:
         context.load_cert_chain(path)
 
