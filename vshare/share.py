@@ -127,14 +127,13 @@ async def _relay(options: Options, console: Console) -> AsyncIterator[RelayAddre
 class _Doorman:
     """What the link to the relay calls, as soon as there is a server for it."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self) -> None:
         self.share: LiveShare | None = None
-        self._found = found
 
     async def gateway_changed(self, key: bytes) -> None:
         """The relay came back with another gateway key: the old one's certificate is void."""
         if self.share is not None:
-            await _publish(self.share, self._found)
+            await _publish(self.share)
 
     def visitor(self, sock: socket.socket, paired: Paired) -> None:
         """A paired connection of the relay's."""
@@ -156,7 +155,7 @@ async def _serve(sharing: Sharing) -> None:
     options, found = sharing.options, sharing.found
     newsroom = Newsroom()
     newsroom.subscribe(Screen(sharing.console).news)
-    doorman = _Doorman(found)
+    doorman = _Doorman()
     wanted = parse_name(options.name) if options.name else None
     with_url = options.http and (found.http_port or found.https_port) is not None
     through = with_url and options.passthrough is not None
@@ -290,7 +289,7 @@ def _own_name(given: str, wanted: str | None) -> ShareName:
     return name
 
 
-async def _publish(share: LiveShare, found: Found) -> None:
+async def _publish(share: LiveShare) -> None:
     key = load_public_der(share.link.gateway_key)
     issued = share.reception.issue_gateway(key)
     certificate, ca = (ssl.DER_cert_to_PEM_cert(each) for each in issued)
@@ -319,7 +318,7 @@ class _End:
 async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _End:
     """Publish, tell people, serve, and say goodbye to the guests."""
     if share.link.registered.url and share.browsers is None:
-        await _publish(share, sharing.found)
+        await _publish(share)
     share.newsroom.tell(
         "started",
         name=share.name,
