@@ -50,6 +50,17 @@ class End(ABC):
         """Call `callback` from within `closed`; one at a time, so whoever bridges the end."""
         self._on_done = callback
 
+    def done_with(self, end: End) -> None:
+        """Be done when `end` is, for whose medium this one stands."""
+
+        def done() -> None:
+            end.when_done(None)  # no cycle is left behind
+            self.closed(end.result)
+
+        end.when_done(done)
+        if end.is_done:
+            done()
+
     @property
     def result(self) -> Code | None:
         """What `closed` was told."""

@@ -27,13 +27,7 @@ class SshGuard(End):
         self._machine = machine
         self._begin = bytearray()  # at most one read, and only while it could be a greeting
         self._refused = False
-        end.when_done(self._end_done)
-        if end.is_done:
-            self._end_done()
-
-    def _end_done(self) -> None:
-        self._end.when_done(None)  # no cycle is left behind
-        self.closed(self._end.result)
+        self.done_with(end)
 
     def link(self, peer: End) -> None:
         """See End.link: what the guest sends goes to the machine without a stop here."""

@@ -68,13 +68,14 @@ class Stage(End):
         self._begin: bytearray | None = bytearray()  # of all that the machine says
         self.request: RequestHead | None = None  # the last one, as the visitor sent it
         self.is_over = False  # the stream is ended from here
-        end.finished.add_done_callback(lambda done: self._visitor_gone(done.result()))
+        self.done_with(end)
+
+    def closed(self, code: Code | None) -> None:
+        """See End.closed: the visitor has gone."""
+        self._end_exchange("the visitor has gone")
+        super().closed(code)
 
     # -- between the visitor and the stage
-
-    def _visitor_gone(self, code: Code | None) -> None:
-        self._end_exchange("the visitor has gone")
-        self.closed(code)
 
     def link(self, peer: End) -> None:
         """See End.link."""
@@ -208,19 +209,24 @@ class Stage(End):
         self._machine.reset(Code.PROTOCOL_ERROR)
 
     def _read_answer(self, exchange: _Exchange, data: memoryview) -> None:
-        while len(data):
-            if self._body is None:
+        while len(data) and not self.is_done:
+            body = self._body
+            if body is None:
                 data = self._read_head(exchange, data)
                 continue
             watcher = exchange.watcher
-            size = self._body.take(data, watcher.answer_body if watcher is not None else ignore)
-            self._end.send(data[:size])
+            size = body.take(data, watcher.answer_body if watcher is not None else ignore)
+            self._end.send(data[:size])  # after which the visitor may have gone
             data = data[size:]
-            if self._body.is_whole:
-                self._end_exchange(None)
-                exchange.is_read = False
-                if len(data):
-                    raise RemoteProtocolError("bytes that answer no request")
+            if body.is_whole:
+                self._complete(exchange, data)
+
+    def _complete(self, exchange: _Exchange, rest: memoryview) -> None:
+        """The answer is whole, and nothing may come behind it."""
+        self._end_exchange(None)
+        exchange.is_read = False
+        if len(rest):
+            raise RemoteProtocolError("bytes that answer no request")
 
     def _read_head(self, exchange: _Exchange, data: memoryview) -> memoryview:
         """What follows the head, which is passed on; nothing while it is incomplete."""
@@ -240,22 +246,14 @@ class Stage(End):
             return rest
         if head.status == 101:
             self._requests.pass_on()
-            self._pass_on(exchange, rest)
+            self._end_exchange(None)
+            exchange.is_read = False
+            self._end.send(rest)
             return memoryview(b"")
         self._body = head.body(exchange.request.method)
         if self._body.is_whole:
-            self._end_exchange(None)
-            exchange.is_read = False
-            if len(rest):
-                raise RemoteProtocolError("bytes that answer no request")
+            self._complete(exchange, rest)
         return rest
-
-    def _pass_on(self, exchange: _Exchange, rest: memoryview) -> None:
-        self._end_exchange(None)
-        exchange.is_read = False
-        self._exchange = exchange  # no further request comes
-        if len(rest):
-            self._end.send(rest)
 
     def send_eof(self) -> None:
         """See End.send_eof."""

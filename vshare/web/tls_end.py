@@ -40,13 +40,7 @@ class TlsEnd(End):
         self._server = _Server(self)
         self._shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_linked = self._has_ended = False
-        below.when_done(self._below_done)
-        if below.is_done:
-            self._below_done()
-
-    def _below_done(self) -> None:
-        self._below.when_done(None)  # no cycle is left behind
-        self.closed(self._below.result)
+        self.done_with(below)
 
     async def handshake(self) -> None:
         """Raises RefusedError; the end below is reset then."""
