@@ -1,4 +1,4 @@
-"""Where an answer's body ends, found without touching it (RFC 9112 6, 7). Pure."""
+"""Where an answer's body in plain chunks ends, found without touching it (RFC 9112 7). Pure."""
 
 from __future__ import annotations
 
@@ -11,24 +11,6 @@ from tunnel.errors import RemoteProtocolError
 MAX_CHUNKS = 256
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8}+)\r\n")
 _CRLF = b"\r\n"
-
-
-class LengthBody:
-    """A body of `length` bytes."""
-
-    def __init__(self, length: int) -> None:
-        self._left = length
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of it was seen."""
-        return not self._left
-
-    def take(self, data: Bytes) -> int:
-        """How many bytes of `data` belong to it."""
-        size = min(self._left, len(data))
-        self._left -= size
-        return size
 
 
 class ChunkedBody:

@@ -14,16 +14,15 @@ import msgspec
 from relay.cookies import may_name_domain
 from relay.http_rules import NO_CONTENT
 from tunnel.http_forwarding import HOP_BY_HOP, is_forwarding
+from tunnel.http_heads import FIELDS, maybe_length
 
 MAX_PLAIN_HEAD = 16 * 1024  # bytes; a larger one is judged elsewhere
-MAX_LENGTH_DIGITS = 15  # of Content-Length: a thousand TB
 
 # Longer ones are not remembered for the next request: an idle visitor holds little memory.
 MAX_REMEMBERED = 4 * 1024  # bytes of fields
 
-_FIELDS = rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)*+)\r\n"
-_REQUEST = re.compile(rb"(([A-Z]{1,20}+) /[!-~]*+ HTTP/1\.1\r\n)" + _FIELDS)
-_ANSWER = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [\t -~\x80-\xff]*+)?+(\r\n)" + _FIELDS)
+_REQUEST = re.compile(rb"(([A-Z]{1,20}+) /[!-~]*+ HTTP/1\.1\r\n)" + FIELDS)
+_ANSWER = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [\t -~\x80-\xff]*+)?+(\r\n)" + FIELDS)
 _HOST = re.compile(rb"[A-Za-z0-9.-]{1,255}+(?::\d{1,5}+)?+")
 
 # Fields that end at this hop and mean nothing to it. `Connection` is looked at apart.
@@ -94,7 +93,7 @@ def _maybe_fields(size: int, first: bytes, method: bytes, fields: bytes) -> Plai
             if value.strip(b" \t").lower() != b"keep-alive":
                 return None
         elif name == b"content-length":
-            if length is not None or (length := _maybe_length(value)) is None:
+            if length is not None or (length := maybe_length(value.strip(b" \t"))) is None:
                 return None
             kept.append(line)
         elif name in _WEIGHTY:
@@ -119,7 +118,7 @@ def maybe_answer(data: bytes, method: bytes) -> PlainAnswer | None:
     for line in _WEIGHTY_ANSWER.finditer(data, match.start(2), size):
         name = line[1].lower()
         if name == b"content-length":
-            if length is not None or (length := _maybe_length(line[2])) is None:
+            if length is not None or (length := maybe_length(line[2].strip(b" \t"))) is None:
                 return None
         elif name == b"transfer-encoding":
             if chunked or line[2].strip(b" \t").lower() != b"chunked":
@@ -143,9 +142,3 @@ def maybe_answer(data: bytes, method: bytes) -> PlainAnswer | None:
         return PlainAnswer(size, None, length)
     kept = zip([0, *cuts[1::2]], [*cuts[::2], size], strict=True)
     return PlainAnswer(size, b"".join([data[begin:end] for begin, end in kept]), length)
-
-
-def _maybe_length(value: bytes) -> int | None:
-    """The value of a Content-Length that is plain."""
-    value = value.strip(b" \t")
-    return int(value) if value.isdigit() and len(value) <= MAX_LENGTH_DIGITS else None

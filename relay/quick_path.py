@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from relay.doors import Doors
-from relay.plain_bodies import ChunkedBody, LengthBody
+from relay.plain_bodies import ChunkedBody
 from relay.plain_heads import (
     MAX_PLAIN_HEAD,
     MAX_REMEMBERED,
@@ -28,6 +28,7 @@ from relay.streams import HIGH_WATER, UpstreamStream, VisitorStream
 from relay.upstreams import Door
 from tunnel.ends import Bytes
 from tunnel.errors import RemoteProtocolError
+from tunnel.http_bodies import LengthBody
 
 ANSWER_WITHIN = 300.0  # seconds from the request to the answer's head: long polls
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -10,19 +10,14 @@ import re
 from http import HTTPStatus
 
 from relay.http_rules import HttpError
-from relay.plain_heads import MAX_LENGTH_DIGITS
+from tunnel.http_bodies import FIELD, TCHAR
+from tunnel.http_heads import maybe_length
 
 MAX_REQUEST_HEAD = 16 * 1024  # bytes
 
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)*+")  # RFC 9112 2.2: some programs end a body with one
 _END = re.compile(rb"\n\r?\n")
-_TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]++"
-_HEAD = re.compile(
-    _TOKEN
-    + rb" [!-~]++ HTTP/([0-9])\.[0-9]\r?\n((?:"
-    + _TOKEN
-    + rb":[\t -~\x80-\xff]*+\r?\n)*+)\r?\n"
-)
+_HEAD = re.compile(TCHAR + rb"++ [!-~]++ HTTP/([0-9])\.[0-9]\r?\n((?:" + FIELD + rb"\r?\n)*+)\r?\n")
 _LENGTH = re.compile(rb"^content-length:([^\r\n]*+)", re.MULTILINE | re.IGNORECASE)
 _FIRST = ord("!")  # what a request may begin with
 
@@ -56,12 +51,8 @@ def check_head(head: bytes) -> None:
         status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
         raise HttpError(status, "This version of HTTP is not spoken here")
     lengths = [each.strip(b" \t") for each in _LENGTH.findall(fields)]
-    if len(lengths) > 1 or not all(map(_is_length, lengths)):
+    if len(lengths) > 1 or None in map(maybe_length, lengths):
         raise _not_valid("its length is no number, or more than one")
-
-
-def _is_length(text: bytes) -> bool:
-    return text.isdigit() and len(text) <= MAX_LENGTH_DIGITS
 
 
 def _not_valid(hint: str) -> HttpError:

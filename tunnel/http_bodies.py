@@ -15,8 +15,11 @@ from tunnel.errors import RemoteProtocolError
 
 MAX_CHUNK_HEAD = 1024  # bytes of a chunk's first line: some servers have extensions there
 MAX_TRAILERS = 16 * 1024  # bytes of what follows the last chunk
+# What a method and a field's name are made of (RFC 9110 5.6.2), without its repetition.
+TCHAR = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]"
+FIELD = TCHAR + rb"++:[\t -~\x80-\xff]*+"  # a line, without its end
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15}+)[\t ]*+(?:;[\t -~\x80-\xff]*+)?+\r\n")
-_TRAILER = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n")
+_TRAILER = re.compile(FIELD + rb"\r\n")
 _CRLF = b"\r\n"
 
 Payload: TypeAlias = Callable[[Bytes], None]
@@ -38,11 +41,12 @@ class LengthBody:
         """Whether all of it was seen."""
         return not self._left
 
-    def take(self, data: memoryview, payload: Payload = ignore) -> int:
+    def take(self, data: Bytes, payload: Payload = ignore) -> int:
         """How many bytes of `data` belong to it."""
         size = min(self._left, len(data))
         self._left -= size
-        payload(data[:size])
+        if payload is not ignore:  # else bytes would be copied for nobody
+            payload(data[:size])
         return size
 
 

@@ -11,22 +11,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tunnel.errors import RemoteProtocolError
-from tunnel.http_bodies import Body, ChunkedBody, EndlessBody, LengthBody
+from tunnel.http_bodies import FIELD, TCHAR, Body, ChunkedBody, EndlessBody, LengthBody
 
 MAX_REQUEST_HEAD = 32 * 1024  # bytes: a visitor's 16 KiB, and what the gateway adds
 MAX_ANSWER_HEAD = 64 * 1024  # bytes: servers with many cookies
 MAX_LENGTH_DIGITS = 15  # of Content-Length: a thousand TB
 
-_FIELDS = rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)*+)\r\n"
-_REQUEST = re.compile(
-    rb"([-!#$%&'*+.^_`|~0-9A-Za-z]{1,40}+) ([!-~]++) HTTP/1\.([01])\r\n" + _FIELDS
-)
-_ANSWER = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([\t -~\x80-\xff]*+))?+\r\n" + _FIELDS)
+FIELDS = rb"((?:" + FIELD + rb"\r\n)*+)\r\n"  # of a head, with its end
+_REQUEST = re.compile(rb"(" + TCHAR + rb"{1,40}+) ([!-~]++) HTTP/1\.([01])\r\n" + FIELDS)
+_ANSWER = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: ([\t -~\x80-\xff]*+))?+\r\n" + FIELDS)
 _END = b"\r\n\r\n"
 _NO_CONTENT = (204, 304)
 
 Fields = list[tuple[bytes, bytes]]
 """Names as they came, values without the white space around them."""
+
+
+def maybe_length(value: bytes) -> int | None:
+    """The value of a Content-Length, without white space around it, if it is a plain one."""
+    return int(value) if value.isdigit() and len(value) <= MAX_LENGTH_DIGITS else None
 
 
 @dataclass(slots=True)
@@ -161,7 +164,7 @@ def _body(head: Head) -> Body | None:
         return ChunkedBody()
     if not lengths:
         return None
-    length = lengths.pop()
-    if lengths or not length.isdigit() or len(length) > MAX_LENGTH_DIGITS:
+    length = maybe_length(lengths.pop())
+    if lengths or length is None:
         raise RemoteProtocolError("the length of a message is ambiguous")
-    return LengthBody(int(length))
+    return LengthBody(length)
