@@ -75,6 +75,11 @@ class RequestHead(Head):
         """The target without its query."""
         return self.target.partition(b"?")[0]
 
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether it asks to change the protocol (RFC 9110 7.8), as to WebSocket."""
+        return b"upgrade" in self.tokens(b"connection")
+
     def body(self) -> Body:
         """Where its body ends (RFC 9112 6.3). Raises RemoteProtocolError."""
         return _body(self) or LengthBody(0)

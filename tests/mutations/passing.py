@@ -114,7 +114,7 @@ PASSING = (
     Mutation(
         "a machine changes the protocol although nobody asked for it",
         _END,
-        '            if b"upgrade" not in request.tokens(b"connection") or self._body is not None:',
+        '            if not request.is_upgrade or self._body is not None:',
         "            if False:",
         (f"{_TEST_END}::test_an_answer_that_is_none",),
     ),

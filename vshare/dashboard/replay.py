@@ -94,7 +94,7 @@ def repeatable(exchange: Exchange) -> tuple[RequestHead, bytes]:
         raise UsageError("the request's body was too large to be kept", "send it with curl")
     if length is not None and length != b"%d" % body.size:
         raise UsageError("the request did not come whole", "it cannot be sent again")
-    if b"upgrade" in head.tokens(b"connection"):
+    if head.is_upgrade:
         raise UsageError("a WebSocket cannot be opened again from here", "reload its page")
     if head.tokens(b"transfer-encoding"):
         head.drop(b"transfer-encoding")

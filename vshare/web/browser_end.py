@@ -253,7 +253,7 @@ class BrowserEnd(End):
         first, rest = bytes(self._answer_head[:size]), bytes(self._answer_head[size:])
         self._answer_head.clear()
         if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
-            if b"upgrade" not in request.tokens(b"connection") or self._body is not None:
+            if not request.is_upgrade or self._body is not None:
                 raise RemoteProtocolError("another protocol, which nobody asked for")
             self._is_raw = True
             self._deadline = FOREVER

@@ -23,14 +23,7 @@ GREETING = b"HTTP/1."
 NOT_VALID = Reply(400, "Bad Request", [(b"Content-Type", b"text/plain")], b"not plain HTTP/1.1\n")
 TOO_LONG = Reply(413, "Content Too Large", [(b"Content-Type", b"text/plain")], b"too long a form\n")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
 _LINE = re.compile(rb"[A-Z]{1,20}+ /[!-~]*+ HTTP/1\.1\r\n")
-
-
-def is_upgrade(head: RequestHead) -> bool:
-    """Whether the request asks to change the protocol (RFC 9110 7.8)."""
-    return b"upgrade" in head.tokens(b"connection")
 
 
 @dataclass(slots=True)
@@ -97,7 +90,7 @@ class Stage(End):
         self._count()
         self.request = head
         looked_at = not self._gallery.is_empty
-        if not (self._rules or looked_at or is_upgrade(head)):
+        if not (self._rules or looked_at or head.is_upgrade):
             self._exchange = None
             return head.serialize()
         asked = RequestHead(head.minor, list(head.fields), head.method, head.target)
@@ -347,7 +340,7 @@ class _Requests(End):
         rest = memoryview(bytes(self._head[size:]))
         body = head.body()
         self._body = None if body.is_whole else body
-        line = _LINE.match(self._head) if body.is_whole and not is_upgrade(head) else None
+        line = _LINE.match(self._head) if body.is_whole and not head.is_upgrade else None
         self._known = bytes(self._head[line.end() : size]) if line is not None else b""
         self._head.clear()
         match self._stage.begin(head):

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from tunnel.clienthello import MAX_HELLO
 from tunnel.errors import RefusedError, RemoteProtocolError, VshareError
@@ -49,13 +49,6 @@ NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 log = logging.getLogger(__name__)
 
 
-class Carrier(Protocol):
-    """What brings a browser to its site: Streams."""
-
-    async def serve_browser(self, guest: Guest, label: str, end: BrowserEnd) -> None:
-        """See Streams.serve_browser."""
-
-
 def hosts_of(sites: Sites, name: ShareName, domain: str) -> dict[str, str]:
     """The host name of each site of the share `name`, and its label; the main one first."""
     return {f"{host_label(name, label)}.{domain}": label for label in sites.labels}
@@ -82,11 +75,11 @@ class TlsDoor:
     """
 
     def __init__(
-        self, hosts: Mapping[str, str], certificate: SiteCertificate, carrier: Carrier
+        self, hosts: Mapping[str, str], certificate: SiteCertificate, streams: Streams
     ) -> None:
         self.hosts, self.certificate = hosts, certificate
         self._context = certificate.context()
-        self._carrier = carrier
+        self._streams = streams
         self._all = Guest("browsers", Role.GATEWAY, "", "the relay")
         self._group = asyncio.TaskGroup()
         self._browsers: dict[asyncio.Task[None], str] = {}  # with the source
@@ -185,7 +178,7 @@ class TlsDoor:
 
     async def _carry(self, end: BrowserEnd, label: str) -> None:
         try:
-            await self._carrier.serve_browser(self._all, label, end)
+            await self._streams.serve_browser(self._all, label, end)
         except RefusedError as error:
             hint = f"The shared machine's side says: {error.text}."
             end.deny(Page(HTTPStatus.FORBIDDEN, "This site is not open to browsers", [hint]))

@@ -58,20 +58,15 @@ def _authority(head: RequestHead) -> bytes:
     return (head.value(b"x-forwarded-host") or head.value(b"host") or b"").lower()
 
 
-def is_upgrade(head: RequestHead) -> bool:
-    """Whether another protocol is wanted, such as WebSocket: no person reads the answer."""
-    return b"upgrade" in head.tokens(b"connection")
-
-
 def media_of(head: RequestHead) -> Media:
     """What a page is written as."""
-    return Media.TEXT if is_upgrade(head) else negotiate(b",".join(head.values(b"accept")))
+    return Media.TEXT if head.is_upgrade else negotiate(b",".join(head.values(b"accept")))
 
 
 def is_navigation(head: RequestHead) -> bool:
     """Whether a browser opens a page for a person, in a tab of its own (Fetch Metadata, where the
     browser says it; over plain HTTP it does not)."""
-    if head.method not in (b"GET", b"HEAD") or is_upgrade(head):
+    if head.method not in (b"GET", b"HEAD") or head.is_upgrade:
         return False
     mode, place = head.value(b"sec-fetch-mode"), head.value(b"sec-fetch-dest")
     if mode not in (None, b"navigate") or place not in (None, b"document"):
