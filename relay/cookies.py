@@ -6,8 +6,6 @@ relay's domain, and every other share's site would get it.
 
 from __future__ import annotations
 
-_AROUND = bytes(range(33)) + b"\x7f"  # white space, and what some take for it
-
 
 def own_cookie(cookie: bytes, host: bytes) -> bytes:
     """The value of a Set-Cookie field, without any Domain but `host` (lower case): without one a
@@ -25,8 +23,9 @@ def may_name_domain(cookie: bytes) -> bool:
 
 def _is_foreign(attribute: bytes, host: bytes) -> bool:
     """What is nearly a Domain counts as one. Compared as it is written: browsers know more
-    spellings of a host than this, and none of them is needed."""
+    spellings of a host than this, and none of them is needed. Only the white space that RFC 6265
+    (5.2) takes away is no part of it."""
     name, _, domain = attribute.partition(b"=")
     if b"domain" not in name.lower():
         return False
-    return domain.strip(_AROUND).removeprefix(b".").lower() != host
+    return domain.strip(b" \t").removeprefix(b".").lower() != host

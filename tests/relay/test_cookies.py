@@ -45,6 +45,8 @@ def test_what_is_left_alone(cookie: bytes) -> None:
         b'"relay.example"',
         b"relay.example\t",
         b"\x1frelay.example",
+        b"abc.relay.example\x0f",
+        b"\x7fabc.relay.example",
         b"app.test",
         b"",
     ],
