@@ -150,7 +150,7 @@ class Upstreams:
 
     def _sole_site(self) -> Site:
         share = self._registry.sole()
-        if share is None or not _is_public(share):
+        if share is None or not _has_url(share):
             raise HttpError(
                 HTTPStatus.NOT_FOUND, "Nothing is shared here now", "The share may have ended."
             )
@@ -158,18 +158,23 @@ class Upstreams:
 
     def _published(self, site: Site) -> tuple[Share, Publish]:
         """The share and what it publishes. Raises HttpError: to strangers a share without a
-        website is as unknown as a name that nobody has."""
+        website is as unknown as a name that nobody has, and one that registered (again) and has
+        not published yet is not back."""
         share = self._registry.get(site.name)
         if share is None and self._registry.is_site_away(site.name):
             raise _away(site)
-        if share is None or share.published is None or not _is_public(share):
+        if share is None or not _has_url(share):
             raise _unknown(site)
+        if share.published is None:
+            raise _away(site)
         return share, share.published
 
 
-def _is_public(share: Share) -> bool:
-    published = share.published
-    return share.http and published is not None and bool(published.sites)
+def _has_url(share: Share) -> bool:
+    """Whether the gateway brings visitors there, or will as soon as the share has published."""
+    if share.passthrough or not share.http:
+        return False
+    return share.published is None or bool(share.published.sites)
 
 
 def _unknown(site: Site) -> HttpError:

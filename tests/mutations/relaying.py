@@ -98,6 +98,16 @@ RELAYING = (
         ("tests/relay/test_gateway.py::test_an_away_share_without_a_website_is_unknown_too",),
     ),
     Mutation(
+        "a share's HTTP turned off is told from no share, until it has published",
+        "relay/upstreams.py",
+        "    if share.passthrough or not share.http:\n",
+        "    if share.passthrough:\n",
+        (
+            "tests/relay/test_gateway.py"
+            "::test_a_share_without_a_website_is_as_unknown_as_any_name[http off, not published]",
+        ),
+    ),
+    Mutation(
         "a request may be for another share than the connection's TLS",
         "relay/http_rules.py",
         'if site is None or (origin.tls and host != (origin.server_name or "")):',

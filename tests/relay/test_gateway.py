@@ -23,7 +23,9 @@ from websockets.asyncio.server import serve as serve_web_socket
 from relay.certificate import ServerIdentity, make_certificate, make_key
 from relay.config import RelayConfig
 from relay.names import NameBook
+from relay.registry import Share
 from relay.server import Relay
+from tests.loops import until
 from tests.relay.tiny_share import tiny_share
 from tunnel.names import ShareName
 from vshare.relay_link import RejectedError, RelayLink
@@ -340,6 +342,11 @@ def test_the_address_of_a_relay_with_one_share() -> None:
                         assert head.startswith(b"HTTP/1.1 200")
                         assert b"Host: " + host.encode() in seen
                     assert b" 421 " in (await browser.ask("GET /", host="127.0.0.2"))[0]
+                    share = await published(world)
+                    kept, share.published = share.published, None
+                    head, _ = await browser.ask("GET /", host=f"127.0.0.1:{relay.port}")
+                    assert b" 503 " in head
+                    share.published = kept
                 reader, writer = await asyncio.open_connection(
                     "127.0.0.1", relay.port, ssl=ANY_TLS, server_hostname=""
                 )
@@ -373,19 +380,25 @@ def test_cookies_are_for_their_site_alone() -> None:
     with_world(test)
 
 
-@pytest.mark.parametrize("how", ["http off", "not published", "no site", "expired"])
+async def published(world: World) -> Share:
+    """The relay's view of the share, once that has published."""
+    share = world.relay.registry.get(ShareName(world.link.registered.name))
+    assert share is not None
+    await until(lambda: share.published is not None)
+    return share
+
+
+@pytest.mark.parametrize("how", ["http off", "http off, not published", "no site", "expired"])
 def test_a_share_without_a_website_is_as_unknown_as_any_name(how: str) -> None:
     async def test(world: World) -> None:
-        share = world.relay.registry.get(ShareName(world.link.registered.name))
-        assert share is not None
-        while share.published is None:  # noqa: ASYNC110 - it is under way and tells nobody
-            await asyncio.sleep(0.01)
+        share = await published(world)
         match how:
             case "http off":
                 share.http = False
-            case "not published":
-                share.published = None
+            case "http off, not published":
+                share.http, share.published = False, None
             case "no site":
+                assert share.published is not None
                 share.published = msgspec.structs.replace(share.published, sites=[])
             case _:
                 share.ends_at = 0.0
@@ -407,12 +420,30 @@ def test_a_share_without_a_website_is_as_unknown_as_any_name(how: str) -> None:
     with_world(test)
 
 
+@pytest.mark.parametrize("through", [False, True])
+def test_a_share_that_has_not_published_yet_is_not_back(through: bool) -> None:
+    async def test(world: World) -> None:
+        share = await published(world)
+        share.published, share.passthrough = None, through
+        async with world.browser() as browser:
+            browser.send("GET /", host="no-such-name.localhost")  # else: a redirect
+            await browser.answer()
+            for label in ("", "--8080"):
+                host = f"{share.name}{label}.localhost"
+                head, page = await browser.ask("GET /", host=host)
+                assert (b" 404 " if through else b" 503 ") in head
+                assert through or b"\r\nRetry-After: 30\r\n" in head
+                assert through or b"is away" in page
+
+    with_world(test)
+
+
 def test_an_away_share_without_a_website_is_unknown_too(tmp_path: Path) -> None:
     async def main() -> None:
         with NameBook(tmp_path / "names.sqlite") as names:
-            until = time.time() + 60
-            names.claim(ShareName("has-a-site"), b"one", 0.0, until)
-            names.claim(ShareName("has-none"), b"one", 0.0, until, http=False)
+            end = time.time() + 60
+            names.claim(ShareName("has-a-site"), b"one", 0.0, end)
+            names.claim(ShareName("has-none"), b"one", 0.0, end, http=False)
         async with Relay(RelayConfig(state_dir=tmp_path)) as relay:
             for name, status in (("has-a-site", b" 503 "), ("has-none", b" 404 ")):
                 reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
