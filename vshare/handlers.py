@@ -7,10 +7,10 @@ import dataclasses
 import time
 from collections.abc import Mapping
 
+from tunnel.control_socket import Handler, on
 from tunnel.errors import RefusedError, UsageError, VshareError
 from tunnel.identity import Role
 from vshare import requests
-from vshare.control_socket import Handler, on
 from vshare.invites import Invite
 from vshare.live_share import LiveShare
 from vshare.policy import EVERYTHING, MACHINE, Policy, Rights

@@ -1,7 +1,6 @@
-"""What other terminals ask of a running share, and what it answers: JSON, one object a line. Pure.
+"""What other terminals ask of a running share, and what it answers. Pure.
 
-A request is `{"command": "kick", "guest": "bob"}`; its answer `{"ok": true, "result": {...}}`, or
-`{"ok": false, "error": ..., "hint": ..., "exit": 1}`. Times are seconds since the epoch.
+The form is that of tunnel/requests.py. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -10,11 +9,17 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from tunnel.errors import RemoteProtocolError
+from tunnel.requests import MAX_REQUEST as MAX_REQUEST
+from tunnel.requests import Failure as Failure
+from tunnel.requests import Request as Request
+from tunnel.requests import Result as Result
+from tunnel.requests import parse_answer as parse_answer
+from tunnel.requests import parse_with
+from tunnel.requests import serialize as serialize
+from tunnel.requests import serialize_failure as serialize_failure
+from tunnel.requests import serialize_result as serialize_result
 from vshare.news import News
 
-MAX_REQUEST = 16 * 1024  # bytes of one line; the largest is an invite that names every port it can
-MAX_ANSWER = 2 * 1024 * 1024  # bytes of one line: 1,024 guests and as many who wait, 500 each
 MAX_GUEST = 64  # characters: 40, and the number that makes a name unlike others
 MAX_PLATE = 16  # characters of a word that codes are made of, and a margin
 MAX_PORTS = 1_024  # of one invite
@@ -24,10 +29,6 @@ GuestName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_
 Plate: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PLATE)]
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=MIN_SECONDS, le=MAX_SECONDS)]
-
-
-class Request(msgspec.Struct, frozen=True, tag_field="command"):
-    """One command; unknown members are ignored."""
 
 
 class Status(Request, frozen=True, tag="status"):
@@ -79,7 +80,9 @@ class MakeInvite(Request, frozen=True, tag="invite"):
     guest: Annotated[str, msgspec.Meta(max_length=MAX_GUEST)] = ""
     once: bool = False
     expires_in: Seconds | None = None
-    ports: Annotated[list[Port], msgspec.Meta(max_length=MAX_PORTS)] = []
+    ports: Annotated[list[Port], msgspec.Meta(max_length=MAX_PORTS)] = msgspec.field(
+        default_factory=list
+    )
 
 
 class Invites(Request, frozen=True, tag="invites"):
@@ -126,10 +129,6 @@ AnyRequest: TypeAlias = (
     | Stop
     | Follow
 )
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What a command gives; unknown members are ignored."""
 
 
 class ShareState(Result, frozen=True):
@@ -179,7 +178,7 @@ class GuestList(Result, frozen=True):
     """Guests in the order in which they came."""
 
     guests: list[GuestRow]
-    waiting: list[WaitingRow] = []
+    waiting: list[WaitingRow] = msgspec.field(default_factory=list)
 
 
 class OneGuest(Result, frozen=True):
@@ -268,64 +267,16 @@ class Following(Result, frozen=True):
     """News follow."""
 
 
-class Failure(msgspec.Struct, frozen=True):
-    """Why a command was not done, as VshareError has it; `exit` is the command's exit code."""
-
-    error: str
-    hint: str = ""
-    exit: int = 1
-    ok: bool = False
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """An answer as it is read; either `result` or what Failure has counts."""
-
-    ok: bool
-    result: msgspec.Raw = msgspec.Raw(b"{}")
-    error: str = ""
-    hint: str = ""
-    exit: int = 1
-
-
 _encoder = msgspec.json.Encoder()
 _request: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
-_answer = msgspec.json.Decoder(Answer)
-
-
-def serialize(request: Request) -> bytes:
-    """The line that asks for `request`."""
-    return _encoder.encode(request) + b"\n"
 
 
 def parse(line: bytes) -> AnyRequest:
     """What a terminal asks. Raises RemoteProtocolError."""
-    if len(line) > MAX_REQUEST:
-        raise RemoteProtocolError(f"a request of more than {MAX_REQUEST} bytes")
-    try:
-        return _request.decode(line)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise RemoteProtocolError(f"a request that does not parse: {error}") from None
-
-
-def serialize_result(result: object) -> bytes:
-    """The line that answers with `result`, a Result."""
-    return _encoder.encode({"ok": True, "result": result}) + b"\n"
-
-
-def serialize_failure(failure: Failure) -> bytes:
-    """The line that answers with an error."""
-    return _encoder.encode(failure) + b"\n"
+    return parse_with(_request, line)
 
 
 def serialize_news(news: News) -> bytes:
     """The line that tells a follower."""
     told = {"event": news.kind, "text": news.text, "warning": news.warning}
     return _encoder.encode({**news.fields, **told}) + b"\n"
-
-
-def parse_answer(line: bytes) -> Answer:
-    """What the share answered. Raises RemoteProtocolError."""
-    try:
-        return _answer.decode(line)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise RemoteProtocolError(f"an answer that does not parse: {error}") from None

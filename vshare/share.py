@@ -26,7 +26,6 @@ from vshare import qr, ssh_leftovers, ssh_setup
 from vshare.approval_prompt import ask_for_approvals
 from vshare.audit import AuditLog, open_log
 from vshare.calls import share_calls
-from vshare.control_socket import ControlSocket
 from vshare.dashboard import server as dashboard
 from vshare.dashboard.request_log import RequestLog
 from vshare.direct import DirectDoor
@@ -50,6 +49,7 @@ from vshare.reach_machine import MachineReach
 from vshare.reception import Reception
 from vshare.relay_link import RelayLink
 from vshare.rules import make_policy
+from vshare.running import share_socket
 from vshare.screen import Screen
 from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
@@ -240,7 +240,7 @@ async def _serve_guests(
             notifier = Notifier(options.notify, name, console.warn)
             newsroom.subscribe((await stack.enter_async_context(notifier)).news)
         handlers = Handlers(share).table()
-        await stack.enter_async_context(ControlSocket(name, handlers, newsroom))
+        await stack.enter_async_context(share_socket(name, handlers, newsroom))
         if options.dashboard:
             shown = dashboard.Share(request_log, handlers, newsroom, streams, streams.carry)
             share.dashboard = await stack.enter_async_context(dashboard.Dashboard(shown))

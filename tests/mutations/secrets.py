@@ -11,15 +11,15 @@ _INVITES = "vshare/invites.py"
 _RECEPTION = "vshare/reception.py"
 _APPROVALS = "vshare/approvals.py"
 _CHAIN = "vshare/audit_chain.py"
-_CONTROL = "vshare/control_socket.py"
-_RUN = "vshare/run_directory.py"
+_CONTROL = "tunnel/control_socket.py"
+_RUN = "tunnel/run_directory.py"
 _COUNT = "        self._tries.count(guest.fingerprint)  # hanging up now is a guess as well\n"
 _TEST_SSH = "tests/vshare/test_ssh_sharing.py"
 _TEST_HANDOVER = "tests/tunnel/test_key_handover.py"
 _TEST_INVITES = "tests/vshare/test_invites.py"
 _TEST_RECEPTION = "tests/vshare/test_reception.py"
 _TEST_CHAIN = "tests/vshare/test_audit_chain.py"
-_TEST_CONTROL = "tests/vshare/test_control_socket.py"
+_TEST_CONTROL = "tests/tunnel/test_control_socket.py"
 
 SECRETS = (
     Mutation(
@@ -273,7 +273,7 @@ SECRETS = (
     ),
     Mutation(
         "another user's process answers for a share",
-        "vshare/running.py",
+        "tunnel/running.py",
         "        if peer_uid(sock) not in (os.getuid(), ROOT):\n",
         "        if False:\n",
         (f"{_TEST_CONTROL}::test_another_users_socket_is_not_asked",),

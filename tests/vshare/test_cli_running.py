@@ -18,12 +18,13 @@ import uvloop
 
 from tests.commands import Command
 from tunnel.command import run_command
+from tunnel.control_socket import on
 from tunnel.errors import VshareError
 from tunnel.names import ShareName
 from vshare import cli_running, requests
-from vshare.control_socket import ControlSocket, on
 from vshare.news import Newsroom
 from vshare.requests import GuestRow, InviteRow, Request, WaitingRow
+from vshare.running import share_socket
 
 NAME = ShareName("frosty-weasel-0857")
 CONNECT = f"{NAME}@relay.example.org:443"
@@ -118,7 +119,7 @@ def serving(party: Party, name: ShareName = NAME) -> Iterator[None]:
     ready: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.SimpleQueue()
 
     async def main() -> None:
-        async with ControlSocket(name, party.handlers, Newsroom()):
+        async with share_socket(name, party.handlers, Newsroom()):
             over = asyncio.Event()
             ready.put((asyncio.get_running_loop(), over))
             await over.wait()

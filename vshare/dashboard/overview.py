@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from tunnel.control_socket import HANDLING_LASTS, Handler
 from tunnel.errors import VshareError
 from vshare import requests
-from vshare.control_socket import HANDLING_LASTS, Handler
 from vshare.dashboard.figures import MAX_STREAMS, Figures, StreamRow
 from vshare.news import News, Newsroom
 

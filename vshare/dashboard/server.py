@@ -20,8 +20,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 
+from tunnel.control_socket import Handler
 from tunnel.errors import VshareError
-from vshare.control_socket import Handler
 from vshare.dashboard.app import Parts, make_app
 from vshare.dashboard.doorkeeper import Doorkeeper
 from vshare.dashboard.figures import Figures, Throughput

@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 from tests.vshare.web.test_stage import Keeper
+from tunnel.control_socket import Handler, on
 from tunnel.ends import Bytes, End, bridge
 from tunnel.errors import UsageError
 from tunnel.http_heads import AnswerHead, RequestHead
 from vshare import requests
-from vshare.control_socket import Handler, on
 from vshare.dashboard.exchange import Exchange
 from vshare.dashboard.figures import StreamRow, Totals
 from vshare.dashboard.request_log import RequestLog

@@ -1,4 +1,4 @@
-"""Where the sockets of running shares are: a directory that is its user's alone."""
+"""Where the sockets of running programs are: a directory that is its user's alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import platformdirs
 from tunnel.errors import VshareError
 
 MAX_PATH = 107  # bytes of a UNIX socket's path: sun_path has 108, the last is NUL (unix(7))
-SUFFIX = ".sock"
 
 
 def directories() -> list[Path]:

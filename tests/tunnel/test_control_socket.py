@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.loops import Factory, both_loops, run, until
+from tunnel import control_socket, running
+from tunnel.control_socket import MAX_CONNECTIONS, ControlSocket, Handler, on
 from tunnel.errors import UsageError, VshareError
 from tunnel.names import ShareName
-from vshare import control_socket, requests, running
-from vshare.control_socket import MAX_CONNECTIONS, MAX_QUEUED, ControlSocket, Handler, on
+from tunnel.run_directory import short_path
+from tunnel.running import Running
+from vshare import requests
 from vshare.news import Newsroom
 from vshare.requests import (
     Expiry,
@@ -31,8 +34,7 @@ from vshare.requests import (
     Stop,
     Stopped,
 )
-from vshare.run_directory import short_path
-from vshare.running import RunningShare, choose_share, running_shares
+from vshare.running import MAX_QUEUED, SHARES, choose_share, running_shares, share_socket
 
 NAME = ShareName("frosty-weasel-0857")
 OTHER = ShareName("quiet-lynx-0002")
@@ -64,7 +66,7 @@ def control(
     name: ShareName = NAME,
     newsroom: Newsroom | None = None,
 ) -> ControlSocket:
-    return ControlSocket(name, handlers, newsroom or Newsroom())
+    return share_socket(name, handlers, newsroom or Newsroom())
 
 
 def asked(path: Path, data: bytes, *, end: bool = False) -> dict[str, object]:
@@ -105,7 +107,7 @@ def test_a_terminal_asks(factory: Factory) -> None:
             assert ours.path.stat().st_mode & 0o777 == 0o600
             assert ours.path.parent.stat().st_mode & 0o777 == 0o700
             share = await asyncio.to_thread(choose_share, None)
-            assert share == RunningShare(NAME, ours.path)
+            assert share == Running(SHARES, NAME, ours.path)
             assert await asyncio.to_thread(share.ask, Extend(60), Expiry) == Expiry(1060)
             with pytest.raises(VshareError, match="no guest 'bob' is here") as caught:
                 await asyncio.to_thread(share.ask, Kick("bob"), OneGuest)
@@ -256,7 +258,7 @@ def test_a_share_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, runtime: 
             silent.bind(short)
         silent.listen(1)
         with pytest.raises(VshareError, match="does not answer"):
-            RunningShare(NAME, path).ask(Stop(), Stopped)
+            Running(SHARES, NAME, path).ask(Stop(), Stopped)
 
 
 @pytest.mark.parametrize("answer", [b"", b'{"ok":tr', b"no\n", b'{"ok":1}\n', b"x" * 3_000_000])
@@ -278,7 +280,7 @@ def test_a_share_that_answers_badly(runtime: Path, answer: bytes) -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         with pytest.raises(VshareError, match=r"has ended|does not parse|an answer of more than"):
-            RunningShare(NAME, path).ask(Stop(), Stopped)
+            Running(SHARES, NAME, path).ask(Stop(), Stopped)
         thread.join()
 
 
@@ -459,7 +461,7 @@ def test_another_share_is_finding_its_place(monkeypatch: pytest.MonkeyPatch, run
     async def main() -> None:
         held = os.open(folder, os.O_RDONLY)
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(VshareError, match="another share keeps it locked"):
+        with pytest.raises(VshareError, match="another program keeps it locked"):
             await control().__aenter__()
         assert list(folder.iterdir()) == []
         os.close(held)
@@ -504,7 +506,7 @@ def test_another_users_socket_is_not_asked(
             monkeypatch.setattr(running, "peer_uid", lambda sock: os.getuid() + 1)
             assert await asyncio.to_thread(running_shares) == []
             with pytest.raises(VshareError, match="another user's process"):
-                await asyncio.to_thread(RunningShare(NAME, ours.path).ask, Stop(), Stopped)
+                await asyncio.to_thread(Running(SHARES, NAME, ours.path).ask, Stop(), Stopped)
 
     run(main)
 

@@ -1,7 +1,8 @@
-"""A running share's ear for the other terminals of its user (vshare/running.py is theirs).
+"""A running program's ear for the other terminals of its user (tunnel/running.py is theirs).
 
 A UNIX socket in a directory that is the user's alone; the kernel's word for who connects is
-asked for besides. One request per connection (vshare/requests.py); `follow` stays.
+asked for besides. One request per connection (tunnel/requests.py), unless it begins a session.
+`vshare up` has one for each share, `vconnect` one for each share that it is connected to.
 """
 
 from __future__ import annotations
@@ -12,44 +13,37 @@ import fcntl
 import logging
 import os
 import socket
-import struct
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias, TypeVar
 
 from tunnel.errors import RemoteProtocolError, VshareError
-from tunnel.names import ShareName
-from vshare.news import News, Newsroom
-from vshare.requests import (
+from tunnel.requests import (
     MAX_REQUEST,
     Failure,
-    Follow,
-    Following,
     Request,
-    parse,
     serialize_failure,
-    serialize_news,
     serialize_result,
 )
-from vshare.run_directory import SUFFIX, make_directory, short_path
+from tunnel.run_directory import make_directory, short_path
+from tunnel.running import ROOT, Kind, peer_uid
 
 MAX_CONNECTIONS = 16  # at a time: terminals, and those who follow
-MAX_QUEUED = 256  # lines for a follower that does not read: it is cut off then
 SENDING_LASTS = 5.0  # seconds for a request to come, and for its answer to be taken
 HANDLING_LASTS = 8.0  # seconds; the terminal waits for 10
-LOCKING_LASTS = 5.0  # seconds; another share has the lock for as long as a few system calls take
-LAST_WORDS = 1.0  # seconds for answers and news under way when the share ends
+LOCKING_LASTS = 5.0  # seconds; another program has the lock for as long as a few system calls take
+LAST_WORDS = 1.0  # seconds for answers and news under way when the program ends
 _LOCK_RETRY = 0.05  # seconds
 _ACCEPT_RETRY = 0.1  # seconds, when the process is out of descriptors
-_UCRED = struct.Struct("iII")  # pid, uid, gid (unix(7))
-ROOT = 0
 
 Handler: TypeAlias = Callable[[Request], Awaitable[object]]
+Session: TypeAlias = Callable[[Request, "Talk"], Awaitable[None]]
 Q = TypeVar("Q", bound=Request)
 
-_log = logging.getLogger("vshare.control_socket")
+_log = logging.getLogger(__name__)
 
 
 def on(kind: type[Q], handle: Callable[[Q], Awaitable[object]]) -> tuple[type[Request], Handler]:
@@ -66,38 +60,81 @@ def on(kind: type[Q], handle: Callable[[Q], Awaitable[object]]) -> tuple[type[Re
     return kind, handler
 
 
-def peer_uid(sock: socket.socket) -> int:
-    """Whose process is at the other end of a UNIX socket, as the kernel says."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    uid: int = _UCRED.unpack(credentials)[1]
-    return uid
+def session(
+    kind: type[Q], hold: Callable[[Q, Talk], Awaitable[None]]
+) -> tuple[type[Request], Session]:
+    """The same for requests whose connection stays: `hold` has it until it returns or raises
+    OSError or TimeoutError; it is cancelled when the program ends and `Talk.closing` was not
+    heeded. VshareError says why it does not begin, as long as nothing was sent.
+    """
+
+    async def hold_it(request: Request, talk: Talk) -> None:
+        assert isinstance(request, kind)  # they are kept by their type
+        await hold(request, talk)
+
+    return kind, hold_it
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """The connection of a session. `closing` is set when the program ends: last words, then."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    closing: asyncio.Event
+
+    async def answer(self, result: object) -> None:
+        """The session begins, with `result`. Raises OSError, TimeoutError."""
+        await _send(self.writer, serialize_result(result))
+
+    async def send(self, data: bytes) -> None:
+        """Send `data`, for as long as the terminal takes to read it. Raises OSError."""
+        await _write(self.writer, data)
+
+    async def hung_up(self) -> None:
+        """Return when the terminal has nothing more to say, and throw away what it said."""
+        with contextlib.suppress(OSError):
+            while await self.reader.read(MAX_REQUEST):
+                pass
+
+
+class TakenError(VshareError):
+    """Such a program runs already."""
+
+
+NO_SESSIONS: Mapping[type[Request], Session] = {}
 
 
 class ControlSocket:
     """Listens while it is entered; its file is removed at the end.
 
-    Entering raises VshareError: there is no place for the socket, or the share runs already.
+    `name` tells it from others of its `kind`; `parse` raises RemoteProtocolError. Entering raises
+    VshareError: there is no place for the socket, or TakenError: such a program runs already.
     """
 
     def __init__(
         self,
-        name: ShareName,
+        kind: Kind,
+        name: str,
+        parse: Callable[[bytes], Request],
         handlers: Mapping[type[Request], Handler],
-        newsroom: Newsroom,
+        sessions: Mapping[type[Request], Session] = NO_SESSIONS,
     ) -> None:
         self.name = name
         self.path = Path()
+        self._kind = kind
+        self._parse = parse
         self._handlers = handlers
-        self._newsroom = newsroom
+        self._sessions = sessions
         self._group = asyncio.TaskGroup()
         self._connections: set[asyncio.Task[None]] = set()
-        self._followers: set[_Follower] = set()
+        self._closing = asyncio.Event()
         self._retry: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> ControlSocket:
         folder = make_directory()
-        self.path = folder / f"{self.name}{SUFFIX}"
-        self._listener = await _listen(folder, self.path)
+        self.path = folder / f"{self.name}{self._kind.suffix}"
+        self._listener = await _listen(folder, self.path, self._kind)
         self._inode = self.path.lstat().st_ino
         await self._group.__aenter__()
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
@@ -112,8 +149,7 @@ class ControlSocket:
         try:
             self._remove()
             self._stop_listening()
-            for follower in self._followers:
-                follower.end()
+            self._closing.set()
             if self._connections:
                 await asyncio.wait(self._connections, timeout=LAST_WORDS)
         finally:
@@ -162,10 +198,11 @@ class ControlSocket:
         writer.transport.set_write_buffer_limits(high=0)  # what is drained is with the kernel
         try:
             if uid not in (os.getuid(), ROOT):
-                _log.warning("user %d wanted to control the share", uid)
+                _log.warning("user %d wanted to control the %s", uid, self._kind.noun)
             elif full:
                 failure = Failure(
-                    f"{MAX_CONNECTIONS} terminals talk to the share already", "end one of them"
+                    f"{MAX_CONNECTIONS} terminals talk to the {self._kind.noun} already",
+                    "end one of them",
                 )
                 await _send(writer, serialize_failure(failure))
             else:
@@ -177,21 +214,24 @@ class ControlSocket:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            request = parse(await _receive_line(reader))
-            if isinstance(request, Follow):
-                await self._follow(reader, writer)
+            request = self._parse(await _receive_line(reader))
+            hold = self._sessions.get(type(request))
+            if hold is not None:
+                await hold(request, Talk(reader, writer, self._closing))
                 return
             answer = serialize_result(await self._handle(request))
         except VshareError as error:
-            hint = error.hint or "see `vshare --help`; both sides have to be of one version"
+            same = f"see `{self._kind.program} --help`; both sides have to be of one version"
+            hint = error.hint or same
             answer = serialize_failure(Failure(error.text, hint, error.exit_code))
         await _send(writer, answer)
 
     async def _handle(self, request: Request) -> object:
-        """The result of `request`. Raises VshareError; a fault of ours does not end the share."""
+        """The result of `request`. Raises VshareError; a fault of ours does not end the program."""
+        noun = self._kind.noun
         handler = self._handlers.get(type(request))
         if handler is None:
-            raise VshareError("this share cannot do that", "see what it was started with")
+            raise VshareError(f"this {noun} cannot do that", "see what it was started with")
         try:
             async with asyncio.timeout(HANDLING_LASTS):
                 return await handler(request)
@@ -200,70 +240,9 @@ class ControlSocket:
         except Exception as error:
             _log.exception("a request of a terminal failed")
             raise VshareError(
-                f"something went wrong inside the share: {type(error).__name__}",
-                "the terminal of `vshare up` says more",
+                f"something went wrong inside the {noun}: {type(error).__name__}",
+                f"the terminal of `{self._kind.command}` says more",
             ) from error
-
-    async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        follower = _Follower(writer)
-        self._followers.add(follower)
-        unsubscribe = self._newsroom.subscribe(follower.told)
-        try:
-            await _send(writer, serialize_result(Following()))
-            await follower.run(reader)
-        finally:
-            unsubscribe()
-            self._followers.discard(follower)
-
-
-class _Follower:
-    """One terminal that follows the news."""
-
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
-        self._lines: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_QUEUED)
-        self._cut_off = asyncio.Event()
-
-    def told(self, news: News) -> None:
-        """A listener of the newsroom's."""
-        self._put(serialize_news(news))
-
-    def end(self) -> None:
-        """Nothing more will come."""
-        self._put(None)
-
-    def _put(self, line: bytes | None) -> None:
-        try:
-            self._lines.put_nowait(line)
-        except asyncio.QueueFull:
-            self._cut_off.set()
-
-    async def run(self, reader: asyncio.StreamReader) -> None:
-        """Send lines until `end`, until the terminal hangs up, or until it is too slow."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._send_lines(), name="news"),
-                group.create_task(_end_of(reader), name="hang-up"),
-                group.create_task(self._too_slow(), name="slowness"),
-            ]
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                task.cancel()
-
-    async def _send_lines(self) -> None:
-        with contextlib.suppress(OSError):  # it hung up
-            while (line := await self._lines.get()) is not None:
-                await _write(self._writer, line)
-
-    async def _too_slow(self) -> None:
-        await self._cut_off.wait()
-        _log.warning("a terminal that follows does not read: cut off")
-
-
-async def _end_of(reader: asyncio.StreamReader) -> None:
-    with contextlib.suppress(OSError):
-        while await reader.read(MAX_REQUEST):  # it has nothing more to say
-            pass
 
 
 async def _receive_line(reader: asyncio.StreamReader) -> bytes:
@@ -291,26 +270,26 @@ async def _write(writer: asyncio.StreamWriter, line: bytes) -> None:
     await writer.drain()
 
 
-async def _listen(folder: Path, path: Path) -> socket.socket:
+async def _listen(folder: Path, path: Path, kind: Kind) -> socket.socket:
     """A listener at `path`, which only its owner could ever have connected to."""
     try:
         async with asyncio.timeout(LOCKING_LASTS):
             while True:
                 with _locked(folder) as locked:
                     if locked:
-                        return _bind(folder, path)
+                        return _bind(folder, path, kind)
                 await asyncio.sleep(_LOCK_RETRY)
     except OSError as error:  # TimeoutError is one
-        reason = (error.strerror or "another share keeps it locked").lower()
+        reason = (error.strerror or "another program keeps it locked").lower()
         raise VshareError(
-            f"cannot make the share's socket in {folder}: {reason}",
+            f"cannot make the {kind.noun}'s socket in {folder}: {reason}",
             "look at that directory; XDG_RUNTIME_DIR says where it is",
         ) from error
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Whether no other share is finding its place in `folder`; it stays so inside."""
+    """Whether no other program is finding its place in `folder`; it stays so inside."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -322,12 +301,10 @@ def _locked(folder: Path) -> Iterator[bool]:
         os.close(file)
 
 
-def _bind(folder: Path, path: Path) -> socket.socket:
+def _bind(folder: Path, path: Path, kind: Kind) -> socket.socket:
     """Bound elsewhere, closed to others, and moved to `path` in one step."""
     if _answers(path):
-        raise VshareError(
-            "a share of that name runs already", "`vshare status` shows it, `vshare stop` ends it"
-        )
+        raise TakenError(f"a {kind.noun} of that name runs already", kind.taken)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with tempfile.TemporaryDirectory(prefix=".", dir=folder) as private:  # made with mode 0700
