@@ -17,12 +17,13 @@ from tests.fuzz.targets import (
     outward,
     sites,
     socks,
+    terminals,
     visitors,
     web,
 )
 
 _MODULES = (
     hello, http, frames, messages, certificates, names, socks, agent, machine, exchanges,
-    outward, sites, visitors, web, browsers,
+    outward, sites, visitors, web, browsers, terminals,
 )  # fmt: skip
 EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}

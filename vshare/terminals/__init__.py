@@ -1,0 +1,1 @@
+"""Terminals of the machine that the sharer shows to guests, and lets them type in."""
