@@ -121,7 +121,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 Payload = Size | Seen | End | Do | State
-P = TypeVar("P", bound=Payload)
+P = TypeVar("P", bound=msgspec.Struct)
 
 _TYPES: dict[type[Payload], MessageType] = {
     Size: MessageType.SIZE,
@@ -131,7 +131,7 @@ _TYPES: dict[type[Payload], MessageType] = {
     State: MessageType.STATE,
 }
 _encoder = msgspec.msgpack.Encoder()
-_decoders: dict[type[Payload], msgspec.msgpack.Decoder[Any]] = {
+_decoders: dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind) for kind in _TYPES
 }
 
