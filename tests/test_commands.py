@@ -176,6 +176,9 @@ def test_a_share_with_its_own_relay(desk: Desk, site: int) -> None:
     status, body = get(port, host)
     assert status == 200
     assert SECRET in body
+    (shown,) = started["sites"]
+    title = "the shared machine"
+    assert shown == {"label": "", "url": started["url"], "port": site, "title": title}
 
     guest, proxy = desk.connect(started)
     assert SECRET in fetch(proxy, started["name"], site)
@@ -198,6 +201,7 @@ def test_a_share_with_its_own_relay(desk: Desk, site: int) -> None:
 def test_without_a_url(desk: Desk, site: int) -> None:
     share, started = desk.share("--target", "127.0.0.1", "--disable-http")
     assert started["url"] is None
+    assert started["sites"] == []
     port = int(started["connect"].partition("#")[0].rpartition(":")[2])
     status, body = get(port, f"{started['name']}.localhost:{port}")
     assert status == 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -11,6 +12,7 @@ from tunnel.errors import UsageError
 from tunnel.names import parse_name
 from vshare.web.access_setup import AccessOptions
 from vshare.web.rewriting import KEEP, check_host_header
+from vshare.web.site_certificate import check_certificate
 
 EXPIRES_IN = 8 * 3600.0  # seconds, as Vagrant Share had it
 
@@ -32,6 +34,13 @@ class PassthroughOptions:
 
     certificate: Path | None = None
     key: Path | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for files that cannot be used."""
+        if self.certificate is not None:
+            check_certificate(self.certificate, self.key, datetime.datetime.now(datetime.UTC))
+        elif self.key is not None:
+            raise UsageError("--https-key without --https-cert", "give both, or none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +88,8 @@ class Options:
             raise UsageError(
                 "--disable-http and --http or --https contradict each other", "leave one out"
             )
-        if self.passthrough and self.passthrough.key and not self.passthrough.certificate:
-            raise UsageError("--https-key without --https-cert", "give both, or none")
+        if self.passthrough:
+            self.passthrough.check()
         of_the_url = (self.access, self.host_header, self.passthrough)
         if not self.http and of_the_url != (AccessOptions(), KEEP, None):
             raise UsageError(

@@ -8,7 +8,7 @@ from vshare.look import Found
 from vshare.news import News
 from vshare.qr import show
 from vshare.web.site_certificate import SiteCertificate
-from vshare.web.sites import site_lines
+from vshare.web.sites import site_lines, site_urls
 
 
 class Screen:
@@ -42,13 +42,18 @@ class Screen:
         self._console.detail(f"Its head: {head}")
 
     def _for_scripts(self, share: LiveShare, found: Found) -> None:
-        registered = share.link.registered
+        registered, sites = share.link.registered, share.streams.visits.sites
+        urls = site_urls(sites, share.name, registered.url, registered.https_url)
         self._console.event(
             event="started",
             name=share.name,
             code=share.reception.code,
             url=registered.url or None,
             https_url=registered.https_url or None,
+            sites=[
+                {"label": site.label, "url": url, "port": site.port, "title": site.title}
+                for url, site in urls
+            ],
             connect=share.connect,
             machine=share.machine,
             http_port=found.http_port,

@@ -48,6 +48,7 @@ def vshare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         ("--lan --https-passthrough", "contradict each other"),
         ("--https-cert x", "without --https-passthrough"),
         ("--https-passthrough --https-key x", "--https-key without --https-cert"),
+        ("--https-passthrough --https-cert /none", "the certificate for browsers"),
         ("--disable-https --https 443", "contradict each other"),
         ("--disable-http --http-passcode", "contradict each other"),
         ("--disable-http --https-passthrough", "contradict each other"),

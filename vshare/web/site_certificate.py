@@ -15,11 +15,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from tunnel.browser_tls import browser_context, dns_names, self_signed
-from tunnel.errors import VshareError
+from tunnel.errors import UsageError, VshareError
 from tunnel.identity import fingerprint, make_key, private_pem
 
 LASTS = datetime.timedelta(days=90)  # of a self-made one; a share lives for hours
 HTTP_1_1 = "http/1.1"
+_HINT = (
+    "--https-cert takes a PEM file with the chain, --https-key the PEM file of its private key,"
+    " without a passphrase"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class SiteCertificate:
 
 
 def read_certificate(certificate: Path, key: Path | None) -> SiteCertificate:
-    """The one in PEM files; without `key` both are in `certificate`. Raises VshareError."""
+    """The one in PEM files; without `key` both are in `certificate`. Raises UsageError."""
     try:
         found = SiteCertificate(certificate.read_bytes(), (key or certificate).read_bytes())
         found.context()
@@ -68,12 +72,28 @@ def read_certificate(certificate: Path, key: Path | None) -> SiteCertificate:
     except (OSError, ValueError, IndexError, ssl.SSLError) as error:
         mismatch = getattr(error, "reason", None) == "KEY_VALUES_MISMATCH"
         why = "the private key is not the certificate's" if mismatch else str(error)
-        raise VshareError(
-            f"the certificate for browsers or its key cannot be used: {why}",
-            "--https-cert takes a PEM file with the chain, --https-key the PEM file of its private"
-            " key, without a passphrase",
+        raise UsageError(
+            f"the certificate for browsers or its key cannot be used: {why}", _HINT
         ) from error
     return found
+
+
+def check_certificate(certificate: Path, key: Path | None, now: datetime.datetime) -> None:
+    """Raise UsageError for files whose certificate browsers would turn away from at any name."""
+    first = read_certificate(certificate, key).first
+    begins, ends = first.not_valid_before_utc, first.not_valid_after_utc
+    fault = ""
+    if now < begins:
+        fault = f"is not valid before {begins:%Y-%m-%d %H:%M} UTC"
+    elif now > ends:
+        fault = f"has expired, at {ends:%Y-%m-%d %H:%M} UTC"
+    elif not dns_names(first):
+        fault = "is for no host name"
+    if fault:
+        raise UsageError(
+            f"the certificate in {certificate} {fault}",
+            "give another with --https-cert, or leave it out: then one is made",
+        )
 
 
 def make_certificate(hosts: Sequence[str], now: datetime.datetime) -> SiteCertificate:

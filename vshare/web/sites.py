@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tunnel.codes import Code
@@ -121,22 +121,32 @@ def with_label(authority: str, name: ShareName, label: str) -> str | None:
     return f"{host_label(name, label)}.{rest}"
 
 
-def site_lines(sites: Sites, name: ShareName, url: str, https_url: str) -> list[str]:
-    """For the screen of the share `name`: each site's URL, what it is, its title.
+def site_urls(
+    sites: Sites, name: ShareName, url: str, https_url: str
+) -> Iterator[tuple[str, Site]]:
+    """The URL of each site of the share `name`, and the site that stands there.
 
-    `url` and `https_url` are the main site's, each empty if there is none. Nothing is said where
-    there is but the main site. Below `.localhost` browsers ask for no TLS, and have no certificate
-    that they believe.
+    `url` and `https_url` are the main site's, each empty if there is none. Below `.localhost`
+    browsers ask for no TLS, and have no certificate that they believe.
     """
     local = host_of(url.partition("://")[2].partition("/")[0]).endswith(".localhost")
     scheme, _, rest = (url if local else https_url or url).partition("://")
     authority, slash, path = rest.partition("/")
-    rows = []
-    for label in sites.labels:
-        site = sites.find(label, HTTPS_PORT if scheme == "https" else 0)
+    for label in sites.labels if authority else ():
         host = with_label(authority, name, label)
+        if host is None and label == MAIN:
+            host = authority
         if host is not None:
-            rows.append((f"{scheme}://{host}{slash}{path}", _what(site), site.title))
+            site = sites.find(label, HTTPS_PORT if scheme == "https" else 0)
+            yield f"{scheme}://{host}{slash}{path}", site
+
+
+def site_lines(sites: Sites, name: ShareName, url: str, https_url: str) -> list[str]:
+    """For the screen of the share `name`: each site's URL, what it is, its title. The URLs are as
+    for `site_urls`. Nothing is said where there is but the main site."""
+    rows = [
+        (shown, _what(site), site.title) for shown, site in site_urls(sites, name, url, https_url)
+    ]
     if len(rows) < 2:
         return []
     widths = [max(len(row[column]) for row in rows) for column in range(2)]

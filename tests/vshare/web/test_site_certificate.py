@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from cryptography import x509
 from tests.loops import run
 from tests.relay.blind_share import NAME, blind_share
 from tests.relay.test_tls_scan import FIT_SUITES, WEAK_SUITES, is_agreed, s_client
-from tunnel.errors import VshareError
+from tunnel.browser_tls import self_signed
+from tunnel.errors import UsageError, VshareError
+from tunnel.identity import make_key, private_pem
 from tunnel.names import ShareName
 from vshare.options import PassthroughOptions
-from vshare.web.site_certificate import make_certificate, read_certificate
+from vshare.web.site_certificate import check_certificate, make_certificate, read_certificate
 from vshare.web.sites import Site, Sites
 from vshare.web.tls_door import hosts_of, make_tls_door
 
@@ -69,11 +72,28 @@ def test_files_that_are_of_no_use(tmp_path: Path, which: str) -> None:
     if which != "missing":
         chain.write_bytes(b"garbage" if which == "garbage" else made.chain)
     key.write_bytes(other.key if which == "another key" else made.key)
-    with pytest.raises(VshareError, match="cannot be used") as caught:
+    with pytest.raises(UsageError, match="cannot be used") as caught:
         read_certificate(chain, None if which == "no key" else key)
     assert "--https-cert" in caught.value.hint
     if which == "another key":
         assert "not the certificate's" in caught.value.text
+
+
+def test_what_no_browser_would_take_is_refused_before_anything_is_shared(tmp_path: Path) -> None:
+    made, file = make_certificate(HOSTS, NOW), tmp_path / "both.pem"
+    day = datetime.timedelta(days=1)
+    file.write_bytes(made.chain + made.key)
+    check_certificate(file, None, NOW)
+    PassthroughOptions(file).check()
+    with pytest.raises(UsageError, match=r"both\.pem has expired, at \d{4}-\d\d-\d\d"):
+        check_certificate(file, None, made.ends + day)
+    with pytest.raises(UsageError, match="is not valid before"):
+        check_certificate(file, None, NOW - 2 * day)
+    key = make_key()
+    address = x509.IPAddress(ipaddress.ip_address("192.0.2.1"))
+    file.write_bytes(self_signed(key, [address], NOW, day) + private_pem(key))
+    with pytest.raises(UsageError, match="is for no host name"):
+        PassthroughOptions(file).check()
 
 
 def test_hosts_of_sites() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tunnel.errors import RefusedError
 from tunnel.names import ShareName
-from vshare.web.sites import Site, Sites, host_of, site_lines, with_label
+from vshare.web.sites import Site, Sites, host_of, site_lines, site_urls, with_label
 
 NAME = ShareName("calm-otter")
 HTTP, HTTPS = Site("", 80, title="Welcome"), Site("", 443, tls=True)
@@ -95,3 +95,16 @@ def test_the_main_site_alone_is_told_by_its_url() -> None:
     assert site_lines(SITES, NAME, "", "") == []
     # A relay's one share has no room for others.
     assert site_lines(SITES, NAME, "https://relay.example/", "") == []
+
+
+def test_where_each_site_is() -> None:
+    secure = "http://calm-otter.example/", "https://calm-otter.example:7443/"
+    found = [(url, site.label, site.port) for url, site in site_urls(SITES, NAME, *secure)]
+    assert found[:2] == [
+        ("https://calm-otter.example:7443/", "", 443),
+        ("https://calm-otter--90.example:7443/", "90", 90),
+    ]
+    assert [label for _, label, _ in found] == SITES.labels
+    only = list(site_urls(SITES, NAME, "http://192.0.2.1:7443/", ""))
+    assert only == [("http://192.0.2.1:7443/", HTTP)]
+    assert not list(site_urls(SITES, NAME, "", ""))
