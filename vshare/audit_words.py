@@ -58,6 +58,9 @@ def sentence(entry: Entry, moment: Moment) -> str:
         return _invite_made(fields, moment)
     if entry.event == "gap":
         return _gap(fields)
+    if entry.event == "url-guessing":
+        whence = fields["address"] or "many addresses"
+        return f"the URL's password is guessed from {whence}: {fields['failures']} wrong tries"
     return " ".join([entry.event, *(f"{key}={value}" for key, value in fields.items())])
 
 

@@ -27,7 +27,17 @@ from vshare.audit_chain import MAX_TEXT, Entry
 from vshare.audit_words import sentence
 from vshare.news import News, Value
 
-KINDS = frozenset({"joined", "waiting", "join-failed", "kicked", "ended", "ssh-password-wrong"})
+KINDS = frozenset(
+    {
+        "joined",
+        "waiting",
+        "join-failed",
+        "kicked",
+        "ended",
+        "ssh-password-wrong",
+        "url-guessing",
+    }
+)
 MAX_URL = 2048  # characters, also of a file that holds it
 MAX_QUEUE = 64  # events that wait for a slow webhook; the oldest make room
 TRIES = 2  # for each event

@@ -209,7 +209,7 @@ async def _serve_guests(
     policy = dataclasses.replace(sharing.policy, names=sharing.policy.names | {name})
     door = DirectDoor(sharing.route, doorman.direct_visitor, _networks(options, sharing.relay))
     calls = share_calls(sharing.found, name, ssh, door.places)
-    access = await make_access(options.access, name, sharing.found.machine.name)
+    access = await make_access(options.access, name, sharing.found.machine.name, newsroom)
     rules = site_rules(sharing.found, access, name, link.registered.https_url)
     request_log = RequestLog()
     visits = Visits(sharing.found.sites, rules.__getitem__, request_log)

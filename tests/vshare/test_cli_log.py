@@ -217,6 +217,11 @@ def test_a_sentence_for_any_fields(event: str, value: Value) -> None:
         ("extended", {"expires_at": 5.5}, "the share was extended until then"),
         ("gap", {"missed": 2, "omitted": 0}, "gap: events that could not be written: 2"),
         ("new-one", {"a": 1, "b": "x"}, "new-one a=1 b=x"),
+        (
+            "url-guessing",
+            {"address": "", "failures": 100},
+            "the URL's password is guessed from many addresses: 100 wrong tries",
+        ),
         ("kicked", {}, "? was removed"),
     ],
 )  # fmt: skip

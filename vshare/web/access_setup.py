@@ -13,9 +13,11 @@ from pathlib import Path
 
 from tunnel.errors import UsageError
 from tunnel.prompt import ask_hidden
+from vshare.news import Newsroom
 from vshare.web import interstitial, passcode
 from vshare.web.access import Addresses, BasicAuth, Network
 from vshare.web.cookies import Cookies
+from vshare.web.guessing import Guessing
 from vshare.web.interstitial import Interstitial, about
 from vshare.web.passcode import Passcode, check_passcode, make_passcode
 from vshare.web.rules import Rule
@@ -110,16 +112,18 @@ async def make_access(
     options: AccessOptions,
     name: str,
     machine: str,
+    newsroom: Newsroom,
     *,
     clock: Callable[[], float] = time.time,
     ticks: Callable[[], float] = time.monotonic,
 ) -> Access:
     """For the share `name` of `machine`; asks for a password, if need be. Raises UsageError.
+    `newsroom` is told of who guesses.
 
     One key and one limit of tries for all sites of the share.
     """
     rules: list[Rule] = []
-    key, tries = secrets.token_bytes(KEY), Tries(ticks)
+    key, tries = secrets.token_bytes(KEY), Tries(ticks, Guessing(newsroom))
     if options.allow or options.deny:
         rules.append(Addresses(options.allow, options.deny))
     credentials = await _credentials(options)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tunnel.attempts import Attempts
 from tunnel.errors import RefusedError
+from vshare.web.guessing import Guessing
 
 KNOWN_MAY_ERR = 10  # wrong tries: as many as a stranger's source has at once
 FORGIVEN_AFTER = 3600.0  # seconds from the first of them
@@ -34,15 +35,22 @@ class _Known:
 
 
 class Tries:
-    """The limit for one share. `clock` gives seconds that never go back."""
+    """The limit for one share. `clock` gives seconds that never go back; `guessing` hears of each
+    try."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], guessing: Guessing | None = None) -> None:
+        self._clock, self._guessing = clock, guessing
         self._attempts = Attempts(clock())
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     def count(self, source: str, *, right: bool) -> bool:
         """`right`, if `source` had a try left. Raises TooManyTriesError."""
+        self._count(source, right=right)
+        if self._guessing is not None:
+            (self._guessing.right if right else self._guessing.wrong)(source)
+        return right
+
+    def _count(self, source: str, *, right: bool) -> None:
         now = self._clock()
         known = self._known.get(source)
         if known is not None and now - known.since >= FORGIVEN_AFTER:
@@ -51,7 +59,7 @@ class Tries:
             if not right:
                 known.since = known.since if known.wrong else now
                 known.wrong += 1
-            return right
+            return
         try:
             self._attempts.take(source, now)
         except RefusedError as error:
@@ -60,7 +68,6 @@ class Tries:
         if right:
             self._attempts.succeeded(source, now)
             self._remember(source)
-        return right
 
     def _remember(self, source: str) -> None:
         self._known.setdefault(source, _Known())

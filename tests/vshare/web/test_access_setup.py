@@ -8,6 +8,7 @@ import pytest
 from tests.loops import run
 from tests.vshare.web.requests import BROWSER, refused, request
 from tunnel.errors import UsageError
+from vshare.news import Newsroom
 from vshare.web import access_setup
 from vshare.web.access import Addresses, BasicAuth
 from vshare.web.access_setup import (
@@ -29,7 +30,7 @@ def made(options: AccessOptions) -> Access:
     found: list[Access] = []
 
     async def main() -> None:
-        found.append(await make_access(options, NAME, MACHINE))
+        found.append(await make_access(options, NAME, MACHINE, Newsroom()))
 
     run(main)
     return found[0]
