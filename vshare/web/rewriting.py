@@ -11,6 +11,9 @@ cookies, and what it allows other origins. So where Host is changed (`Rewriting`
   name the public URL of the site that is meant, where it is shared. A visitor with TLS keeps it.
 * the Domain of a cookie is dropped where it is the machine's: the cookie is that one site's then.
 
+Where Host is the visitor's own (`keep`), a server that sends visitors on to one of its virtual
+hosts still names that: Location and Refresh are brought back (`Redirects`), and nothing else.
+
 X-Forwarded-Host and -Proto go on to virtual hosts: what trusts them makes public URLs. With
 `rewrite` the machine shall believe that it is visited from within. There they would be compared
 with Origin (Next.js, code-server), or refused themselves (Rails), so they are left out.
@@ -122,17 +125,81 @@ class _Visit:
     host: str  # with the port, if it is not the scheme's
 
 
-class Rewriting:
-    """The Rule of a `site` that has a host of its own. It comes after all others.
+class _Outward:
+    """What brings URLs that the machine's server names back to the share's public ones.
 
     `https_url` is that of the share's main site, empty if there is none.
     """
 
     def __init__(self, site: Site, places: Places, name: ShareName, https_url: str) -> None:
         self._site, self._places, self._name = site, places, name
-        self._host = site.host.encode()
         match = _URL.match(https_url.encode())
         self._secure_host = "" if match is None else _host_and_port(match).decode()
+
+    def _outside(self, url: bytes, visit: _Visit) -> bytes:
+        """A URL of the machine's, as the visitor knows it."""
+        match = _URL.match(url)
+        if match is None:
+            return url
+        scheme = match[1].decode().lower() if match[1] else self._site.scheme
+        port = int(match[4]) if match[4] else None
+        site = self._places.find(scheme, host_of(match[3].decode()), port, self._site)
+        if site is None or not self._is_meant(site, match[3], visit):
+            return url
+        secure = scheme == "https" and bool(self._secure_host)
+        public = "https" if secure or visit.scheme == "https" else "http"
+        host = self._public_host(site.label, public, visit)
+        if host is None:
+            return url
+        begin = f"{public}://" if match[1] else "//"
+        return begin.encode() + (match[2] or b"") + host.encode() + url[match.end() :]
+
+    def _is_meant(self, site: Site, host: bytes, visit: _Visit) -> bool:
+        """Whether `host` is to be brought back, which names `site`."""
+        return True
+
+    def _public_host(self, label: str, scheme: str, visit: _Visit) -> str | None:
+        """Where a site is, for this visitor; None if there it cannot be told."""
+        if scheme == visit.scheme:
+            host, at = visit.host, self._site.label
+        elif scheme == "https":
+            host, at = self._secure_host, MAIN
+        else:
+            return None
+        return host if label == at else with_label(host, self._name, label)
+
+
+class Redirects(_Outward):
+    """The Rule of a `site` whose server is sent the visitor's Host, where the machine has virtual
+    hosts. It comes after all others."""
+
+    def request(self, head: RequestHead) -> Reply | None:
+        """See Rule.request."""
+        return None
+
+    def answer(self, request: RequestHead, head: AnswerHead) -> None:
+        """See Rule.answer."""
+        visit = _visit(request)
+        if visit is None:
+            return
+
+        def back(url: bytes) -> bytes:
+            return self._outside(url, visit)
+
+        _change(head, (b"location",), back)
+        _change(head, (b"refresh",), lambda value: _in_refresh(value, back))
+
+    def _is_meant(self, site: Site, host: bytes, visit: _Visit) -> bool:
+        """A virtual host, but not where the server is configured with the public name itself."""
+        return site.is_virtual and _plain(host_of(host.decode())) != host_of(visit.host)
+
+
+class Rewriting(_Outward):
+    """The Rule of a `site` that has a host of its own. It comes after all others."""
+
+    def __init__(self, site: Site, places: Places, name: ShareName, https_url: str) -> None:
+        super().__init__(site, places, name, https_url)
+        self._host = site.host.encode()
 
     def request(self, head: RequestHead) -> Reply | None:
         """See Rule.request."""
@@ -183,34 +250,6 @@ class Rewriting:
         return None
 
     # -- what the visitor is told
-
-    def _outside(self, url: bytes, visit: _Visit) -> bytes:
-        """A URL of the machine's, as the visitor knows it."""
-        match = _URL.match(url)
-        if match is None:
-            return url
-        scheme = match[1].decode().lower() if match[1] else self._site.scheme
-        port = int(match[4]) if match[4] else None
-        site = self._places.find(scheme, host_of(match[3].decode()), port, self._site)
-        if site is None:
-            return url
-        secure = scheme == "https" and bool(self._secure_host)
-        public = "https" if secure or visit.scheme == "https" else "http"
-        host = self._public_host(site.label, public, visit)
-        if host is None:
-            return url
-        begin = f"{public}://" if match[1] else "//"
-        return begin.encode() + (match[2] or b"") + host.encode() + url[match.end() :]
-
-    def _public_host(self, label: str, scheme: str, visit: _Visit) -> str | None:
-        """Where a site is, for this visitor; None if there it cannot be told."""
-        if scheme == visit.scheme:
-            host, at = visit.host, self._site.label
-        elif scheme == "https":
-            host, at = self._secure_host, MAIN
-        else:
-            return None
-        return host if label == at else with_label(host, self._name, label)
 
     def _without_domain(self, cookie: bytes) -> bytes:
         """A Set-Cookie without the machine's own Domain; of several the last counts (RFC 6265

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from tunnel.names import ShareName
 from vshare.look import Found
 from vshare.web.access_setup import Access
-from vshare.web.rewriting import Places, Rewriting
+from vshare.web.rewriting import Places, Redirects, Rewriting
 from vshare.web.rules import Rule
 from vshare.web.sites import Site
 
@@ -18,10 +18,11 @@ def site_rules(
 ) -> Mapping[Site, Sequence[Rule]]:
     """The rules of each site of the share `name`. `https_url`: its main site's, or empty."""
     places = Places(found.sites, found.machine)
-    return {
-        site: [
-            *access.rules,
-            *([Rewriting(site, places, name, https_url)] if site.host else []),
-        ]
-        for site in found.sites.all()
-    }
+    has_virtual = any(site.is_virtual for site in found.sites.all())
+
+    def last(site: Site) -> list[Rule]:
+        if site.host:
+            return [Rewriting(site, places, name, https_url)]
+        return [Redirects(site, places, name, https_url)] if has_virtual else []
+
+    return {site: [*access.rules, *last(site)] for site in found.sites.all()}

@@ -8,7 +8,7 @@ import pytest
 from tests.loops import run
 from tests.vshare.web.requests import BROWSER, refused, request
 from tunnel.errors import UsageError
-from vshare.news import Newsroom
+from vshare.news import News, Newsroom
 from vshare.web import access_setup
 from vshare.web.access import Addresses, BasicAuth
 from vshare.web.access_setup import (
@@ -25,12 +25,12 @@ from vshare.web.passcode import Passcode
 NAME, MACHINE = "frosty-weasel-0857", "the demo machine"
 
 
-def made(options: AccessOptions) -> Access:
+def made(options: AccessOptions, newsroom: Newsroom | None = None) -> Access:
     options.check()
     found: list[Access] = []
 
     async def main() -> None:
-        found.append(await make_access(options, NAME, MACHINE, Newsroom()))
+        found.append(await make_access(options, NAME, MACHINE, newsroom or Newsroom()))
 
     run(main)
     return found[0]
@@ -69,6 +69,17 @@ def test_the_passcodes_page_says_who_shares() -> None:
     assert access.passcode
     assert access.passcode not in repr(access)
     assert access.rules[0].request(request(more={"X-Vshare-Passcode": access.passcode})) is None
+
+
+def test_who_guesses_is_told_of(tmp_path: Path) -> None:
+    newsroom, told = Newsroom(), list[News]()
+    newsroom.subscribe(told.append)
+    options = AccessOptions(passcode=True, auth_file=written(tmp_path, "ada:correct horse"))
+    login, passcode = made(options, newsroom).rules
+    for number in range(3):
+        refused(login.request(request(more={"Authorization": "Basic YWRhOnNlc2FtZQ=="})))
+        refused(passcode.request(request(more={"X-Vshare-Passcode": f"guess-{number}"})))
+    assert [each.fields["address"] for each in told] == ["203.0.113.7"]
 
 
 def test_each_share_has_a_passcode_and_a_link_of_its_own() -> None:

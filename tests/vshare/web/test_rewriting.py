@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 from tunnel.errors import UsageError
 from tunnel.http_heads import AnswerHead, RequestHead, maybe_answer, maybe_request
 from tunnel.names import ShareName
+from vshare.exposure import Report
+from vshare.listening import Listening
+from vshare.look import Found
 from vshare.machine import ForwardedPort, Machine, Source
-from vshare.web.rewriting import Places, Rewriting, check_host_header, wanted_host
+from vshare.web.access_setup import Access
+from vshare.web.rewriting import Places, Redirects, Rewriting, check_host_header, wanted_host
+from vshare.web.site_rules import site_rules
 from vshare.web.sites import Site, Sites
 
 NAME = ShareName("calm-otter-0001")
@@ -388,3 +393,74 @@ def test_what_host_header_takes(value: str) -> None:
 def test_what_host_header_does_not_take(value: str) -> None:
     with pytest.raises(UsageError):
         check_host_header(value)
+
+
+# -- where Host is the visitor's own
+
+OWN = Sites(
+    http=Site("", 80),
+    others={
+        "3000": Site("3000", 3000),
+        "app-test": APP_SITE,
+        "calm": Site("calm", 80, host=PUBLIC),
+    },
+)
+
+
+def kept(field: str, value: str, *, scheme: str = "https", secure: bool = True) -> str:
+    """What a visitor of the main site gets, whose server is sent the visitor's Host."""
+    places = Places(OWN, MACHINE)
+    rule = Redirects(OWN.find("", 80), places, NAME, SECURE_URL if secure else "")
+    head = [("Host", PUBLIC), ("X-Forwarded-Proto", scheme), ("X-Forwarded-Host", PUBLIC)]
+    asked = RequestHead(1, [(a.encode(), b.encode()) for a, b in head], b"GET", b"/")
+    sent = RequestHead(1, list(asked.fields), b"GET", b"/")
+    assert rule.request(sent) is None
+    assert sent.fields == asked.fields
+    answer = AnswerHead(1, [(field.encode(), value.encode())], 302, b"Found")
+    rule.answer(asked, answer)
+    ((name, changed),) = answer.fields
+    assert name == field.encode()
+    return changed.decode()
+
+
+def test_a_redirect_to_a_virtual_host_is_brought_back_though_host_is_kept() -> None:
+    assert kept("Location", "http://app.test/a?b#c") == f"https://{APP}/a?b#c"
+    assert kept("location", "http://app.test/", scheme="http") == f"http://{APP}/"
+    assert kept("location", "https://app.test/", scheme="http") == f"https://{APP}/"
+    assert kept("location", "https://app.test/", scheme="http", secure=False) == f"http://{APP}/"
+    assert kept("Refresh", "3; url=//app.test/") == f"3; url=//{APP}/"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("Location", "/login"),
+        ("Location", "http://app.test:8080/"),
+        ("Location", "http://www.app.test/"),
+        ("Location", "http://localhost/"),  # no virtual host
+        ("Location", "http://192.168.33.10:3000/"),
+        ("Location", f"https://{PUBLIC}/"),  # a server that is configured with the public name
+        ("Location", f"http://{PUBLIC.upper()}./"),
+        ("Set-Cookie", "a=b; Domain=app.test"),
+        ("Link", "<http://app.test/>; rel=next"),
+        ("Content-Location", "http://app.test/"),
+        ("Access-Control-Allow-Origin", "http://app.test"),
+    ],
+)
+def test_all_else_is_kept(field: str, value: str) -> None:
+    assert kept(field, value) == value
+
+
+def test_only_where_there_are_virtual_hosts_is_there_anything_to_look_for() -> None:
+    report = Report(Listening())
+    found = Found(MACHINE, report, OWN)
+    rules = site_rules(found, Access(), NAME, "")
+    assert {site.label: [type(each) for each in rules[site]] for site in OWN.all()} == {
+        "": [Redirects],
+        "3000": [Redirects],
+        "app-test": [Rewriting],
+        "calm": [Rewriting],
+    }
+    alone = Sites(Site("", 80), None, {"3000": Site("3000", 3000)})
+    rules = site_rules(Found(MACHINE, report, alone), Access(), NAME, "")
+    assert list(rules.values()) == [[], []]
