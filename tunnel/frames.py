@@ -25,7 +25,7 @@ MAX_TEXT = 300  # characters of a reason's or a notice's text: a sentence
 MAX_SKIPPED = MAX_DATA  # an unknown type of a newer peer
 HEADER_SIZE = 8
 ALPN = "vshare/1"
-CAPABILITIES: tuple[str, ...] = ("datagram", "api", "resume")
+CAPABILITIES: tuple[str, ...] = ("datagram", "api", "resume", "follow")
 
 _HEADER = struct.Struct(">II")
 # Frames of DATA at least this long are joined with the one before: of shorter ones as many could

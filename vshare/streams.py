@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from tunnel import follow
 from tunnel.codes import Code
 from tunnel.connection import Connection
 from tunnel.datagrams import GuestFlows, ServerFlow, ServerLane
@@ -29,6 +30,8 @@ from vshare.reach import Reach
 from vshare.resumables import Resumables
 from vshare.ssh_guard import SshGuard
 from vshare.ssh_sharing import SshSharing
+from vshare.together.board import Board
+from vshare.together.followers import Followers
 from vshare.web.browser_end import BrowserEnd
 from vshare.web.rules import Gallery
 from vshare.web.sites import HTTPS_PORT, Site, Sites
@@ -76,6 +79,8 @@ class Streams:
     ) -> None:
         self.policy = policy
         self.visits = visits or Visits(Sites())
+        self.board = Board()
+        self._followers = Followers(self.board)
         self._reach = reach
         self._calls = calls
         self._newsroom = newsroom
@@ -141,7 +146,8 @@ class Streams:
         self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
     ) -> None:
         """One stream, from OPEN to its end. Does not raise, unless cancelled."""
-        guest.streams += 1
+        counts = message.protocol != follow.PROTOCOL  # every guest has one, all the time
+        guest.streams += counts
         try:
             if message.protocol == "api":
                 self._answer_call(connection, guest, message, end)
@@ -151,6 +157,8 @@ class Streams:
                 await self._serve_tcp(connection, guest, message, end)
             elif message.protocol == "http":
                 await self._serve_http(connection, guest, message, end)
+            elif message.protocol == follow.PROTOCOL:
+                await self._followers.serve(connection, guest, end)
             else:
                 raise RefusedError(Code.UNSUPPORTED, f"protocol {message.protocol[:20]!r}")
         except VshareError as error:
@@ -164,7 +172,7 @@ class Streams:
             log.exception("a stream met a fault")  # which must not end the share for all
             end.reset(Code.INTERNAL)
         finally:
-            guest.streams -= 1
+            guest.streams -= counts
 
     def _refused(
         self, guest: Guest, protocol: str, host: str, port: int, error: VshareError
