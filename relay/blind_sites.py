@@ -70,7 +70,9 @@ class BlindSites:
         now, source = asyncio.get_running_loop().time(), source_of(visitor.address)
         if not self._misses.has(source, now):
             return False
-        if visitor.route.tls and not self._registry.is_site(name):
+        if visitor.route.tls and not (
+            self._registry.is_site(name) or self._registry.is_site_gone(name)
+        ):
             self._misses.take(source, now)
         return True
 

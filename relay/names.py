@@ -12,6 +12,7 @@ from types import TracebackType
 from tunnel.names import ShareName, make_name
 
 HELD_AFTER = 7 * 86_400.0  # seconds after its lease in which nobody else gets a name
+GONE_FOR = 3600.0  # seconds that a site which has ended is told from one that never was
 DRAWS = 20  # tries to draw a free name; 14 million exist
 BUSY_WITHIN = 2.0  # seconds that another process may hold the database
 
@@ -22,18 +23,20 @@ CREATE TABLE IF NOT EXISTS names (
     lease_until REAL NOT NULL,
     route TEXT NOT NULL DEFAULT '',
     http INTEGER NOT NULL DEFAULT 1,
-    passthrough INTEGER NOT NULL DEFAULT 0
+    passthrough INTEGER NOT NULL DEFAULT 0,
+    public_until REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
 _COLUMNS = {  # later than the table: an older file gets them
     "route": "TEXT NOT NULL DEFAULT ''",
     "http": "INTEGER NOT NULL DEFAULT 1",
     "passthrough": "INTEGER NOT NULL DEFAULT 0",
+    "public_until": "REAL NOT NULL DEFAULT 0",
 }
 _INDEX = "CREATE INDEX IF NOT EXISTS names_by_route ON names (route) WHERE route <> ''"
-_FIELDS = "name, key_hash, lease_until, route, http, passthrough"
+_FIELDS = "name, key_hash, lease_until, route, http, passthrough, public_until"
 _ALL = f"SELECT {_FIELDS} FROM names"
-_PUT = f"INSERT OR REPLACE INTO names ({_FIELDS}) VALUES (?,?,?,?,?,?)"
+_PUT = f"INSERT OR REPLACE INTO names ({_FIELDS}) VALUES (?,?,?,?,?,?,?)"
 
 log = logging.getLogger(__name__)
 
@@ -133,12 +136,24 @@ class NameBook:
         `route` is where its guests find it, `http` whether it has a public URL, `passthrough`
         whether browsers' TLS ends at the share: all are of use while the share is away.
         """
+        # A share without a URL takes over when the one before it had its URL: nobody can tell.
         changed = self._write(
-            f"INSERT INTO names ({_FIELDS}) VALUES (?1, ?2, ?3, ?5, ?6, ?7)"
+            f"INSERT INTO names ({_FIELDS}) VALUES (?1, ?2, ?3, ?5, ?6, ?7, ?8)"
             " ON CONFLICT (name) DO UPDATE"
-            " SET key_hash = ?2, lease_until = ?3, route = ?5, http = ?6, passthrough = ?7"
+            " SET key_hash = ?2, lease_until = ?3, route = ?5, http = ?6, passthrough = ?7,"
+            " public_until = max(?8, min(public_until, ?9))"
             " WHERE key_hash = ?2 OR lease_until < ?4",
-            (name, key_hash, until, now - HELD_AFTER, route, http, passthrough),
+            (
+                name,
+                key_hash,
+                until,
+                now - HELD_AFTER,
+                route,
+                http,
+                passthrough,
+                until if http else 0.0,
+                now,
+            ),
         )
         return changed > 0
 
@@ -174,7 +189,9 @@ class NameBook:
     def extend(self, name: ShareName, key_hash: bytes, until: float) -> None:
         """The key's lease of `name` ends at `until`, sooner or later than before."""
         self._write(
-            "UPDATE names SET lease_until = ? WHERE name = ? AND key_hash = ?",
+            "UPDATE names SET lease_until = ?1,"
+            " public_until = CASE WHEN http THEN ?1 ELSE public_until END"
+            " WHERE name = ?2 AND key_hash = ?3",
             (until, name, key_hash),
         )
 
@@ -195,6 +212,15 @@ class NameBook:
         found = self._db.execute("SELECT 1 FROM names WHERE name = ? AND passthrough", (name,))
         return found.fetchone() is not None
 
+    def is_gone(self, name: ShareName, now: float) -> bool:
+        """Whether a site of that name has ended, within GONE_FOR: whatever is there now without a
+        public URL."""
+        found = self._db.execute(
+            "SELECT 1 FROM names WHERE name = ? AND public_until <= ? AND public_until > ?",
+            (name, now, now - GONE_FOR),
+        )
+        return found.fetchone() is not None
+
     def is_leased(self, name: ShareName, now: float) -> bool:
         """Whether somebody's lease of `name` lasts, connected or not."""
         found = self._db.execute(
@@ -205,7 +231,9 @@ class NameBook:
     def end_lease(self, name: ShareName, now: float) -> None:
         """The share has ended; its key keeps the right to the name for HELD_AFTER."""
         self._write(
-            "UPDATE names SET lease_until = min(lease_until, ?) WHERE name = ?", (now, name)
+            "UPDATE names SET lease_until = min(lease_until, ?1),"
+            " public_until = min(public_until, ?1) WHERE name = ?2",
+            (now, name),
         )
 
     def forget_old(self, now: float) -> None:

@@ -146,6 +146,10 @@ class LocalRegistry:
         share = self.get(name)
         return share.http if share is not None else self.is_site_away(name)
 
+    def is_site_gone(self, name: ShareName) -> bool:
+        """Whether a public URL was there until lately. That is known of it: it was public."""
+        return self._names.is_gone(name, self._clock())
+
     def passes_through(self, name: ShareName) -> bool:
         """Whether that is a site, and browsers' TLS is not to end here: also while it is away."""
         share = self.get(name)

@@ -132,6 +132,28 @@ class Upstreams:
         end.finished.add_done_callback(lambda _: self._release(holder))
         return UpstreamStream(end)
 
+    def maybe_open(self, door: Door, begin: bytes) -> UpstreamStream | None:
+        """As `open`, of a stream on which `begin` was sent already; None: that is not possible now.
+
+        Where the share refuses, the stream is lost, and `open` has the sentence.
+        """
+        try:
+            share, published = self._published(door.site)
+        except HttpError:
+            return None
+        holder = self._clients.get(share)
+        if holder is None or holder.published is not published or not holder.client.done():
+            return None
+        if holder.client.cancelled() or holder.streams >= MAX_STREAMS:
+            return None
+        port = HTTPS_PORT if door.tls else HTTP_PORT
+        end = holder.client.result().maybe_open("http", door.site.label, port, begin)
+        if end is None:
+            return None
+        holder.streams += 1
+        end.finished.add_done_callback(lambda _: self._release(holder))
+        return UpstreamStream(end)
+
     def _release(self, holder: _ShareClient) -> None:
         holder.streams -= 1
         holder.unused.set()
@@ -164,7 +186,7 @@ class Upstreams:
         if share is None and self._registry.is_site_away(site.name):
             raise _away(site)
         if share is None or not _has_url(share):
-            raise _unknown(site)
+            raise _gone(site) if self._registry.is_site_gone(site.name) else _unknown(site)
         if share.published is None:
             raise _away(site)
         return share, share.published
@@ -182,6 +204,14 @@ def _unknown(site: Site) -> HttpError:
         HTTPStatus.NOT_FOUND,
         f"Nothing is shared under the name {_name_of(site)}",
         "The share may have ended, or the address may be mistyped. Ask its owner.",
+    )
+
+
+def _gone(site: Site) -> HttpError:
+    return HttpError(
+        HTTPStatus.GONE,
+        f"The share {site.name} has ended",
+        "Its owner has ended it, or its time was over. Ask the owner whether it goes on.",
     )
 
 

@@ -98,6 +98,13 @@ RELAYING = (
         ("tests/relay/test_gateway.py::test_an_away_share_without_a_website_is_unknown_too",),
     ),
     Mutation(
+        "a share without a URL is told by the end of the one that had the name before",
+        _NAMES,
+        " public_until = max(?8, min(public_until, ?9))",
+        " public_until = ?8",
+        ("tests/relay/test_names.py::test_what_comes_after_a_site_without_one_is_not_told_by_it",),
+    ),
+    Mutation(
         "a share's HTTP turned off is told from no share, until it has published",
         "relay/upstreams.py",
         "    if share.passthrough or not share.http:\n",

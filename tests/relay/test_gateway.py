@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import os
 import re
+import secrets
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from unittest.mock import ANY
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import connect as web_socket
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_web_socket
@@ -388,7 +390,7 @@ async def published(world: World) -> Share:
     return share
 
 
-@pytest.mark.parametrize("how", ["http off", "http off, not published", "no site", "expired"])
+@pytest.mark.parametrize("how", ["http off", "http off, not published", "no site"])
 def test_a_share_without_a_website_is_as_unknown_as_any_name(how: str) -> None:
     async def test(world: World) -> None:
         share = await published(world)
@@ -397,11 +399,9 @@ def test_a_share_without_a_website_is_as_unknown_as_any_name(how: str) -> None:
                 share.http = False
             case "http off, not published":
                 share.http, share.published = False, None
-            case "no site":
+            case _:
                 assert share.published is not None
                 share.published = msgspec.structs.replace(share.published, sites=[])
-            case _:
-                share.ends_at = 0.0
         unknown = "no-such-name"
         answers = []
         for name in (share.name, unknown):
@@ -416,6 +416,41 @@ def test_a_share_without_a_website_is_as_unknown_as_any_name(how: str) -> None:
                         assert b" 404 " in head
                         answers.append(said.replace(name.encode(), b"NAME"))
         assert answers[: len(answers) // 2] == answers[len(answers) // 2 :]
+
+    with_world(test)
+
+
+def test_a_site_that_has_ended_is_told_of_whatever_comes_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.source_buckets.is_loopback", lambda source: False)
+    monkeypatch.setattr("relay.gateway.MISSES", 1)
+
+    async def test(world: World) -> None:
+        relay, key, name = world.relay.address, Ed25519PrivateKey.generate(), "was-public"
+        host, other = f"{name}--8080.localhost", "never-was.localhost"
+        async with tiny_share(relay, world.port, name=name, key=key):
+            pass  # which says goodbye
+        async with world.browser() as browser:
+            for _ in range(3):  # nobody tries names with it
+                head, page = await browser.ask("GET /", host=host)
+                assert head.startswith(b"HTTP/1.1 410 ")
+            assert b"The share was-public has ended" in page
+            hidden = RelayLink(
+                relay,
+                key,
+                ShareName(name),
+                on_visitor=lambda sock, _: sock.close(),
+                http=False,
+                expires_at=time.time() + 60,
+                route=secrets.token_hex(16),
+            )
+            async with hidden:
+                assert (await browser.ask("GET /", host=host))[1] == page
+            assert (await browser.ask("GET /", host=host))[1] == page
+            async with tiny_share(relay, world.port, name=name, key=key):
+                assert b" 200 " in (await browser.ask("GET /", host=f"{name}.localhost"))[0]
+            assert b" 404 " in (await browser.ask("GET /", host=other))[0]
 
     with_world(test)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.names import HELD_AFTER, NameBook
+from relay.names import GONE_FOR, HELD_AFTER, NameBook
 from tunnel.names import ShareName
 
 NAME = ShareName("my-own-name")
@@ -99,6 +99,49 @@ def test_whether_a_share_has_a_url() -> None:
         names.claim(NAME, b"one", 0.0, DAY, http=True)
         assert names.has_http(NAME)
         assert not names.has_http(ShareName("another"))
+
+
+def test_a_site_that_has_ended_is_known_for_a_while(tmp_path: Path) -> None:
+    path = tmp_path / "names.sqlite"
+    with NameBook(path) as names:
+        names.claim(NAME, b"one", 0.0, DAY)
+        assert not names.is_gone(NAME, DAY - 1)
+        assert names.is_gone(NAME, DAY)  # its time was over
+        assert names.is_gone(NAME, DAY + GONE_FOR - 1)
+        assert not names.is_gone(NAME, DAY + GONE_FOR)
+        names.extend(NAME, b"one", 2 * DAY)
+        assert not names.is_gone(NAME, DAY)
+        names.end_lease(NAME, 10.0)
+        assert not names.is_gone(ShareName("another"), 10.0)
+    with NameBook(path) as names:
+        assert names.is_gone(NAME, 10.0)
+        names.claim(NAME, b"one", 20.0, DAY)
+        assert not names.is_gone(NAME, 20.0)
+
+
+def test_what_comes_after_a_site_without_one_is_not_told_by_it() -> None:
+    """Whatever a share without a URL does, the name is answered as if nobody had it again."""
+    with NameBook(None) as names:
+        names.claim(NAME, b"one", 0.0, DAY)
+        names.end_lease(NAME, 100.0)
+        for change in (
+            lambda: names.claim(NAME, b"one", 200.0, DAY, http=False),
+            lambda: names.extend(NAME, b"one", 2 * DAY),
+            lambda: names.end_lease(NAME, 300.0),
+        ):
+            change()
+            assert names.is_gone(NAME, 300.0)
+            assert names.is_gone(NAME, 100.0 + GONE_FOR - 1)
+            assert not names.is_gone(NAME, 100.0 + GONE_FOR)
+
+
+def test_a_share_that_never_had_a_site_is_never_gone() -> None:
+    with NameBook(None) as names:
+        names.claim(NAME, b"one", DAY, 3 * DAY, http=False)
+        names.extend(NAME, b"one", 2 * DAY)
+        assert not names.is_gone(NAME, 2 * DAY)
+        names.end_lease(NAME, 1.5 * DAY)
+        assert not names.is_gone(NAME, 1.5 * DAY)
 
 
 def test_a_file_of_an_earlier_version_is_brought_up(tmp_path: Path) -> None:
