@@ -101,7 +101,7 @@ RELAYING = (
         "a share without a URL is told by the end of the one that had the name before",
         _NAMES,
         " public_until = max(?8, min(public_until, ?9))",
-        " public_until = ?8",
+        " public_until = max(?8, min(0, ?9))",
         ("tests/relay/test_names.py::test_what_comes_after_a_site_without_one_is_not_told_by_it",),
     ),
     Mutation(
