@@ -5,13 +5,14 @@ The counterpart is tunnel/control_socket.py.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -60,7 +61,31 @@ class Running:
 
     def ask(self, request: Request, result: type[R]) -> R:
         """Its answer, which is a `result`. Waits up to ANSWER_WITHIN. Raises VshareError."""
-        answer = parse_answer(_exchange(self, serialize(request)))
+        return self._result(_exchange(self, serialize(request)), result)
+
+    @contextlib.asynccontextmanager
+    async def session(
+        self, request: Request, result: type[R]
+    ) -> AsyncIterator[tuple[R, asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Begin a session (tunnel/control_socket.py) with `request`: its answer, and what follows
+        it, in lines of at most MAX_ANSWER bytes. Raises VshareError."""
+        deadline = time.monotonic() + ANSWER_WITHIN
+        with _translated(self), _connected(self, deadline) as sock:
+            sock.setblocking(False)
+            reader, writer = await asyncio.open_unix_connection(sock=sock.dup(), limit=MAX_ANSWER)
+        try:
+            with _translated(self):
+                async with asyncio.timeout(ANSWER_WITHIN):
+                    writer.write(serialize(request))
+                    line = await reader.readline()
+                if not line.endswith(b"\n"):
+                    raise ConnectionResetError(errno.ECONNRESET, "it hung up")
+            yield self._result(line, result), reader, writer
+        finally:
+            writer.transport.abort()
+
+    def _result(self, line: bytes, result: type[R]) -> R:
+        answer = parse_answer(line)
         if not answer.ok:
             error = VshareError(answer.error, answer.hint)
             error.exit_code = answer.exit
@@ -116,11 +141,17 @@ def _answers(one: Running) -> bool:
 def _exchange(one: Running, request: bytes) -> bytes:
     """One line for one line. Raises VshareError."""
     deadline = time.monotonic() + ANSWER_WITHIN
+    with _translated(one), _connected(one, deadline) as sock:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(request)  # it may have answered without having listened
+        return _receive_line(sock, deadline)
+
+
+@contextlib.contextmanager
+def _translated(one: Running) -> Iterator[None]:
+    """What the kernel says of a connection to `one` becomes a VshareError."""
     try:
-        with _connected(one, deadline) as sock:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                sock.sendall(request)  # it may have answered without having listened
-            return _receive_line(sock, deadline)
+        yield
     except TimeoutError:
         raise VshareError(
             f"the {one.kind.noun} {one.name!r} does not answer",

@@ -13,16 +13,18 @@ from tunnel.address import parse_port
 from tunnel.command import run_command
 from tunnel.console import Console, run
 from tunnel.errors import UsageError
-from vshare import cli_running
+from vshare import cli_always, cli_running
 from vshare.cli_doctor import doctor
 from vshare.cli_inspect import inspect
 from vshare.cli_log import log
 from vshare.default_command import DefaultCommand
+from vshare.detach import Leaving, start
 from vshare.durations import parse_duration
 from vshare.neighbours import parse_cidr
 from vshare.notify import parse_notify
 from vshare.options import EXPIRES_IN, Options, PassthroughOptions, SshOptions
 from vshare.share import share_up
+from vshare.share_file import FILE, RememberedCommand
 from vshare.web.access import Network
 from vshare.web.access_setup import AccessOptions, parse_network, parse_sharer, parse_user
 from vshare.web.rewriting import KEEP
@@ -39,7 +41,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(cls=RememberedCommand)
 @click.argument("machine", required=False)
 @click.option("--domain", metavar="NAME", help="share this libvirt domain")
 @click.option("--target", metavar="ADDRESS", help="share what is at ADDRESS, or ssh://USER@HOST")
@@ -145,9 +147,14 @@ def cli() -> None:
     default=EXPIRES_IN,
     help="90m, 8h, 2d",
 )
+@click.option("--no-sleep", is_flag=True, help="keep this host awake while it shares")
+@click.option("--detach", is_flag=True, help="go on in the background, once it is up")
+@click.option("--no-config", is_flag=True, help="leave vshare.toml aside")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object per line on stdout")
 @click.option("-v", "--verbose", is_flag=True, help="say what happens inside")
+@click.pass_context
 def up(
+    context: click.Context,
     machine: str | None,
     domain: str | None,
     target: str | None,
@@ -186,13 +193,17 @@ def up(
     approve: bool,
     notify: str | None,
     expires_in: float,
+    no_sleep: bool,
+    detach: bool,
+    no_config: bool,
     as_json: bool,
     verbose: bool,
 ) -> None:
     """Share the machine of this directory's Vagrantfile, until Ctrl-C.
 
     MACHINE is needed where several run. The whole machine is shared, TCP and UDP, but for
-    SSH (--ssh shares it); --port restricts it.
+    SSH (--ssh shares it); --port restricts it. Options that are always the same can be in the
+    file vshare.toml beside the Vagrantfile.
     """
     ssh_options = SshOptions(not ssh_no_password, ssh_password_file, ssh_once, ssh_port, ssh_user)
     if not ssh and ssh_options != SshOptions():
@@ -227,13 +238,19 @@ def up(
         approve=approve,
         notify=notify,
         expires_in=expires_in,
+        no_sleep=no_sleep,
         ask=not (yes or as_json),
     )
+    leaving = Leaving.maybe()
+    if detach and leaving is None:
+        sys.exit(start(sys.argv[1:]))
     console = Console(machine or "vshare", as_json=as_json, verbose=verbose)
-    sys.exit(run(console, lambda interrupt: share_up(options, console, interrupt)))
+    if FILE in context.meta:
+        console.detail(f"Options are read from {context.meta[FILE]}.")
+    sys.exit(run(console, lambda interrupt: share_up(options, console, interrupt, leaving)))
 
 
-for command in (*cli_running.COMMANDS, doctor, inspect, log):
+for command in (*cli_running.COMMANDS, *cli_always.COMMANDS, doctor, inspect, log):
     cli.add_command(command)
 
 

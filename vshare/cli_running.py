@@ -57,7 +57,7 @@ def status(share: str | None, as_json: bool) -> None:
         ("Guests:", f"{state.guests}, who can open {state.shared}"),
         ("Ends:", _until(state.expires_at)),
     ]
-    _print_table(rows)
+    print_table(rows)
 
 
 @click.command()
@@ -69,10 +69,10 @@ def guests(share: str | None, as_json: bool) -> None:
     if _console(chosen.name, as_json, found).as_json:
         return
     click.echo(f"{_count(len(found.guests), 'guest')} of {chosen.name}")
-    _print_table(map(_guest_cells, found.guests))
+    print_table(map(_guest_cells, found.guests))
     if found.waiting:
         click.echo("waiting for `vshare approve NAME` or `vshare deny NAME`:")
-        _print_table(map(_waiting_cells, found.waiting))
+        print_table(map(_waiting_cells, found.waiting))
 
 
 @click.command()
@@ -181,7 +181,7 @@ def invites(share: str | None, as_json: bool) -> None:
     if _console(chosen.name, as_json, found).as_json:
         return
     click.echo(f"{_count(len(found.invites), 'invite')} to {chosen.name}")
-    _print_table(map(_invite_cells, found.invites))
+    print_table(map(_invite_cells, found.invites))
 
 
 @click.command()
@@ -215,15 +215,6 @@ def dashboard(share: str | None, as_json: bool) -> None:
     _console(chosen.name, as_json, done).result("Dashboard:", done.url)
 
 
-@click.command()
-@_of_a_share
-def stop(share: str | None, as_json: bool) -> None:
-    """End the share, as Ctrl-C does in its terminal."""
-    chosen = choose_share(share)
-    done = chosen.ask(requests.Stop(), requests.Stopped)
-    _console(chosen.name, as_json, done).step("The share ends.")
-
-
 COMMANDS: tuple[click.Command, ...] = (
     status,
     guests,
@@ -237,7 +228,6 @@ COMMANDS: tuple[click.Command, ...] = (
     revoke,
     unfence,
     dashboard,
-    stop,
 )
 
 
@@ -256,7 +246,7 @@ def _guest_cells(guest: GuestRow) -> tuple[str, ...]:
         notes.append(f"{_count(guest.dropped, 'datagram')} dropped")
     return (
         guest.name,
-        _since(guest.since),
+        since(guest.since),
         f"from {guest.address} (as the relay says)",
         _count(guest.streams, "stream"),
         _count(guest.connections, "connection"),
@@ -278,7 +268,7 @@ def _way(guest: GuestRow) -> str:
 
 def _waiting_cells(waiting: WaitingRow) -> tuple[str, ...]:
     where = f"from {waiting.address} (as the relay says)"
-    return waiting.name, _since(waiting.since), where
+    return waiting.name, since(waiting.since), where
 
 
 def _invite_cells(invite: InviteRow) -> tuple[str, ...]:
@@ -293,7 +283,7 @@ def _invite_cells(invite: InviteRow) -> tuple[str, ...]:
     )
 
 
-def _print_table(rows: Iterable[tuple[str, ...]]) -> None:
+def print_table(rows: Iterable[tuple[str, ...]]) -> None:
     """Columns as wide as they have to be. Cells come from other machines: no control characters."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -327,7 +317,8 @@ def _clock(moment: float) -> str:
     return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then)
 
 
-def _since(moment: float) -> str:
+def since(moment: float) -> str:
+    """When something began, and how long ago that is."""
     return f"since {_clock(moment)} ({describe_duration(time.time() - moment)})"
 
 

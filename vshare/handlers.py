@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import time
 from collections.abc import Mapping
 
@@ -12,6 +13,7 @@ from tunnel.errors import RefusedError, UsageError, VshareError
 from tunnel.identity import Role
 from vshare import requests
 from vshare.invites import Invite
+from vshare.live_line import line_of
 from vshare.live_share import LiveShare
 from vshare.policy import EVERYTHING, MACHINE, Policy, Rights
 
@@ -26,6 +28,7 @@ class Handlers:
         self._share = share
         self._guests = share.server.guests
         self._reception = share.reception
+        self._line = line_of(share)
 
     def table(self) -> Mapping[type[requests.Request], Handler]:
         """For the control socket."""
@@ -43,6 +46,7 @@ class Handlers:
                 on(requests.Revoke, self.revoke),
                 on(requests.Unfence, self.unfence),
                 on(requests.Dashboard, self.dashboard),
+                on(requests.Line, self.line),
                 on(requests.Stop, self.stop),
             ]
         )
@@ -60,6 +64,8 @@ class Handlers:
             guests=len(self._guests.of_role(Role.GUEST)),
             shared=share.streams.policy.describe(),
             requests=share.streams.visits.requests,
+            since=share.since,
+            process=os.getpid(),
         )
 
     async def guests(self, request: requests.Guests) -> requests.GuestList:
@@ -179,6 +185,10 @@ class Handlers:
                 "this share has no dashboard", "start it without --no-dashboard to have one"
             )
         return requests.DashboardUrl(self._share.dashboard.issue_url())
+
+    async def line(self, request: requests.Line) -> requests.LineText:
+        """See requests.Line."""
+        return requests.LineText(self._line.text())
 
     async def stop(self, request: requests.Stop) -> requests.Stopped:
         """See requests.Stop."""

@@ -25,10 +25,14 @@ BETWEEN = " | "
 
 async def live_line(share: LiveShare, console: Console) -> None:
     """Run until cancelled, with the line on the screen; return at once where it has no place."""
-    line = LiveLine(share.server.guests, share.streams, share.expiry, with_url=bool(share.url))
-    with console.live(line.text) as is_shown:
+    with console.live(line_of(share).text) as is_shown:
         if is_shown:
             await asyncio.Event().wait()
+
+
+def line_of(share: LiveShare) -> LiveLine:
+    """A line for one who looks; each has its own, since rates are told from look to look."""
+    return LiveLine(share.server.guests, share.streams, share.expiry, with_url=bool(share.url))
 
 
 class LiveLine:

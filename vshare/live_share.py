@@ -41,6 +41,7 @@ class LiveShare:
     access: Access = field(default_factory=Access)  # of visitors of the URL
     browsers: SiteCertificate | None = None  # what they are shown, where their TLS ends here
     dashboard: Dashboard | None = None
+    since: float = field(default_factory=time.time)  # seconds since the epoch
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     extended: asyncio.Event = field(default_factory=asyncio.Event)
 

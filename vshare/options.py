@@ -71,6 +71,7 @@ class Options:
     approve: bool = False
     notify: str | None = field(default=None, repr=False)  # such URLs are secrets
     expires_in: float = EXPIRES_IN
+    no_sleep: bool = False  # whether this host is kept awake
     ask: bool = True  # whether there is somebody to answer questions (not with --yes or --json)
 
     def check(self) -> None:

@@ -105,6 +105,10 @@ class Dashboard(Request, frozen=True, tag="dashboard"):
     """A URL that opens the page of the share, once: DashboardUrl."""
 
 
+class Line(Request, frozen=True, tag="line"):
+    """The line that the share's terminal has at its bottom: LineText."""
+
+
 class Stop(Request, frozen=True, tag="stop"):
     """End the share: Stopped."""
 
@@ -126,6 +130,7 @@ AnyRequest: TypeAlias = (
     | Revoke
     | Unfence
     | Dashboard
+    | Line
     | Stop
     | Follow
 )
@@ -134,7 +139,7 @@ AnyRequest: TypeAlias = (
 class ShareState(Result, frozen=True):
     """`relay` as in a connect line, `connect` what `vconnect` is given, `guests` how many,
     `shared` what guests can open, in words; `url` is empty where there is none; `requests` is how
-    many have come by it."""
+    many have come by it, `since` when it began, `process` the id of the process that shares."""
 
     name: str
     machine: str
@@ -145,6 +150,8 @@ class ShareState(Result, frozen=True):
     guests: int
     shared: str
     requests: int = 0
+    since: float = 0.0
+    process: int = 0
 
 
 class GuestRow(Result, frozen=True):
@@ -257,6 +264,12 @@ class DashboardUrl(Result, frozen=True):
 
     def __repr__(self) -> str:
         return "DashboardUrl(url=...)"
+
+
+class LineText(Result, frozen=True):
+    """Who is there, what goes through."""
+
+    text: str
 
 
 class Stopped(Result, frozen=True):

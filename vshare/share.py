@@ -28,6 +28,7 @@ from vshare.audit import AuditLog, open_log
 from vshare.calls import share_calls
 from vshare.dashboard import server as dashboard
 from vshare.dashboard.request_log import RequestLog
+from vshare.detach import Leaving
 from vshare.direct import DirectDoor
 from vshare.embedded import embedded_relay
 from vshare.expiry import Expiry
@@ -42,6 +43,7 @@ from vshare.look import Found, find_machine, look
 from vshare.machine import is_loopback
 from vshare.name_key import name_key
 from vshare.news import Newsroom
+from vshare.no_sleep import awake
 from vshare.notify import Notifier
 from vshare.options import Options
 from vshare.policy import Policy
@@ -76,9 +78,12 @@ class Sharing:
     interrupt: Interrupt
     expires_at: float  # seconds since the epoch
     route: str  # how guests find the share at the relay
+    leaving: Leaving | None = None  # the terminal, once it is up
 
 
-async def share_up(options: Options, console: Console, interrupt: Interrupt) -> None:
+async def share_up(
+    options: Options, console: Console, interrupt: Interrupt, leaving: Leaving | None = None
+) -> None:
     """Share until Ctrl-C, expiry or the relay's word. Raises VshareError, alone or in a group."""
     options.check()
     if options.qr:
@@ -108,6 +113,7 @@ async def share_up(options: Options, console: Console, interrupt: Interrupt) -> 
                     interrupt,
                     expires_at=time.time() + options.expires_in,
                     route=secrets.token_hex(ROUTE_SIZE),
+                    leaving=leaving,
                 )
             )
 
@@ -160,6 +166,8 @@ async def _serve(sharing: Sharing) -> None:
     with_url = options.http and (found.http_port or found.https_port) is not None
     through = with_url and options.passthrough is not None
     async with AsyncExitStack() as stack:
+        if options.no_sleep:
+            await stack.enter_async_context(awake(sharing.console))
         ssh = None
         if options.ssh is not None:
             ssh = await stack.enter_async_context(
@@ -328,6 +336,8 @@ async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _
         shared=share.streams.policy.describe(),
     )
     Screen(sharing.console).started(share, sharing.found, str(log.path), qr=sharing.options.qr)
+    if sharing.leaving is not None:
+        sharing.leaving.leave(share.name, sharing.console)
     sharing.interrupt.serving = True
     sharing.console.waits_for_reader = False
     end = await _wait_for_the_end(sharing, share)

@@ -21,11 +21,12 @@ from tunnel.command import run_command
 from tunnel.control_socket import on
 from tunnel.errors import VshareError
 from tunnel.names import ShareName
-from vshare import cli_running, requests
+from vshare import cli_always, cli_running, requests
 from vshare.news import Newsroom
 from vshare.requests import GuestRow, InviteRow, Request, WaitingRow
 from vshare.running import share_socket
 
+COMMANDS = (*cli_running.COMMANDS, *cli_always.COMMANDS)
 NAME = ShareName("frosty-weasel-0857")
 CONNECT = f"{NAME}@relay.example.org:443"
 CODE, NEW_CODE = "orange-crystal-salmon", "abandon-ability-able"
@@ -155,7 +156,7 @@ def party() -> Iterator[Party]:
 @pytest.fixture
 def vshare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     group = click.Group("vshare")
-    for command in cli_running.COMMANDS:
+    for command in COMMANDS:
         group.add_command(command)
 
     def main() -> NoReturn:
@@ -307,7 +308,7 @@ def test_the_rest(vshare: Command, party: Party) -> None:
 
 
 def test_none_runs(vshare: Command) -> None:
-    for command in cli_running.COMMANDS:
+    for command in (*cli_running.COMMANDS, cli_always.attach, cli_always.stop):
         needed = [each for each in command.params if isinstance(each, click.Argument)]
         values = ["80" for each in needed if each.required]
         outcome = vshare(str(command.name), *values)
@@ -319,10 +320,23 @@ def test_several_run(vshare: Command, party: Party) -> None:
     with serving(Party(), ShareName("quiet-lynx-0002")):
         outcome = vshare("stop")
         outcome.check_error(2, f"2 shares run: {NAME}, quiet-lynx-0002")
+        assert "say which with NAME" in outcome.err
         vshare("stop", "--share", "other-one").check_error(1, "no share 'other-one' runs here")
         assert party.asked == []
         assert vshare("stop", "--share", NAME).code == 0
     assert party.asked == [requests.Stop()]
+
+
+def test_a_list(vshare: Command, party: Party) -> None:
+    with serving(Party(), ShareName("quiet-lynx-0002")):
+        first, _second = vshare("list").out.splitlines()
+        assert NAME in first
+        assert "2 guests" in first
+        assert "quiet-lynx-0002" not in first
+        assert len(json.loads(vshare("list", "--json").out)["shares"]) == 2
+        assert vshare("stop", "--all").err.count("The share ends.") == 2
+    assert party.asked == [requests.Stop()]
+    vshare("stop", NAME, "--all").check_error(2, "more than one way of saying which")
 
 
 def test_an_error_is_an_event_too(vshare: Command, party: Party) -> None:

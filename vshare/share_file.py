@@ -1,0 +1,180 @@
+"""`vshare.toml`: what `vshare up` shares here and how, so that nobody has to say it each time.
+
+It stands beside the Vagrantfile, or where there is none in the working directory, and has one
+table, `[up]`, whose keys are the command's long options without their dashes, and `machine`. What
+the command line says counts before it. Secrets do not belong in it, only paths of files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tunnel.errors import UsageError, VshareError
+from vshare.find_vagrant import find_root
+
+FILE = "vshare.toml"
+TABLE = "up"
+WITHOUT = "--no-config"
+MAX_SIZE = 64 * 1024  # bytes: some thousand times what one needs
+# They say how one run goes, not what is shared.
+NOT_REMEMBERED = frozenset({"as_json", "verbose", "detach", "no_config", "save", "help"})
+# Of each of these the command line says one, and then the file's others do not count.
+ALTERNATIVES = (("machines", "domain", "target"), ("relay", "lan"))
+ROOT = 0
+
+
+def find_share_file(directory: Path | None = None) -> Path | None:
+    """The file that counts for `directory` (the working directory), if there is one.
+
+    Raises UsageError for one that another user could have put there.
+    """
+    folder = directory or Path.cwd()
+    places = [folder]
+    try:
+        places.append(find_root(folder))
+    except VshareError:
+        pass  # no Vagrantfile: then it may be here alone
+    for place in places:
+        path = place / FILE
+        if not path.is_file():
+            continue
+        if path.stat().st_uid not in (os.getuid(), ROOT):
+            raise UsageError(
+                f"{path} belongs to another user",
+                f"look at what it shares, then make it yours, or add {WITHOUT}",
+            )
+        return path
+    return None
+
+
+class RememberedCommand(click.Command):
+    """A command whose options may be in `vshare.toml`. The file that was read is in
+    `context.meta[FILE]`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click.Command.parse_args."""
+        path = None if WITHOUT in args else find_share_file()
+        if path is not None:
+            values = read_share_file(path, self.params, ctx)
+            said, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            for alternatives in ALTERNATIVES:
+                if any(said.get(name) for name in alternatives):
+                    for name in alternatives:
+                        values.pop(name, None)
+            ctx.default_map = values
+            ctx.meta[FILE] = path
+        return super().parse_args(ctx, args)
+
+
+def read_share_file(
+    path: Path, params: Sequence[click.Parameter], context: click.Context
+) -> dict[str, Any]:
+    """What it says, by the names of the command's parameters. Raises UsageError."""
+    text = _read(path)
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io") from None
+    for name in content:
+        if name != TABLE:
+            raise UsageError(
+                f"{_place(path, text, name)}: there is no {name!r}",
+                f"all that is shared stands below a line that says [{TABLE}]",
+            )
+    table = content.get(TABLE, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"{_place(path, text, TABLE)}: it is a table", f"write [{TABLE}]")
+    known = keys(params)
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in known:
+            raise UsageError(
+                f"{_place(path, text, key)}: there is no option {key!r}",
+                "its keys are the options of `vshare up --help`, without dashes before them",
+            )
+        param = known[key]
+        try:
+            found[str(param.name)] = _checked(key, value, param, path.parent, context)
+        except (UsageError, click.UsageError) as error:
+            said = error.text if isinstance(error, UsageError) else error.message
+            hint = error.hint if isinstance(error, UsageError) else ""
+            raise UsageError(
+                f"{_place(path, text, key)}: {said}", hint or "see `vshare up --help`"
+            ) from error
+    return found
+
+
+def keys(params: Sequence[click.Parameter]) -> Mapping[str, click.Parameter]:
+    """The keys that a file may have."""
+    known: dict[str, click.Parameter] = {}
+    for param in params:
+        if param.name in NOT_REMEMBERED or param.name is None:
+            continue
+        if isinstance(param, click.Argument):
+            known["machine"] = param
+        else:
+            known[max(param.opts, key=len).removeprefix("--")] = param
+    return known
+
+
+def _checked(
+    key: str, value: object, param: click.Parameter, folder: Path, context: click.Context
+) -> Any:
+    """`value` as the command line has it, its files relative to the file's folder."""
+    if isinstance(param, click.Option) and param.is_flag:
+        if not isinstance(value, bool):
+            raise UsageError(f"{key} is true or false, not {value!r}", f"write {key} = true")
+        return value
+    several = param.multiple if isinstance(param, click.Option) else param.nargs == -1
+    values = value if isinstance(value, list) and several else [value]
+    if any(isinstance(each, bool) or not isinstance(each, str | int) for each in values):
+        raise UsageError(f"{key} cannot be {value!r}", "it is a text in quotes, or a number")
+    texts = [str(each) for each in values]
+    if isinstance(param.type, click.Path):
+        texts = [str(folder / text) for text in texts]
+    if key == "notify":
+        texts = [_notify_file(text, folder) for text in texts]
+    for text in texts:
+        param.type.convert(text, param, context)
+    return texts if several else texts[0]
+
+
+def _notify_file(text: str, folder: Path) -> str:
+    """Such URLs are secrets, and this file is often published with the Vagrantfile."""
+    if not text.startswith("@"):
+        raise UsageError(
+            "notify is a secret, which does not belong in here",
+            'put the URL into a file and write notify = "@FILE"',
+        )
+    return f"@{folder / text[1:]}"
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"cannot read {path}: {reason}", f"or leave it aside: {WITHOUT}") from None
+    if len(data) > MAX_SIZE:
+        raise UsageError(f"{path} has more than {MAX_SIZE} bytes", f"or leave it aside: {WITHOUT}")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8: {error}", "TOML is") from None
+
+
+def _place(path: Path, text: str, key: str) -> str:
+    """The file, and the line where `key` stands: tomllib tells no lines of what it has read."""
+    pattern = re.compile(rf"""^\s*\[*\s*["']?{re.escape(key)}["']?\s*[\].=]""")
+    for number, line in enumerate(text.splitlines(), 1):
+        if pattern.match(line):
+            return f"{path}, line {number}"
+    return str(path)
