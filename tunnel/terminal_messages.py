@@ -103,7 +103,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `write`: what this viewer types counts; `may_ask`: it may ask for that, and has not yet;
     `locked`: the sharer took typing away from all guests; `hold`: a guest's line waits for the
-    sharer; `held`: one of this viewer's does now; `typing`: who typed last, or ""; `people` are
+    sharer; `held`: one of this viewer's does now; `line`: what this viewer has typed of it, which
+    nothing else shows; `typing`: who typed last, or ""; `people` are
     told to the sharer alone.
     """
 
@@ -115,6 +116,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     locked: bool = False
     hold: bool = False
     held: bool = False
+    line: _Short = ""
     typing: _Short = ""
     viewers: _Count = 0
     people: Annotated[list[Person], msgspec.Meta(max_length=MAX_PEOPLE)] = []
