@@ -24,6 +24,7 @@ class Rights:
     """What one guest may open of what the share gives."""
 
     ports: frozenset[int] | None = None  # None: all that the share gives
+    terminals: bool = False  # may look at shared terminals although `ports` are not all
 
 
 EVERYTHING = Rights()
@@ -100,6 +101,13 @@ class Policy:
         public = protocol == "tcp" and port in self.http_ports
         self._check_port(port, rights, public=public or is_ssh)
         return Target(MACHINE, port, is_ssh=is_ssh)
+
+    def decide_terminal(self, role: Role, rights: Rights = EVERYTHING) -> None:
+        """Whether shared terminals may be looked at. Raises RefusedError(not-allowed)."""
+        if role is not Role.GUEST:
+            raise _refused("terminals are for guests")
+        if rights.ports is not None and not rights.terminals:
+            raise _refused(f"terminals are not open to you; you have {self.describe(rights)}")
 
     def _find(self, role: Role, host: str, port: int) -> Target:
         """The machine, or a neighbour as far as that can be told without a look-up."""
@@ -201,6 +209,7 @@ class Policy:
             *(f"tcp/{port}" for port in sorted(tcp_ports - open_ports - shut)),
             *(f"!tcp/{port}" for port in sorted(shut & open_ports)),
             *networks,
+            *(["terminal"] if rights.terminals else []),
         ]
 
 

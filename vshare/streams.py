@@ -22,6 +22,7 @@ from tunnel.frames import Open, Resume
 from tunnel.identity import Role
 from tunnel.resumable_end import ResumableEnd
 from tunnel.stream_end import StreamEnd
+from tunnel.terminal_messages import PROTOCOL as TERMINAL
 from vshare.dashboard.figures import StreamRow, Totals
 from vshare.guests import Guest
 from vshare.news import Newsroom
@@ -30,6 +31,9 @@ from vshare.reach import Reach
 from vshare.resumables import Resumables
 from vshare.ssh_guard import SshGuard
 from vshare.ssh_sharing import SshSharing
+from vshare.terminals.hub import Hub
+from vshare.terminals.identity import Identity
+from vshare.terminals.viewer_end import ViewerEnd
 from vshare.together.board import Board
 from vshare.together.followers import Followers
 from vshare.web.browser_end import BrowserEnd
@@ -79,6 +83,7 @@ class Streams:
     ) -> None:
         self.policy = policy
         self.visits = visits or Visits(Sites())
+        self.terminals = Hub(newsroom.tell)
         self.board = Board()
         self._followers = Followers(self.board)
         self._reach = reach
@@ -157,6 +162,8 @@ class Streams:
                 await self._serve_tcp(connection, guest, message, end)
             elif message.protocol == "http":
                 await self._serve_http(connection, guest, message, end)
+            elif message.protocol == TERMINAL:
+                await self._show_terminal(connection, guest, message, end)
             elif message.protocol == follow.PROTOCOL:
                 await self._followers.serve(connection, guest, end)
             else:
@@ -300,6 +307,8 @@ class Streams:
     def end_all(self, guest: Guest | None = None) -> None:
         """The guest was struck off the list, or the share ends: no stream waits to go on."""
         self._resumables.end_all(guest)
+        if guest is None:
+            self.terminals.end_all("the share has ended", Code.EXPIRED)
         for fingerprint in [guest.fingerprint] if guest is not None else list(self._flows):
             flows = self._flows.pop(fingerprint, None)
             if flows is not None:
@@ -330,6 +339,15 @@ class Streams:
             rights=guest.rights,
             has_ssh_key=guest.has_ssh_key,
         )
+
+    async def _show_terminal(
+        self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
+    ) -> None:
+        self.policy.decide_terminal(guest.role, guest.rights)
+        viewer = ViewerEnd(self.terminals, message.host, Identity(guest.fingerprint, guest.name))
+        connection.accept(end)
+        with self._carried(guest, message, end, viewer):
+            await bridge(viewer, end)
 
     # -- calls and the key
 
