@@ -27,6 +27,8 @@ _SENTENCES = {  # those that need no more than their fields
     "ssh-key": "{guest} was handed the SSH key",
     "ssh-password-wrong": "{guest} gave a wrong SSH password; tries left: {left}",
     "ssh-key-removed": "the SSH key was taken off the machine",
+    "visitor-joined": "{visitor} opened the guest page, from {address} (the relay's word)",
+    "visitor-left": "{visitor} left the guest page",
     "unfenced": "port {port} was let out of the fence",
     "notice": "{text}",
     "ended": "the share ended: {reason}",

@@ -222,7 +222,7 @@ class Streams:
         if guest.role is not Role.GATEWAY:
             raise RefusedError(Code.NOT_ALLOWED, "sites are for the public URL; open the port")
         site = self.visits.sites.find(message.host, message.port)
-        target = self._decide(guest, "tcp", MACHINE, site.port)
+        target = self._decide_site(guest, site)
         connection.accept(end)
         await self._visit(guest, message, (site, target), end)
 
@@ -232,7 +232,7 @@ class Streams:
         message = Open(b"", "http", label, HTTPS_PORT, resumable=False)
         try:
             site = self.visits.sites.find(label, HTTPS_PORT)
-            target = self._decide(guest, "tcp", MACHINE, site.port)
+            target = self._decide_site(guest, site)
         except RefusedError as error:
             self._refused(guest, message.protocol, message.host, message.port, error)
             raise
@@ -241,6 +241,12 @@ class Streams:
             await self._visit(guest, message, (site, target), end)
         finally:
             guest.streams -= 1
+
+    def _decide_site(self, guest: Guest, site: Site) -> Target:
+        """Where the site is; the machine has no part in one of the share's own."""
+        if site.is_own:
+            return Target(MACHINE, site.port)
+        return self._decide(guest, "tcp", MACHINE, site.port)
 
     async def _visit(
         self, guest: Guest, message: Open, to: tuple[Site, Target], end: StreamEnd | BrowserEnd

@@ -21,9 +21,11 @@ from vshare.web.guessing import Guessing
 from vshare.web.interstitial import Interstitial, about
 from vshare.web.passcode import Passcode, check_passcode, make_passcode
 from vshare.web.rules import Rule
+from vshare.web.tickets import Tickets
 from vshare.web.tries import Tries
 
 KEY = 32  # bytes
+TICKET = 16  # bytes
 MIN_PASSWORD = 8  # characters: tries are limited, but the URL is public
 MAX_PASSWORD = 256  # characters; more is a file given by mistake
 MAX_USER = 64  # characters
@@ -57,7 +59,7 @@ class AccessOptions:
         if self.auth_file is not None:
             _read_credentials(self.auth_file)
         if self.passcode_file is not None:
-            check_passcode(_read(self.passcode_file, "the passcode"))
+            read_passcode(self.passcode_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Access:
     lines: Sequence[str] = ()
     passcode: str | None = field(default=None, repr=False)
     interstitial: Interstitial | None = None
+    tickets: Tickets | None = None  # past the passcode, if there is one
 
 
 def parse_network(text: str) -> Network:
@@ -130,17 +133,18 @@ async def make_access(
     if credentials is not None:
         rules.append(BasicAuth(*credentials, name, tries))
     sentences = about(options.sharer, machine, name) if options.sharer else []
-    code = _passcode(options)
+    code, tickets = _passcode(options), None
     if code is not None:
+        tickets = Tickets(lambda: secrets.token_urlsafe(TICKET), ticks)
         cookies = Cookies(passcode.COOKIE, _derive(key, f"passcode {code}"), clock)
-        rules.append(Passcode(code, cookies, tries, sentences))
+        rules.append(Passcode(code, cookies, tries, sentences, tickets))
     first: Interstitial | None = None
     if options.sharer and code is None:  # the passcode's page says it already
         cookies = Cookies(interstitial.COOKIE, _derive(key, "seen"), clock)
         first = Interstitial(options.sharer, sentences, key, cookies)
         rules.append(first)
     user = credentials[0] if credentials is not None else None
-    return Access(tuple(rules), tuple(_lines(options, user)), code, first)
+    return Access(tuple(rules), tuple(_lines(options, user)), code, first, tickets)
 
 
 def _lines(options: AccessOptions, user: str | None) -> Iterator[str]:
@@ -171,8 +175,13 @@ async def _credentials(options: AccessOptions) -> tuple[str, str] | None:
 
 def _passcode(options: AccessOptions) -> str | None:
     if options.passcode_file is not None:
-        return check_passcode(_read(options.passcode_file, "the passcode"))
+        return read_passcode(options.passcode_file)
     return make_passcode(secrets.randbelow) if options.passcode else None
+
+
+def read_passcode(path: Path) -> str:
+    """The passcode that a file holds. Raises UsageError."""
+    return check_passcode(_read(path, "the passcode"))
 
 
 def _read_credentials(path: Path) -> tuple[str, str]:

@@ -20,11 +20,13 @@ from vshare.web.access import RequestRule
 from vshare.web.cookies import Cookies
 from vshare.web.pages import FROM_ELSEWHERE, NO_FORM, TOO_MANY, form_of, page_reply, redirect
 from vshare.web.rules import Form, Reply
+from vshare.web.tickets import PARAMETER, Tickets
 from vshare.web.tries import TooManyTriesError, Tries
 from vshare.web.visit import (
     HOME,
     OURS,
     form_fields,
+    host_of,
     is_from_elsewhere,
     media_of,
     place_of,
@@ -79,12 +81,19 @@ def is_like_join_code(text: str) -> bool:
 class Passcode(RequestRule):
     """Lets in who has the passcode: by a form, then by cookie; programs by a field of the head.
 
-    `cookies` have a key that belongs to this passcode. `about` is said above the form.
+    `cookies` have a key that belongs to this passcode. `about` is said above the form. `tickets`
+    let in who was let in elsewhere.
     """
 
     def __init__(
-        self, passcode: str, cookies: Cookies, tries: Tries, about: Sequence[str] = ()
+        self,
+        passcode: str,
+        cookies: Cookies,
+        tries: Tries,
+        about: Sequence[str] = (),
+        tickets: Tickets | None = None,
     ) -> None:
+        self._tickets = tickets
         self._expected = _digest(passcode)
         self._cookies, self._tries, self._about = cookies, tries, tuple(about)
 
@@ -95,6 +104,8 @@ class Passcode(RequestRule):
         head.drop(HEADER)
         if head.path == PATH and head.method == b"POST":
             return Form(lambda data: self._answer(head, data))
+        if self._takes_ticket(head):
+            return redirect(HOME, [self._cookies.make(head)])
         if is_in:
             return redirect(HOME, []) if head.path == PATH else None
         if not given:
@@ -105,6 +116,13 @@ class Passcode(RequestRule):
         except TooManyTriesError:
             return page_reply(head, TOO_MANY)
         return self._ask(head, place_of(head), "That was not the passcode.")
+
+    def _takes_ticket(self, head: RequestHead) -> bool:
+        """Whether it comes with a ticket that is good."""
+        query = head.target.partition(b"?")[2]
+        if self._tickets is None or head.path != PATH or not query.startswith(PARAMETER + b"="):
+            return False
+        return self._tickets.redeem(query[len(PARAMETER) + 1 :], host_of(head))
 
     def _answer(self, head: RequestHead, data: bytes) -> Reply:
         """To the form."""

@@ -27,6 +27,7 @@ class Site:
     title: str = ""
     loopback: bool = False  # it listens on the machine's loopback, and the sharer named it
     as_local: bool = False
+    is_own: bool = False  # the share's own, which the machine does not see; `port` is 0
 
     @property
     def scheme(self) -> str:
@@ -41,7 +42,7 @@ class Site:
     @property
     def is_virtual(self) -> bool:
         """Whether it is one of several that its server tells apart by Host."""
-        return self.label not in (MAIN, str(self.port))
+        return self.label not in (MAIN, str(self.port)) and not self.is_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Sites:
     @property
     def ports(self) -> frozenset[int]:
         """All that the gateway may open."""
-        return frozenset(site.port for site in self.all())
+        return frozenset(site.port for site in self.all() if not site.is_own)
 
 
 def host_of(authority: str) -> str:
@@ -162,4 +163,6 @@ def _order(label: str) -> tuple[bool, int, str]:
 
 
 def _what(site: Site) -> str:
+    if site.is_own:
+        return "vshare"
     return site.host if site.is_virtual else f"port {site.port}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from tunnel.codes import Code
 from tunnel.ends import End
-from tunnel.errors import VshareError
+from tunnel.errors import RefusedError, VshareError
 from tunnel.http_heads import RequestHead
 from vshare.policy import Target
 from vshare.reach import Reach
@@ -30,14 +30,17 @@ class NobodyLooks:
 
 
 class Visits:
-    """The sites, and what is done to their requests. `rules_of` gives a site's rules."""
+    """The sites, and what is done to their requests. `rules_of` gives a site's rules; `open_own`
+    what answers a request at a site of the share's own that they let through."""
 
     def __init__(
         self,
         sites: Sites,
         rules_of: Callable[[Site], Sequence[Rule]] = lambda _: (),
         gallery: Gallery | None = None,
+        open_own: Callable[[RequestHead], End] | None = None,
     ) -> None:
+        self._open_own = open_own
         self.sites = sites
         self.requests = 0  # since the share began
         self._rules_of = rules_of
@@ -46,10 +49,9 @@ class Visits:
 
     def stage(self, site: Site, visitor: End, gallery: Gallery | None = None) -> Stage:
         """What stands for `visitor` towards what `open` gives. `gallery`: in place of the
-        visits' own."""
-        return Stage(
-            visitor, site.label, self._rules_of(site), gallery or self._gallery, self._count
-        )
+        visits' own. Nobody looks on at a site of the share's own."""
+        lookers = NobodyLooks() if site.is_own else gallery or self._gallery
+        return Stage(visitor, site.label, self._rules_of(site), lookers, self._count)
 
     async def open(
         self, site: Site, target: Target, reach: Reach, stage: Stage
@@ -62,7 +64,7 @@ class Visits:
         if not await waiting.has_request():
             return waiting, None
         try:
-            machine = await self._open(site, target, reach)
+            machine = await self._open(site, target, reach, stage)
         except VshareError as error:
             if stage.request is not None and not waiting.is_done:
                 stage.reply(self._outages.began(site, error).reply(stage.request))
@@ -74,7 +76,11 @@ class Visits:
         waiting.hand_over(machine)
         return machine, None
 
-    async def _open(self, site: Site, target: Target, reach: Reach) -> End:
+    async def _open(self, site: Site, target: Target, reach: Reach, stage: Stage) -> End:
+        if site.is_own:
+            if self._open_own is None or stage.request is None:
+                raise RefusedError(Code.NOT_ALLOWED, "no site of that name is shared")
+            return self._open_own(stage.request)
         machine = await reach.open_tcp(target.host, target.port)
         if not site.tls:
             return machine

@@ -1,0 +1,190 @@
+// The guest page: shared servers as links, terminals, who is here. What it shows comes from others:
+// it is put in by textContent alone, and the Content-Security-Policy allows nothing else.
+"use strict";
+
+const RETRY_FROM = 500, RETRY_TO = 10000; // milliseconds
+const $ = (id) => document.getElementById(id);
+
+const here = { page: { sites: [], terminals: "none" }, servers: [], terminals: [], guests: [] };
+let open = null; // the terminal that is shown
+let retryAfter = RETRY_FROM;
+
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function card(element, title, detail) {
+  element.append(make("strong", "", title), make("span", "", detail));
+  const item = make("li");
+  item.append(element);
+  return item;
+}
+
+function link(label, title, detail) {
+  const anchor = make("a");
+  anchor.href = `site/${encodeURIComponent(label)}`;
+  anchor.target = "_blank";
+  anchor.rel = "noopener";
+  return card(anchor, title, detail);
+}
+
+// -- the list
+
+function drawServers() {
+  const labels = new Set(here.page.sites.map((site) => site.label));
+  const named = new Set();
+  const rows = here.servers.map((server) => {
+    const label = [server.name, String(server.port)].find((each) => labels.has(each));
+    named.add(label);
+    if (label !== undefined) return link(label, server.name, `port ${server.port} · opens in a new tab`);
+    return card(make("div", "flat"), server.name, `port ${server.port} · not a website: vconnect reaches it`);
+  });
+  for (const site of here.page.sites) {
+    if (named.has(site.label)) continue;
+    const title = site.title || (site.label === "" ? "The site" : site.label);
+    rows.push(link(site.label, title, `${site.label || "main site"} · opens in a new tab`));
+  }
+  $("servers").replaceChildren(...rows);
+  $("no-servers").hidden = rows.length > 0;
+}
+
+function drawTerminals() {
+  $("terminals-part").hidden = here.page.terminals === "none";
+  const rows = here.terminals.map((terminal) => {
+    const button = make("button");
+    button.type = "button";
+    button.addEventListener("click", () => show(terminal.name));
+    const reads = here.page.terminals === "read";
+    return card(button, terminal.name || "terminal", reads ? "look on" : "look on, or type where you may");
+  });
+  $("terminals").replaceChildren(...rows);
+  $("no-terminals").hidden = rows.length > 0;
+}
+
+function drawPeople() {
+  const names = here.guests.map((guest) => guest.name);
+  $("people").replaceChildren(...names.map((name) => make("li", "", name)));
+  $("you").textContent = here.page.you ? `You are ${here.page.you}.` : "";
+}
+
+function take(news) {
+  if (news.type === "page") {
+    here.page = news;
+    $("machine").textContent = news.machine;
+    $("share").textContent = news.share;
+    $("trust").textContent = news.trust;
+    document.title = `${news.machine} · vshare`;
+  } else if (news.type === "say") {
+    const last = news.items.at(-1);
+    $("say").hidden = !last;
+    $("say").textContent = last ? last.text : "";
+  } else if (news.type in here) {
+    here[news.type] = news.items;
+  }
+  drawServers();
+  drawTerminals();
+  drawPeople();
+}
+
+function connect() {
+  const url = new URL("news", location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(url);
+  socket.onopen = () => {
+    retryAfter = RETRY_FROM;
+    $("link").textContent = "live";
+    $("link").classList.add("on");
+  };
+  socket.onmessage = (event) => take(JSON.parse(event.data));
+  socket.onclose = () => {
+    $("link").textContent = "not connected";
+    $("link").classList.remove("on");
+    setTimeout(reconnect, retryAfter);
+    retryAfter = Math.min(2 * retryAfter, RETRY_TO);
+  };
+}
+
+// Who is out is shown the door: it is what this page's address answers with then.
+async function reconnect() {
+  try {
+    const answer = await fetch("icon.svg", { cache: "no-store" });
+    if (answer.status === 403) return location.reload();
+  } catch { /* the share or the relay is away */ }
+  connect();
+}
+
+// -- a terminal
+
+const parts = {
+  screen: $("screen"),
+  say(text) {
+    $("over").textContent = text;
+    $("over").hidden = !text;
+  },
+  showCtrl(on) { $("ctrl").setAttribute("aria-pressed", String(on)); },
+  show(state) {
+    const mode = state.locked && !state.write ? "locked" : state.write ? "you can type" : "read only";
+    $("mode").textContent = state.held ? "your line waits" : mode;
+    $("mode").classList.toggle("write", Boolean(state.write));
+    $("typing").textContent = state.typing ? `${state.typing} types` : "";
+    $("ask").hidden = !state.may_ask;
+    $("keys").hidden = !state.write;
+    $("terminal-name").textContent = state.name || "terminal";
+  },
+};
+
+function show(name) {
+  hide();
+  $("lobby").hidden = true;
+  $("terminal").hidden = false;
+  document.body.classList.add("busy");
+  $("terminal-name").textContent = name;
+  $("mode").textContent = "";
+  parts.say("");
+  parts.showCtrl(false);
+  open = new SharedTerminal(name, parts);
+  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  open.xterm.focus();
+}
+
+function hide() {
+  if (!open) return;
+  open.close();
+  open = null;
+  $("terminal").hidden = true;
+  $("lobby").hidden = false;
+  document.body.classList.remove("busy");
+  history.replaceState(null, "", location.pathname);
+}
+
+// The keyboard of a phone or an iPad covers a part of the page: what is left is the terminal's.
+function follow() {
+  const view = window.visualViewport;
+  if (view) {
+    document.documentElement.style.setProperty("--height", `${view.height}px`);
+    document.documentElement.style.setProperty("--top", `${view.offsetTop}px`);
+  }
+  if (open) open.fit();
+}
+
+$("back").addEventListener("click", () => { hide(); $("terminals").querySelector("button")?.focus(); });
+$("smaller").addEventListener("click", () => open?.resize(-1));
+$("larger").addEventListener("click", () => open?.resize(1));
+$("ask").addEventListener("click", () => { $("ask").hidden = true; open?.ask(); });
+$("ctrl").addEventListener("click", () => open?.hold(!open.hasCtrl));
+$("keyboard").addEventListener("click", () => open?.xterm.focus());
+for (const key of document.querySelectorAll("[data-key]")) {
+  key.addEventListener("click", () => open?.press(key.dataset.key));
+}
+// The keys leave the focus where it is: else the keyboard of a phone would close.
+for (const kind of ["pointerdown", "mousedown"]) {
+  $("keys").addEventListener(kind, (event) => event.preventDefault());
+}
+window.addEventListener("resize", follow);
+window.visualViewport?.addEventListener("resize", follow);
+window.visualViewport?.addEventListener("scroll", follow);
+follow();
+connect();
