@@ -104,9 +104,10 @@ class AcmeCertificate:
 
 
 def acme_certificate(
-    config: AcmeConfig, state_dir: Path, domain: str, shown: ShownIdentity, http: HttpProof
+    config: AcmeConfig, state_dir: Path, names: list[str], shown: ShownIdentity, http: HttpProof
 ) -> AcmeCertificate:
-    """With a hook the certificate is for everything below `domain`, too. Raises VshareError."""
+    """For `names`, the first of them the domain; those with `*.` need a hook, and are left out
+    without one. Raises VshareError."""
     try:
         from relay.acme_authority import Authority  # 0.1 s and 7 MiB that others need not
     except ImportError as error:
@@ -124,9 +125,10 @@ def acme_certificate(
             f"make {folder} writable, or remove account.key from it",
         ) from error
     proof = DnsHook(config.dns_hook) if config.dns_hook else http
-    names = [domain, f"*.{domain}"] if config.dns_hook else [domain]
+    if config.dns_hook is None:
+        names = [name for name in names if not name.startswith("*.")]
     return AcmeCertificate(
-        folder / f"{domain}.pem", names, shown, lambda wanted: authority.certify(wanted, proof)
+        folder / f"{names[0]}.pem", names, shown, lambda wanted: authority.certify(wanted, proof)
     )
 
 

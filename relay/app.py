@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,8 +29,7 @@ class OwnNameOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        host = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1")
-        if scope["type"] == "http" and parse_site(strip_port(host), self._domain):
+        if scope["type"] == "http" and parse_site(strip_port(_host_of(scope)), self._domain):
             status = HTTPStatus.MISDIRECTED_REQUEST
             page = error_page(
                 status, "This connection was opened for another name", "", self._domain
@@ -40,12 +39,38 @@ class OwnNameOnly:
         await self._app(scope, receive, send)
 
 
-def make_app(registry: LocalRegistry, domain: str, challenges: Mapping[str, str]) -> ASGIApp:
-    """The ASGI application for the relay's own name; `challenges` has what an authority asks for
-    before it gives a certificate, by path."""
+class ByHost:
+    """Gives the relay's own pages to requests for `pages_host`, and all others to `bare`."""
+
+    def __init__(self, pages_host: str, pages: ASGIApp, bare: ASGIApp) -> None:
+        self._pages_host, self._pages, self._bare = pages_host, pages, bare
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        is_pages = strip_port(_host_of(scope)) == self._pages_host
+        await (self._pages if is_pages else self._bare)(scope, receive, send)
+
+
+def make_app(
+    registry: LocalRegistry, domain: str, challenges: Mapping[str, str], pages_host: str = ""
+) -> ASGIApp:
+    """The ASGI application for names that are not shares'; `challenges` has what an authority asks
+    for before it gives a certificate, by path.
+
+    With a `pages_host` the relay's pages are there alone. Other names, the shares' domain first,
+    have what programs ask the relay for, and show the way there: no page of ours is where a
+    share's site could put cookies.
+    """
 
     async def front(request: Request) -> Response:
         return _response(front_page(domain), request.scope)
+
+    async def go_there(request: Request) -> Response:
+        _, colon, port = _host_of(request.scope).rpartition(":")
+        there = f"{pages_host}:{port}" if colon and port.isdigit() else pages_host
+        return RedirectResponse(
+            f"{request.url.scheme}://{there}/", headers={"Cache-Control": "no-store"}
+        )
 
     async def health(_: Request) -> Response:
         date = {"Date": email.utils.formatdate(usegmt=True)}  # RFC 9110 6.6.1: `doctor` compares
@@ -55,12 +80,19 @@ def make_app(registry: LocalRegistry, domain: str, challenges: Mapping[str, str]
         value = challenges.get(request.url.path)
         return PlainTextResponse(value or "", HTTPStatus.OK if value else HTTPStatus.NOT_FOUND)
 
-    routes = [
-        Route("/", front),
+    everywhere = [
         Route("/healthz", health),
         Route("/.well-known/acme-challenge/{token}", challenge),  # RFC 8555 8.3
     ]
-    return OwnNameOnly(Starlette(routes=routes), domain)
+    app: ASGIApp = Starlette(routes=[Route("/", front), *everywhere])
+    if pages_host:
+        app = ByHost(pages_host, app, Starlette(routes=[Route("/", go_there), *everywhere]))
+    return OwnNameOnly(app, domain)
+
+
+def _host_of(scope: Scope) -> str:
+    host: bytes = dict(scope.get("headers", ())).get(b"host", b"")
+    return host.decode("latin-1")
 
 
 def _response(page: Page, scope: Scope) -> Response:

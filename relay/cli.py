@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +20,9 @@ from tunnel.address import parse_host_port
 from tunnel.command import run_command
 from tunnel.console import Console, Interrupt, run
 from tunnel.errors import UsageError, VshareError
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")  # RFC 1123 2.1
 
 
 @click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,6 +45,12 @@ def cli() -> None:
     default="localhost",
     show_default=True,
     help="Shares get the URLs NAME.DOMAIN; point DOMAIN and *.DOMAIN here.",
+)
+@click.option(
+    "--pages-host",
+    metavar="HOST",
+    help="The one name with pages of the relay's own; point it here, too. Best where no"
+    " cookie can reach both: not under one registered domain with DOMAIN.",
 )
 @click.option(
     "--public-port",
@@ -86,6 +97,7 @@ def cli() -> None:
 def serve(
     listen: tuple[str, ...],
     domain: str,
+    pages_host: str | None,
     public_port: int | None,
     cert: Path | None,
     key: Path | None,
@@ -100,6 +112,9 @@ def serve(
     console = Console("relay", as_json=as_json, verbose=verbose)
     (host, port), *more = (_parse_listen(each) for each in listen)
     domain = domain.rstrip(".").lower()
+    pages_host = (pages_host or "").rstrip(".").lower()
+    if pages_host:
+        _check_pages_host(pages_host, domain)
     if key is not None and cert is None:
         raise UsageError("--key was given without --cert", "give both, or neither")
     if acme is None and (acme_dns_hook or acme_server):
@@ -118,6 +133,7 @@ def serve(
         state_dir=state_dir or platformdirs.user_state_path("vrelay", appauthor=False),
         acme=AcmeConfig(acme, acme_server or LETS_ENCRYPT, acme_dns_hook) if acme else None,
         more_places=tuple(more),
+        pages_host=pages_host,
     )
     sys.exit(run(console, lambda interrupt: _serve(config, console, interrupt)))
 
@@ -132,6 +148,29 @@ def _check_acme(email: str, domain: str, cert: Path | None) -> None:
             f"no authority gives a certificate for {domain!r}",
             "--domain names the domain that leads here",
         )
+
+
+def _check_pages_host(host: str, domain: str) -> None:
+    """Raise UsageError unless a site of a share's is neither at `host` nor below it."""
+    if not _HOST.fullmatch(host) or host.rpartition(".")[2].isdigit():
+        raise UsageError(f"not a host for --pages-host: {host[:60]!r}", "give a name, without port")
+    if host == domain or host.endswith(f".{domain}"):
+        raise UsageError(
+            f"--pages-host {host} is in the domain of the shares, {domain}",
+            "give a name outside of it: what is in it is for shares",
+        )
+    if domain.endswith(f".{host}"):
+        raise UsageError(
+            f"--pages-host {host} is above the domain of the shares, {domain}",
+            "give another name: shares' sites can set cookies for all that is above theirs",
+        )
+
+
+def _common(host: str, domain: str) -> str:
+    """The domain that both are in; empty where that is at most a top-level one."""
+    pairs = zip(reversed(host.split(".")), reversed(domain.split(".")), strict=False)
+    common = [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    return ".".join(reversed(common)) if len(common) > 1 else ""
 
 
 def _parse_listen(text: str) -> tuple[str, int]:
@@ -151,12 +190,18 @@ async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) ->
                     "Sites of shares have a certificate that the relay made, which browsers warn"
                     " of: --acme-dns-hook, or --cert, gives them one that is known."
                 )
+        if common := _common(config.pages_host, relay.domain):
+            console.detail(
+                f"Sites of shares can set cookies for {common}, which reach {config.pages_host},"
+                " unless that is a public suffix."
+            )
         if console.as_json:
             console.event(
                 event="serving",
                 relay=str(relay.address),
                 fingerprint=relay.fingerprint,
                 domain=relay.domain,
+                pages_host=config.pages_host or None,
             )
         else:
             click.echo(f"relay address: {relay.address}")

@@ -29,6 +29,9 @@ class RelayConfig:
     `certificate` and `key` are PEM files; without them the relay makes its own certificate
     (kept in `state_dir`), which clients pin by its fingerprint. With `acme` (and a `state_dir`) it
     gets one, and makes its own for what that does not cover. `more_places` are listened at as well.
+
+    `pages_host`: the one host (lower case) with pages of the relay's own, and no other name has
+    any; empty: all that are not shares'.
     """
 
     host: str = "127.0.0.1"
@@ -41,3 +44,10 @@ class RelayConfig:
     sole_share: bool = False
     acme: AcmeConfig | None = None
     more_places: tuple[tuple[str, int], ...] = ()
+    pages_host: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """Those that the relay's certificate should be for, the shares' (`*.`) among them."""
+        domain = self.domain.lower()
+        return [domain, f"*.{domain}", *([self.pages_host] if self.pages_host else [])]

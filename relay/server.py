@@ -134,7 +134,7 @@ class Relay:
             control = Control(self.registry, names, urls, public_der(gateway_key.public_key()))
             gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites)
             admission = Admission(budget)
-            app = make_app(self.registry, self.domain, self._proof.values)
+            app = make_app(self.registry, self.domain, self._proof.values, config.pages_host)
             asgi = AsgiServer(app, control.open, admission)
             blind = BlindSites(self.registry, admission, gateway.misses, urls.port)
             desk = _Desk(self.registry, shown, _Browsers(blind, gateway), asgi, admission)
@@ -163,15 +163,14 @@ class Relay:
         identity = load_identity(config.certificate, config.key, config.state_dir, self.domain)
         own = sites = self._shown = ShownIdentity(identity)
         if config.certificate is not None:
-            names = [self.domain, f"*.{self.domain}"]
-            self._files = CertificateFiles(own, config.certificate, config.key, names)
+            self._files = CertificateFiles(own, config.certificate, config.key, config.names)
             self._files.warn_of_dates()
             self._files.warn_of_names()
         elif config.acme is not None and config.state_dir is not None:
             if config.acme.dns_hook is None:  # what comes is for the relay's own name alone
                 sites = ShownIdentity(identity)
             self._acme = acme_certificate(
-                config.acme, config.state_dir, self.domain, own, self._proof
+                config.acme, config.state_dir, config.names, own, self._proof
             )
         return own, sites
 

@@ -115,6 +115,20 @@ RELAYING = (
         ),
     ),
     Mutation(
+        "the relay's pages are where shares' sites can put cookies, too",
+        "relay/app.py",
+        "    if pages_host:\n",
+        "    if False:\n",
+        ("tests/relay/test_app.py::test_pages_at_a_name_of_their_own",),
+    ),
+    Mutation(
+        "the relay's pages may be above the shares' domain",
+        "relay/cli.py",
+        'if domain.endswith(f".{host}"):',
+        "if False:",
+        ("tests/relay/test_cli.py::test_wrong_command_lines",),
+    ),
+    Mutation(
         "a request may be for another share than the connection's TLS",
         "relay/http_rules.py",
         'if site is None or (origin.tls and host != (origin.server_name or "")):',

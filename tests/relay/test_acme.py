@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import logging
 import re
@@ -31,6 +32,7 @@ from tunnel.identity import fingerprint
 
 DOMAIN = "relay.example"
 BOTH = [DOMAIN, f"*.{DOMAIN}"]
+PAGES = "pages.example"
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 needs_pebble = pytest.mark.skipif(not (PEBBLE and CHALLENGES), reason="pebble is not installed")
@@ -197,8 +199,18 @@ def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     pem = pair()
     shown = ShownIdentity(ServerIdentity(pem, pem))
     with pytest.raises(VshareError, match="a package that is not installed") as info:
-        acme.acme_certificate(AcmeConfig("a@b.c"), tmp_path, DOMAIN, shown, HttpProof())
+        acme.acme_certificate(AcmeConfig("a@b.c"), tmp_path, BOTH, shown, HttpProof())
     assert "vshare[acme]" in info.value.hint
+
+
+@pytest.mark.parametrize("program", [None, Path("/bin/true")])
+def test_the_names_that_are_asked_for(tmp_path: Path, program: Path | None) -> None:
+    pem, start = pair(), RelayConfig(domain=DOMAIN.upper(), pages_host=PAGES)
+    shown, settings = ShownIdentity(ServerIdentity(pem, pem)), AcmeConfig("a@b.c", dns_hook=program)
+    certificate = acme.acme_certificate(settings, tmp_path, start.names, shown, HttpProof())
+    assert certificate._names == ([*BOTH, PAGES] if program else [DOMAIN, PAGES])
+    assert certificate.file.name == f"{DOMAIN}.pem"
+    assert RelayConfig(domain=DOMAIN).names == BOTH
 
 
 def hook(tmp_path: Path, script: str) -> DnsHook:
@@ -316,14 +328,16 @@ def test_dns_01_is_for_the_domain_and_all_below_it(tmp_path: Path, server: AcmeS
 
 @needs_pebble
 @pytest.mark.programs
-def test_http_01_is_for_the_domain_alone(tmp_path: Path, server: AcmeServer) -> None:
+def test_http_01_is_for_the_relays_own_names_alone(tmp_path: Path, server: AcmeServer) -> None:
     async def main() -> None:
-        async with Relay(config(tmp_path, server, None, server.http_port)) as relay:
+        start = config(tmp_path, server, None, server.http_port)
+        async with Relay(dataclasses.replace(start, pages_host=PAGES)) as relay:
             await relay.settled()
             own = await certificate_at(relay.port)
             assert fingerprint(own) == relay.fingerprint
             browser = ssl.create_default_context(cadata=server.root())
-            assert await certificate_at(relay.port, browser) == own
+            for name in (DOMAIN, PAGES):
+                assert await certificate_at(relay.port, browser, name) == own
             site = await certificate_at(relay.port, name=f"frosty-weasel-0857.{DOMAIN}")
             assert site != own
             assert not relay._proof.values

@@ -9,6 +9,8 @@ from relay.config import RelayConfig
 from relay.server import Relay
 from tests.loops import run
 from tests.ports import refusing
+from tests.relay.tiny_share import tiny_share
+from tunnel.address import RelayAddress
 
 
 async def answer(port: int, path: str, *fields: str) -> str:
@@ -50,5 +52,60 @@ def test_what_an_authority_asks_for() -> None:
                 assert text.startswith("HTTP/1.1 200 ")
                 assert text.endswith("\r\n\r\na-token.thumbprint")
             assert (await answer(place[1], path[:-1])).startswith("HTTP/1.1 404 ")
+
+    run(main)
+
+
+PAGES = "vshare.example"
+
+
+async def head_at(port: int, host: str, path: str) -> list[str]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = (f"GET {path} HTTP/1.1", f"Host: {host}", "Connection: close")
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+    head = (await reader.read()).decode().partition("\r\n\r\n")[0]
+    writer.close()
+    return head.split("\r\n")
+
+
+def test_pages_at_a_name_of_their_own() -> None:
+    """What is at the shares' domain has no page: nothing there is worth a cookie."""
+
+    async def main() -> None:
+        config = RelayConfig(domain="shares.example", pages_host=PAGES)
+        async with Relay(config) as relay:
+            for host in (PAGES, f"{PAGES}:7443", PAGES.upper() + "."):
+                assert "HTTP/1.1 200 OK" in await head_at(relay.port, host, "/")
+            for host, there in (
+                ("shares.example", PAGES),
+                ("shares.example:7443", f"{PAGES}:7443"),
+                ("127.0.0.1", PAGES),
+                ("[::1]", PAGES),
+                ("other.example:x", PAGES),
+            ):
+                head = await head_at(relay.port, host, "/")
+                assert head[0].startswith("HTTP/1.1 307 ")
+                assert f"location: http://{there}/" in head
+                assert "cache-control: no-store" in head
+                assert (await head_at(relay.port, host, "/x"))[0].startswith("HTTP/1.1 404 ")
+            for host in (PAGES, "shares.example"):  # what programs ask for is where they ask
+                assert "HTTP/1.1 200 OK" in await head_at(relay.port, host, "/healthz")
+                path = "/.well-known/acme-challenge/token"
+                await relay._proof.present(path, "value")
+                assert "HTTP/1.1 200 OK" in await head_at(relay.port, host, path)
+                site = f"no-such-name.{host}"
+                status = (await head_at(relay.port, site, "/"))[0].split()[1]
+                assert status == ("404" if host != PAGES else "307")
+
+    run(main)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_shares_register_where_they_did(host: str) -> None:
+    async def main() -> None:
+        async with Relay(RelayConfig(pages_host=PAGES)) as relay:
+            address = RelayAddress(host, relay.port, relay.fingerprint)
+            async with tiny_share(address, None) as link:
+                assert link.registered.domain == "localhost"
 
     run(main)

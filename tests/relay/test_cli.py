@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.certificate import make_certificate, make_key
-from relay.cli import main
+from relay.cli import _common, main
 from tests.commands import Command, end, started, wait_for
 from tests.ports import silent
 from tests.relay.acme_server import CHALLENGES, PEBBLE, acme_server
@@ -26,11 +26,12 @@ def vrelay(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
 @pytest.mark.programs
 def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     pins = set()
-    for extra in ([], ["--json"]):
+    for extra in ([], ["--pages-host", "pages.example", "--json"]):
         arguments = ["serve", "--listen", "127.0.0.1:0", "--state-dir", str(tmp_path), *extra]
         with started("relay.cli", *arguments) as relay:
             assert relay.stdout is not None
             line = relay.stdout.readline()
+            assert not extra or json.loads(line)["pages_host"] == "pages.example"
             text = json.loads(line)["relay"] if extra else line.partition("relay address: ")[2]
             pins.add(parse_relay(text).fingerprint)
             relay.send_signal(signal.SIGINT)
@@ -58,10 +59,23 @@ def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
         ("serve --acme a@b.c", "no authority gives a certificate for 'localhost'"),
         ("serve --acme a@b.c --domain 192.0.2.1", "no authority gives a certificate"),
         ("serve --acme yes --domain b.c", "not an address: 'yes'"),
+        ("serve --domain b.c --pages-host b.c", "is in the domain of the shares, b.c"),
+        ("serve --domain b.c --pages-host A.B.C.", "is in the domain of the shares, b.c"),
+        ("serve --domain a.b.c --pages-host b.c", "is above the domain of the shares, a.b.c"),
+        ("serve --domain b.c --pages-host d.e:80", "not a host for --pages-host: 'd.e:80'"),
+        ("serve --domain b.c --pages-host 192.0.2.1", "not a host for --pages-host"),
+        ("serve --domain b.c --pages-host -d.e", "not a host for --pages-host"),
     ],
 )
 def test_wrong_command_lines(vrelay: Command, arguments: str, text: str) -> None:
     vrelay(*arguments.split()).check_error(2, text)
+
+
+def test_what_a_cookie_for_the_shares_would_reach() -> None:
+    assert _common("pages.example.org", "shares.example.org") == "example.org"
+    assert _common("pages.a.example.org", "b.example.org") == "example.org"
+    for host in ("pages.example.net", "example.com", "org", ""):
+        assert not _common(host, "shares.example.org")
 
 
 def test_wrong_command_lines_for_scripts(vrelay: Command) -> None:
