@@ -62,6 +62,7 @@ def cli(
     With --ssh you log in to it instead, if the sharer shares that too; arguments after `--` are
     for `ssh`, a command for instance.
 
+    `vconnect terminal NAME@RELAY` sits before a terminal that the sharer shares;
     `vconnect doctor [NAME@RELAY]` says what works between here and the relay.
     """
     _check(context, arguments, ssh=ssh, password_file=ssh_password_file)
@@ -115,12 +116,17 @@ def _check(
 
 
 def main() -> NoReturn:
-    """The console script. A share that is called `doctor` is reached as `doctor@RELAY`."""
+    """The console script. A share that is called as a command is reached as `doctor@RELAY`."""
     if sys.argv[1:2] == ["doctor"]:
         from connect_vm.cli_doctor import doctor  # what it needs takes others a while to load
 
         del sys.argv[1]
         run_command(doctor, "vconnect doctor", "doctor")
+    if sys.argv[1:2] == ["terminal"]:
+        from connect_vm.cli_terminal import terminal
+
+        del sys.argv[1]
+        run_command(terminal, "vconnect terminal", "terminal")
     run_command(cli, "vconnect", "connect")
 
 

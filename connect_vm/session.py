@@ -249,7 +249,7 @@ async def _stay(
         console.step("Press Ctrl-C to stop connection.")
         interrupt.serving = True
         console.waits_for_reader = False
-        await _until_the_end(client, interrupt, notices)
+        await until_the_end(client, interrupt, notices)
         console.step("Disconnecting...")
         await _drain(client, console)
     _tell_of_datagrams(client.flows.count, socks.dropped, console)
@@ -317,7 +317,7 @@ def _console_log(console: Console) -> Path | None:
     return path
 
 
-async def _until_the_end(client: Client, interrupt: Interrupt, notices: Notices) -> None:
+async def until_the_end(client: Client, interrupt: Interrupt, notices: Notices) -> None:
     """Until Ctrl-C. Raises VshareError when the share has gone for good, in its own words if it
     said so: a relay that was started again does not know its shares at first, so its word is
     waited out for a while."""

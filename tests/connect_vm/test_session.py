@@ -240,13 +240,13 @@ def test_a_relay_without_the_share_is_waited_out(monkeypatch: pytest.MonkeyPatch
             client, interrupt, quiet = pair.client(), Interrupt(), Notices(Screen())
             client.pool.state = ShareNotFoundError("no such share")
             async with asyncio.TaskGroup() as group:
-                task = group.create_task(session._until_the_end(client, interrupt, quiet))
+                task = group.create_task(session.until_the_end(client, interrupt, quiet))
                 done, _ = await asyncio.wait([task], timeout=0.2)
                 assert not done
                 interrupt.stopped.set()
             client.pool.state = AccessLostError("not any more")
             with pytest.raises(VshareError, match="not any more"):
-                await session._until_the_end(client, Interrupt(), quiet)
+                await session.until_the_end(client, Interrupt(), quiet)
 
     run(main)
 

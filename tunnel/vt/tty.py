@@ -46,12 +46,7 @@ class Tty:
         self._written: asyncio.Event | None = None
 
     async def __aenter__(self) -> Tty:
-        for stream, what in ((sys.stdin, "input"), (sys.stdout, "output")):
-            if not stream.isatty():
-                raise UsageError(
-                    f"standard {what} is no terminal",
-                    "run it in a terminal, with neither < nor > nor |; over ssh: `ssh -t`",
-                )
+        require_terminal()
         try:
             # A description of its own: whether it blocks is nobody else's matter.
             flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -156,6 +151,16 @@ class Tty:
             loop.remove_writer(self._fd)
             if self._written is not None:
                 self._written.set()
+
+
+def require_terminal() -> None:
+    """Raises UsageError unless standard input and output are a terminal."""
+    for stream, what in ((sys.stdin, "input"), (sys.stdout, "output")):
+        if not stream.isatty():
+            raise UsageError(
+                f"standard {what} is no terminal",
+                "run it in a terminal, with neither < nor > nor |; over ssh: `ssh -t`",
+            )
 
 
 def _guardian() -> subprocess.Popen[bytes] | None:
