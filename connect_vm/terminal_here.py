@@ -1,0 +1,176 @@
+"""`vconnect terminal`: join a share, and sit before one of its terminals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+
+from connect_vm.notices import Notices
+from connect_vm.session import Options, join, until_the_end
+from connect_vm.terminal_link import StreamLink
+from connect_vm.ways import Guest, Ways, guest_client, networks_for
+from tunnel.address import parse_connect_line
+from tunnel.alerts import AccessLostError
+from tunnel.client import Client
+from tunnel.codes import Code
+from tunnel.console import Console, Interrupt
+from tunnel.errors import RefusedError, VshareError
+from tunnel.names import ShareName
+from tunnel.stream_end import StreamEnd
+from tunnel.terminal_messages import PROTOCOL, End, MessageType, State, serialize
+from tunnel.vt.seat import Escape, Link, Seat
+from tunnel.vt.tty import require_terminal
+
+RETRY = 0.3  # seconds between tries to open the terminal again; the pool finds the way meanwhile
+_SILENT = logging.CRITICAL + 1
+
+
+class SeatConsole(Console):
+    """Sentences go over the terminal's screen while somebody sits there."""
+
+    seat: Seat | None = None
+
+    def step(self, text: str) -> None:
+        """See Console."""
+        if self.seat is not None:
+            self.seat.tell(text)
+        else:
+            super().step(text)
+
+    def detail(self, text: str) -> None:
+        """See Console."""
+        if self.seat is None:
+            super().detail(text)
+
+
+async def connect_terminal(
+    options: Options, terminal: str, console: SeatConsole, interrupt: Interrupt
+) -> None:
+    """Join, and stay before the terminal until it ends or the person leaves. Raises VshareError."""
+    require_terminal()
+    line = parse_connect_line(options.line)
+    console.step(f"Loading share '{line.name}'...")
+    dial, identity = await join(options, line, console)
+    notices = Notices(console)
+    guest = Guest(identity, line.name)
+    ways = Ways(  # of which nothing is told: the screen is the machine's
+        dial, guest, lambda place, why: None, networks_for(relay_only=options.relay_only)
+    )
+    async with guest_client(ways, guest, lambda error: None, notices) as client:
+        seat = Seat(lambda state: title(line.name, state), ESCAPES)
+        first = StreamLink(await _open(client, terminal))
+
+        async def watch() -> None:
+            await until_the_end(client, interrupt, notices)
+
+        end = await sit(seat, links(client, terminal, first), watch, console)
+        if notices.error is not None:
+            raise notices.error
+    tell_end(end, console)
+
+
+async def sit(
+    seat: Seat,
+    connect: Callable[[], Awaitable[Link]],
+    watch: Callable[[], Awaitable[None]],
+    console: SeatConsole,
+) -> End | None:
+    """Until the terminal ends, or the person leaves, or `watch` returns or raises."""
+    console.seat = seat
+    try:
+        with _silent_log():
+            async with asyncio.TaskGroup() as group:
+                work = group.create_task(seat.run(connect), name="seat")
+                watching = group.create_task(_call(watch), name="end")
+                await asyncio.wait([work, watching], return_when=asyncio.FIRST_COMPLETED)
+                work.cancel()
+                watching.cancel()
+    finally:
+        console.seat = None
+    return work.result() if not work.cancelled() else None
+
+
+async def _call(watch: Callable[[], Awaitable[None]]) -> None:
+    await watch()
+
+
+def tell_end(end: End | None, console: Console) -> None:
+    """Say how it ended. Raises RefusedError where the share closed it to this guest."""
+    if end is None:
+        console.step("You have left; the terminal goes on without you.")
+        return
+    text = end.text or "the terminal has ended"
+    if end.code == Code.CLOSED:
+        console.step(text[0].upper() + text[1:] + ".")
+        return
+    known = end.code in set(Code)
+    raise RefusedError(Code(end.code) if known else Code.INTERNAL, text, "ask the sharer")
+
+
+def links(client: Client, terminal: str, first: Link) -> Callable[[], Awaitable[Link]]:
+    """What gives `first`, and later, when one was lost, another. Raises VshareError when the share
+    says that there is none to be had."""
+    ready = [first]
+
+    async def connect() -> Link:
+        if ready:
+            return ready.pop()
+        while True:
+            try:
+                return StreamLink(await _open(client, terminal))
+            except (RefusedError, AccessLostError):
+                raise
+            except VshareError:  # `until_the_end` knows when that is for good
+                await asyncio.sleep(RETRY)
+
+    return connect
+
+
+async def _open(client: Client, terminal: str) -> StreamEnd:
+    try:
+        return await client.open_special(PROTOCOL, terminal)
+    except RefusedError as error:
+        if error.code is Code.UNSUPPORTED:
+            hint = "install the same version of vshare on both sides"
+            raise RefusedError(error.code, "this share has no terminals", hint) from error
+        hint = error.hint or "the sharer shares one with `vshare terminal`"
+        raise RefusedError(error.code, error.text, hint) from error
+
+
+def title(name: ShareName, state: State) -> str:
+    """What the window is called."""
+    rights = "you may type" if state.write else "locked" if state.locked else "look on"
+    others = f", {state.viewers} here" if state.viewers > 1 else ""
+    typing = f", {state.typing} types" if state.typing else ""
+    return f"{state.name} of {name} ({rights}{others}{typing})"
+
+
+def _ask(seat: Seat) -> None:
+    state = seat.state
+    if state is None:
+        return
+    if state.write:
+        seat.tell("You may type already.")
+    elif not state.may_ask:
+        seat.tell("You have asked, or may not ask: the sharer decides.")
+    else:
+        seat.say(serialize(MessageType.ASK))
+        seat.tell("The sharer is asked whether you may type.")
+
+
+ESCAPES = {"a": Escape("ask for the right to type", _ask)}
+
+
+@contextlib.contextmanager
+def _silent_log() -> Iterator[None]:
+    """Log lines would be written across the screen."""
+    handlers = [(each, each.level) for each in logging.getLogger().handlers]
+    for handler, _ in handlers:
+        handler.setLevel(_SILENT)
+    try:
+        yield
+    finally:
+        for handler, level in handlers:
+            handler.setLevel(level)
