@@ -25,7 +25,7 @@ EXTENDED_BY = 8 * 3600.0  # seconds from now: as long as a share lasts by itself
 F = TypeVar("F", bound=Callable[..., None])
 
 
-def _of_a_share(command: F) -> F:
+def of_a_share(command: F) -> F:
     """The options that all of these commands have."""
     as_json = click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout")
     share = click.option("--share", metavar="NAME", help="which share, where several run")
@@ -40,7 +40,7 @@ def _console(share: str, as_json: bool, result: Result) -> Console:
 
 
 @click.command()
-@_of_a_share
+@of_a_share
 def status(share: str | None, as_json: bool) -> None:
     """What is shared, where, and until when."""
     chosen = choose_share(share)
@@ -61,7 +61,7 @@ def status(share: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@_of_a_share
+@of_a_share
 def guests(share: str | None, as_json: bool) -> None:
     """Who is in, and who waits to be let in."""
     chosen = choose_share(share)
@@ -77,7 +77,7 @@ def guests(share: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("guest")
-@_of_a_share
+@of_a_share
 def kick(guest: str, share: str | None, as_json: bool) -> None:
     """Remove GUEST, and end its connections."""
     chosen = choose_share(share)
@@ -94,7 +94,7 @@ def kick(guest: str, share: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("guest")
-@_of_a_share
+@of_a_share
 def approve(guest: str, share: str | None, as_json: bool) -> None:
     """Let GUEST, who waits, in."""
     chosen = choose_share(share)
@@ -104,7 +104,7 @@ def approve(guest: str, share: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("guest")
-@_of_a_share
+@of_a_share
 def deny(guest: str, share: str | None, as_json: bool) -> None:
     """Send GUEST, who waits, away."""
     chosen = choose_share(share)
@@ -114,7 +114,7 @@ def deny(guest: str, share: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("seconds", metavar="[TIME]", type=parse_duration, default=EXTENDED_BY)
-@_of_a_share
+@of_a_share
 def extend(seconds: float, share: str | None, as_json: bool) -> None:
     """Let the share end TIME from now, such as 90m or 2d; 8h if it is left out."""
     chosen = choose_share(share)
@@ -126,7 +126,7 @@ def extend(seconds: float, share: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.option("--rotate", is_flag=True, help="make a new code; the old one is void")
-@_of_a_share
+@of_a_share
 def code(rotate: bool, share: str | None, as_json: bool) -> None:
     """Show the code that guests need."""
     chosen = choose_share(share)
@@ -145,7 +145,7 @@ def code(rotate: bool, share: str | None, as_json: bool) -> None:
 @click.option(
     "--port", "ports", type=parse_port, multiple=True, metavar="PORT", help="opens these (repeat)"
 )
-@_of_a_share
+@of_a_share
 def invite(
     guest: str,
     once: bool,
@@ -173,7 +173,7 @@ def invite(
 
 
 @click.command()
-@_of_a_share
+@of_a_share
 def invites(share: str | None, as_json: bool) -> None:
     """The invites that were made, with their codes."""
     chosen = choose_share(share)
@@ -186,7 +186,7 @@ def invites(share: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("invite")
-@_of_a_share
+@of_a_share
 def revoke(invite: str, share: str | None, as_json: bool) -> None:
     """Void INVITE, and remove the guests who came by it."""
     chosen = choose_share(share)
@@ -198,7 +198,7 @@ def revoke(invite: str, share: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("port", type=parse_port)
-@_of_a_share
+@of_a_share
 def unfence(port: int, share: str | None, as_json: bool) -> None:
     """Open PORT to guests, which the share had closed by itself."""
     chosen = choose_share(share)
@@ -207,7 +207,7 @@ def unfence(port: int, share: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@_of_a_share
+@of_a_share
 def dashboard(share: str | None, as_json: bool) -> None:
     """A URL for the page of the share: requests as they come, guests, traffic. It opens once."""
     chosen = choose_share(share)

@@ -11,6 +11,7 @@ from tunnel.errors import VshareError
 from tunnel.names import ShareName
 from vshare.dashboard.server import Dashboard
 from vshare.expiry import Expiry
+from vshare.guest_page.page import GuestPage
 from vshare.news import Newsroom
 from vshare.qr import pick
 from vshare.reception import Reception
@@ -18,6 +19,7 @@ from vshare.relay_link import RelayLink
 from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
+from vshare.together.setup import Together
 from vshare.web.access_setup import Access
 from vshare.web.site_certificate import SiteCertificate
 
@@ -41,6 +43,8 @@ class LiveShare:
     access: Access = field(default_factory=Access)  # of visitors of the URL
     browsers: SiteCertificate | None = None  # what they are shown, where their TLS ends here
     dashboard: Dashboard | None = None
+    guest_page: GuestPage | None = None
+    together: Together | None = None
     since: float = field(default_factory=time.time)  # seconds since the epoch
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     extended: asyncio.Event = field(default_factory=asyncio.Event)

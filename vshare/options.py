@@ -6,11 +6,13 @@ import datetime
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Literal
 
 from tunnel.address import parse_relay
 from tunnel.errors import UsageError
+from tunnel.follow import Server
 from tunnel.names import parse_name
-from vshare.web.access_setup import AccessOptions
+from vshare.web.access_setup import AccessOptions, read_passcode
 from vshare.web.rewriting import KEEP, check_host_header
 from vshare.web.site_certificate import check_certificate
 
@@ -44,6 +46,19 @@ class PassthroughOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestPageOptions:
+    """`--guest-page` and what goes with it. `terminals`: what browsers may do with them."""
+
+    terminals: Literal["none", "read", "write"] = "read"
+    passcode_file: Path | None = None  # None: one is made
+
+    def check(self) -> None:
+        """Raise UsageError for a file that cannot be used."""
+        if self.passcode_file is not None:
+            read_passcode(self.passcode_file)
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What the command line says."""
 
@@ -61,9 +76,13 @@ class Options:
     host_header: str = "keep"  # or "rewrite", or what the machine's server gets as Host
     passthrough: PassthroughOptions | None = None  # browsers' TLS ends here
     access: AccessOptions = field(default_factory=AccessOptions)  # who may open the URL
+    guest_page: GuestPageOptions | None = None
     qr: bool = False
     dashboard: bool = True
     ports: tuple[int, ...] = ()
+    servers: tuple[Server, ...] = ()  # shared by name
+    only_served: bool = False  # of the machine, these alone (and `ports`)
+    show_guests: bool = False  # to each other
     loopback: tuple[int, ...] = ()
     expose: tuple[IPv4Network | IPv6Network, ...] = ()
     unfence: tuple[int, ...] = ()
@@ -91,11 +110,23 @@ class Options:
             )
         if self.passthrough:
             self.passthrough.check()
-        of_the_url = (self.access, self.host_header, self.passthrough)
-        if not self.http and of_the_url != (AccessOptions(), KEEP, None):
+        of_the_url = (self.access, self.host_header, self.passthrough, self.guest_page)
+        if not self.http and of_the_url != (AccessOptions(), KEEP, None, None):
             raise UsageError(
                 "--disable-http and an option for the URL contradict each other", "leave one out"
             )
+        for field_ in ("name", "port"):
+            told = [getattr(each, field_) for each in self.servers]
+            twice = next((each for each in told if told.count(each) > 1), None)
+            if twice is not None:
+                raise UsageError(f"--serve has the {field_} {twice} twice", "leave one out")
+        if self.guest_page is not None:
+            self.guest_page.check()
+            if self.lan:
+                raise UsageError(
+                    "--lan and --guest-page contradict each other",
+                    "with --lan the URL is an address, and the page needs a name of its own",
+                )
         check_host_header(self.host_header)
         self.access.check()
         if self.ssh and self.ssh.password_file and not self.ssh.password:

@@ -52,6 +52,7 @@ class Policy:
 
     names: frozenset[str]  # what the machine is called, besides ""
     only_ports: frozenset[int] | None = None  # None: every port
+    served_ports: frozenset[int] = frozenset()  # shared by name: open over TCP, besides only_ports
     loopback_ports: frozenset[int] = frozenset()  # on the machine's loopback, named by the sharer
     hidden_ports: frozenset[int] = frozenset()  # on the machine's loopback, not named
     ssh_ports: frozenset[int] = field(default=frozenset({SSH_PORT}))
@@ -98,9 +99,13 @@ class Policy:
                 f" the sharer can share it with --loopback {port}"
             )
         # What is public by the URL, guests may open too; without --ssh nobody came here for SSH.
-        public = protocol == "tcp" and port in self.http_ports
+        public = protocol == "tcp" and port in self.http_ports | self.served_ports
         self._check_port(port, rights, public=public or is_ssh)
         return Target(MACHINE, port, is_ssh=is_ssh)
+
+    def is_machine(self, host: str) -> bool:
+        """Whether `host`, as guests say it, is the shared machine."""
+        return host == MACHINE or host.lower().rstrip(".") in self.names
 
     def decide_terminal(self, role: Role, rights: Rights = EVERYTHING) -> None:
         """Whether shared terminals may be looked at. Raises RefusedError(not-allowed)."""
@@ -111,7 +116,7 @@ class Policy:
 
     def _find(self, role: Role, host: str, port: int) -> Target:
         """The machine, or a neighbour as far as that can be told without a look-up."""
-        if host == MACHINE or host.lower().rstrip(".") in self.names:
+        if self.is_machine(host):
             return Target(MACHINE, port)
         if not self.exposed or role is Role.GATEWAY:
             raise _refused(f"only the shared machine itself can be reached, not {_shown(host)}")
@@ -178,7 +183,7 @@ class Policy:
         if self.only_ports is None:
             listed = rights.ports or frozenset()
         else:
-            listed = self.only_ports | self.loopback_ports | self.http_ports
+            listed = self.only_ports | self.loopback_ports | self.http_ports | self.served_ports
             listed |= self.ssh_ports if self.ssh_shared else frozenset()
             listed = listed if rights.ports is None else listed & rights.ports
         closed = frozenset() if self.ssh_shared else self.ssh_ports
@@ -201,7 +206,8 @@ class Policy:
             open_ports, tcp_ports = rights.ports or frozenset(), frozenset[int]()
         else:
             open_ports = self.only_ports | self.loopback_ports
-            tcp_ports = self.http_ports | (self.ssh_ports if self.ssh_shared else frozenset())
+            tcp_ports = self.http_ports | self.served_ports
+            tcp_ports |= self.ssh_ports if self.ssh_shared else frozenset()
             if rights.ports is not None:
                 open_ports, tcp_ports = open_ports & rights.ports, tcp_ports & rights.ports
         return [

@@ -19,6 +19,7 @@ from tunnel.requests import serialize as serialize
 from tunnel.requests import serialize_failure as serialize_failure
 from tunnel.requests import serialize_result as serialize_result
 from vshare.news import News
+from vshare.together.requests import SayToAll, Serve, Servers, Unserve
 
 MAX_GUEST = 64  # characters: 40, and the number that makes a name unlike others
 MAX_PLATE = 16  # characters of a word that codes are made of, and a margin
@@ -133,6 +134,10 @@ AnyRequest: TypeAlias = (
     | Line
     | Stop
     | Follow
+    | Serve
+    | Unserve
+    | Servers
+    | SayToAll
 )
 
 

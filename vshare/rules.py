@@ -36,9 +36,10 @@ def make_policy(options: Options, found: Found, *, only_loopback: bool) -> Polic
     hidden -= {options.http_port, options.https_port}  # named by the sharer
     # Where it is not known what was meant for the loopback alone, nothing is open unasked.
     unknown = only_loopback and bool(found.listening.unknown)
+    restricted = bool(options.ports) or options.only_served or unknown
     policy = Policy(
         names=frozenset(names | {LOOPBACK, "localhost"} if only_loopback else names),
-        only_ports=frozenset(options.ports) if options.ports or unknown else None,
+        only_ports=frozenset(options.ports) if restricted else None,
         loopback_ports=frozenset(options.loopback),
         hidden_ports=frozenset(hidden) if only_loopback else frozenset(),
         ssh_ports=ssh_ports_of(options, found),

@@ -26,14 +26,18 @@ class Screen:
         if news.kind not in ("started", "ended"):  # told with more, below and by the caller
             self._console.event(event=news.kind, text=news.text, **news.fields)
 
-    def started(self, share: LiveShare, found: Found, log: str, *, qr: bool = False) -> None:
+    def started(
+        self, share: LiveShare, found: Found, log: str, *, qr: bool = False, stays: bool = True
+    ) -> None:
         """The share is up: what others need, and what they can do with it. `qr`: show the URL's
-        QR code, too, where there is one."""
+        QR code, too, where there is one. `stays`: the share has this terminal until it ends."""
         self._console.step("Your share is running!")
         if self._console.as_json:
             self._for_scripts(share, found)
         else:
             self._for_people(share, log, qr=qr)
+            if stays:
+                self._console.step("Press Ctrl-C to end the share.")
 
     def ended(self, reason: str, log: str, head: str) -> None:
         """It is over; `head` proves later what was logged."""
@@ -61,6 +65,8 @@ class Screen:
             expires_at=share.expiry.at,
             ssh=share.ssh is not None,
             dashboard=share.dashboard.url if share.dashboard is not None else None,
+            guest_page=share.guest_page.url if share.guest_page is not None else None,
+            guest_page_passcode=share.guest_page.passcode if share.guest_page is not None else None,
             passcode=share.access.passcode,
             certificate=share.browsers.fingerprint if share.browsers is not None else None,
         )
@@ -88,6 +94,9 @@ class Screen:
             self._tell_of_certificate(share.browsers)
         if share.url:
             self._tell_of_access(share)
+        if share.guest_page is not None:
+            console.result("Guest page:", share.guest_page.url)
+            console.result("Its passcode:", share.guest_page.passcode)
         if share.dashboard is not None:
             console.result("Dashboard:", share.dashboard.url)
         console.result("Others connect with:", f"vconnect {share.connect}")
@@ -99,7 +108,6 @@ class Screen:
             console.step("Who is to log in needs the SSH password as well: tell it apart.")
         console.detail(f"It ends at {clock(share.expiry.at)}; vshare extend moves that.")
         console.detail(f"What happens is written to {log}; vshare log shows it.")
-        console.step("Press Ctrl-C to end the share.")
 
     def _tell_of_certificate(self, certificate: SiteCertificate) -> None:
         """What visitors compare: by it they know that nobody is in between."""

@@ -35,6 +35,7 @@ from vshare.expiry import Expiry
 from vshare.exposed import Exposed
 from vshare.exposure import describe
 from vshare.fences import confirm
+from vshare.guest_page.setup import Host, add_guest_page
 from vshare.guests import Guests
 from vshare.handlers import Handlers
 from vshare.live_line import live_line
@@ -56,6 +57,7 @@ from vshare.screen import Screen
 from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
+from vshare.together.setup import Together, serve_ports
 from vshare.web.access_setup import make_access
 from vshare.web.site_rules import site_rules
 from vshare.web.tls_door import make_tls_door
@@ -101,6 +103,7 @@ async def share_up(
             console.detail(line)
         if options.ask:
             policy = await confirm(policy, found.report, console)
+        policy = serve_ports(policy, found, options.servers)
         async with _relay(options, console) as relay:
             await _serve(
                 Sharing(
@@ -163,7 +166,8 @@ async def _serve(sharing: Sharing) -> None:
     newsroom.subscribe(Screen(sharing.console).news)
     doorman = _Doorman()
     wanted = parse_name(options.name) if options.name else None
-    with_url = options.http and (found.http_port or found.https_port) is not None
+    has_site = (found.http_port or found.https_port) is not None
+    with_url = options.http and (has_site or options.guest_page is not None)
     through = with_url and options.passthrough is not None
     async with AsyncExitStack() as stack:
         if options.no_sleep:
@@ -222,6 +226,8 @@ async def _serve_guests(
     request_log = RequestLog()
     visits = Visits(sharing.found.sites, rules.__getitem__, request_log)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh, visits)
+    host = Host(name, sharing.found.machine.name, sharing.relay.host, link.registered, access)
+    page = add_guest_page(options, host, streams, newsroom)
     tls_door = make_tls_door(options.passthrough, streams, name, link.registered.domain)
     for warning in tls_door.warnings(sharing.expires_at) if tls_door is not None else ():
         console.warn(warning)
@@ -239,6 +245,7 @@ async def _serve_guests(
         Expiry(_granted(sharing, link)),
         access,
         tls_door.certificate if tls_door is not None else None,
+        guest_page=page,
     )
     sharing.reach.on_moved = share.machine_moved
     async with AsyncExitStack() as stack:
@@ -247,7 +254,8 @@ async def _serve_guests(
         if options.notify is not None:
             notifier = Notifier(options.notify, name, console.warn)
             newsroom.subscribe((await stack.enter_async_context(notifier)).news)
-        handlers = Handlers(share).table()
+        share.together = Together(options, sharing.found, streams, newsroom, guests)
+        handlers = {**Handlers(share).table(), **share.together.table()}
         await stack.enter_async_context(share_socket(name, handlers, newsroom))
         if options.dashboard:
             shown = dashboard.Share(request_log, handlers, newsroom, streams, streams.carry)
@@ -335,7 +343,15 @@ async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _
         expires_at=share.expiry.at,
         shared=share.streams.policy.describe(),
     )
-    Screen(sharing.console).started(share, sharing.found, str(log.path), qr=sharing.options.qr)
+    if share.together is not None:
+        share.together.begin()
+    Screen(sharing.console).started(
+        share,
+        sharing.found,
+        str(log.path),
+        qr=sharing.options.qr,
+        stays=sharing.leaving is None,
+    )
     if sharing.leaving is not None:
         sharing.leaving.leave(share.name, sharing.console)
     sharing.interrupt.serving = True

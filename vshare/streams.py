@@ -203,6 +203,11 @@ class Streams:
             raise RefusedError(Code.NOT_ALLOWED, "the gateway opens sites, not ports")
         target = self._decide(guest, "tcp", message.host, message.port)
         machine = await self._reach.open_tcp(target.host, target.port)
+        try:
+            self._decide(guest, "tcp", message.host, message.port)  # as it is by now: see `cut`
+        except RefusedError:
+            machine.reset(Code.CLOSED)
+            raise
         visitor = self._accept(connection, guest, message, end)
         ssh = self._ssh if target.is_ssh else None
         with self._carried(guest, message, visitor, machine):
@@ -309,6 +314,21 @@ class Streams:
             connection.refuse(end, error.code, error.text)
         except RemoteProtocolError as error:
             connection.refuse(end, Code.PROTOCOL_ERROR, error.text)
+
+    def cut(self, port: int) -> int:
+        """End guests' streams to `port` of the machine, which the policy gives no more; how many
+        there were."""
+        found = [
+            each
+            for each in self._open
+            if each.guest.role is Role.GUEST
+            and each.asked.port == port
+            and self.policy.is_machine(each.asked.host)
+        ]
+        for each in found:
+            each.end.reset(Code.NOT_ALLOWED)
+            each.machine.reset(Code.CLOSED)
+        return len(found)
 
     def end_all(self, guest: Guest | None = None) -> None:
         """The guest was struck off the list, or the share ends: no stream waits to go on."""

@@ -26,8 +26,8 @@ REACHING = (
     Mutation(
         "any host is the machine",
         _POLICY,
-        'if host == MACHINE or host.lower().rstrip(".") in self.names:',
-        "if True:",
+        'return host == MACHINE or host.lower().rstrip(".") in self.names',
+        "return True",
         (f"{_TEST_POLICY}::test_nothing_but_the_machine",),
     ),
     Mutation(
