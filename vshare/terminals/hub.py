@@ -73,19 +73,23 @@ class Hub:
         what = f"there is no terminal {name!r}" if name else "there are several terminals"
         raise UsageError(what, f"terminals: {known}")
 
-    def open(self, name: str, terms: Terms, columns: int = 80, rows: int = 24) -> SharedTerminal:
-        """A new one, which nothing runs in yet. Raises UsageError."""
+    def check_free(self, name: str) -> None:
+        """Raises UsageError where there can be no new terminal called `name`."""
         if not NAME.fullmatch(name):
             raise UsageError(
                 f"{name!r} is no name for a terminal",
                 f"1 to {MAX_NAME} of letters, digits, - _ and ., the first a letter or digit",
             )
         if name in self._terminals:
-            raise UsageError(f"there is a terminal {name!r} already", "give this one another name")
+            raise UsageError(f"there is a terminal {name!r} already", "give another name")
         if len(self._terminals) >= MAX_TERMINALS:
             raise UsageError(
                 f"{MAX_TERMINALS} terminals are shared already", "end one: vshare terminal end NAME"
             )
+
+    def open(self, name: str, terms: Terms, columns: int = 80, rows: int = 24) -> SharedTerminal:
+        """A new one, which nothing runs in yet. Raises UsageError."""
+        self.check_free(name)
         terminal = SharedTerminal(name, terms, columns, rows)
         terminal.tell = self._tell
         terminal.on_change = self._changed

@@ -61,6 +61,7 @@ class SharedTerminal:
         self.on_end: Callable[[], None] = lambda: None
         self.on_change: Callable[[], None] = lambda: None
         self.is_over = False
+        self.goes_on = False  # when the sharer leaves
         self._program: Program | None = None
         self._viewers: list[Viewer] = []  # the sharer's first
         self._typing = ""
@@ -129,6 +130,7 @@ class SharedTerminal:
         viewer = Viewer(self, identity, sink)
         viewer.present(self._drawn(scrollback=True))
         if identity.is_sharer:
+            self.goes_on = False
             self._viewers.insert(0, viewer)
         else:
             self._viewers.append(viewer)
@@ -167,7 +169,7 @@ class SharedTerminal:
             line=viewer.held.text[:MAX_TITLE],
             typing=self._typing,
             viewers=len(self._viewers),
-            people=self._people() if who.is_sharer else [],
+            people=self.people() if who.is_sharer else [],
         )
 
     def has_room(self, viewer: Viewer) -> None:
@@ -219,7 +221,7 @@ class SharedTerminal:
 
     # -- the sharer's word
 
-    def do(self, word: Do) -> None:
+    def do(self, word: Do, sharer: Viewer) -> None:
         """One of the verbs from the sharer's own terminal; unknown ones do nothing."""
         verbs: dict[str, Callable[[], object]] = {
             "lock": lambda: self.lock(locked=True),
@@ -229,6 +231,7 @@ class SharedTerminal:
             "grant": lambda: self.grant(word.guest, write=True),
             "revoke": lambda: self.grant(word.guest, write=False),
             "end": lambda: self.ended("the sharer has ended it"),
+            "detach": lambda: self._detach(sharer),
         }
         act = verbs.get(word.verb)
         if act is None:
@@ -237,6 +240,11 @@ class SharedTerminal:
             act()
         except UsageError:
             self._changed()  # whom it is about is gone meanwhile
+
+    def _detach(self, sharer: Viewer) -> None:
+        self.goes_on = True
+        text = f"it goes on; vshare terminal {self.name} comes back to it"
+        sharer.end(serialize_payload(End(int(Code.CLOSED), text)))
 
     def lock(self, *, locked: bool) -> None:
         """Take typing away from all guests, or give back what they had."""
@@ -297,7 +305,8 @@ class SharedTerminal:
 
     # -- inside
 
-    def _people(self) -> list[Person]:
+    def people(self) -> list[Person]:
+        """The guests who look, as the sharer is told."""
         return [
             Person(
                 each.identity.name[:MAX_TITLE],

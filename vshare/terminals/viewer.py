@@ -126,7 +126,7 @@ class Viewer:
             self._seen = count
             self._terminal.has_room(self)
         elif kind is MessageType.DO and self.identity.is_sharer:
-            self._terminal.do(parse_payload(Do, payload))
+            self._terminal.do(parse_payload(Do, payload), self)
         else:
             raise RemoteProtocolError(f"a guest does not say {kind.name}")
 
