@@ -8,6 +8,7 @@ from http import HTTPStatus
 from relay.http_rules import HttpError, Origin, site_of
 from relay.routes import Site, Sites
 from relay.source_buckets import SourceBuckets
+from relay.streams import UpstreamStream
 from relay.upstreams import Door, Upstreams
 from tunnel.source import source_of
 
@@ -52,6 +53,10 @@ class Doors:
             return self._upstreams.door_of(self._site, tls=self._origin.tls)
         except HttpError:
             return None
+
+    def maybe_open(self, door: Door, begin: bytes) -> UpstreamStream | None:
+        """See Upstreams.maybe_open."""
+        return self._upstreams.maybe_open(door, begin)
 
     def fields(self, host: bytes) -> bytes:
         """The fields that the gateway adds to a plain request with this Host, and the head's end.

@@ -13,6 +13,7 @@ import h11
 from relay.doors import Doors
 from relay.http_events import BodyEvents, maybe_event
 from relay.http_rules import (
+    FRAMING,
     HttpError,
     Origin,
     accept_of,
@@ -25,16 +26,15 @@ from relay.http_rules import (
     trailers,
 )
 from relay.pages import answer_with, error_page
-from relay.quick_path import ANSWER_WITHIN, KEEP_ALIVE, QuickPath, Sent, Way
+from relay.quick_path import ANSWER_WITHIN, SAFE, QuickPath, Sent, Way
 from relay.routes import Sites, strip_port
 from relay.source_buckets import SourceBuckets
 from relay.streams import ByteStream, UpstreamStream, VisitorStream
 from relay.strict_heads import MAX_REQUEST_HEAD, check_head, cut_empty_lines, maybe_head
+from relay.uploads import Upload, without_framing
 from relay.upstreams import Door, Upstreams
-from tunnel.errors import LostError, VshareError
+from tunnel.errors import LostError, RemoteProtocolError, VshareError
 
-FIRST_REQUEST_WITHIN = 10.0  # seconds from the connection to a whole request head
-BODY_SILENCE = 120.0  # seconds that a request's body may pause
 HALF_CLOSED_SILENCE = 10.0  # seconds that an answer may pause once the visitor ended its side
 MAX_ANSWER_HEAD = 64 * 1024  # bytes: servers with many cookies
 MAX_STATUS = 599  # RFC 9110 15
@@ -44,7 +44,7 @@ REST_SILENCE = 2.0  # seconds without a byte of it
 REST_WITHIN = 20.0  # seconds for all of it
 MAX_INFORMATIONAL = 16  # answers of 1xx before the final one; one or two occur
 
-_RETRIED = frozenset((b"GET", b"HEAD", b"OPTIONS"))  # safe methods without a body
+_NOTHING = h11.Request(method="GET", target="/", headers=[("Host", "a")])
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,17 @@ class _Upstream:
             self.stream.is_quiet and not self.http.trailing_data[0]
         )
 
-    async def send(self, event: h11.Event) -> None:
-        await self.stream.send_all(self.http.send(event) or b"")
+    def begin(self, request: h11.Request) -> bytes:
+        """The head for the share. To `http` it is the whole request: bodies are counted apart."""
+        self.heard = False
+        bare = request
+        if has_body(request):
+            kept = request.headers.raw_items()
+            kept = [(name, value) for name, value in kept if name.lower() not in FRAMING]
+            bare = h11.Request(method=request.method, target=request.target, headers=kept)
+        head = self.http.send(bare) or b""
+        self.http.send(h11.EndOfMessage())
+        return head if bare is request else h11.Connection(h11.CLIENT).send(request) or b""
 
     async def next_event(self) -> h11.Event:
         while (event := maybe_event(self.http)) is None:
@@ -87,12 +96,13 @@ class Conversation:
         self._visitor, self._origin = visitor, origin
         self._upstreams, self._sites = upstreams, sites
         self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
-        self._fault: HttpError | None = None  # of the last request's body
+        self._upload = Upload(_NOTHING, b"")  # the last request's body
+        self._fault: HttpError | None = None  # of that
         self._upstream: _Upstream | None = None
         self._host = ""  # what the request under way asked for
         self._watch: asyncio.TimerHandle | None = None
         self._doors = Doors(origin, upstreams, sites, misses)
-        self._quick = QuickPath(visitor, self._doors)
+        self._quick = QuickPath(visitor, self._doors, self._opened)
         visitor.on_lost = self._visitor_lost
         visitor.on_eof = self._visitor_ended
 
@@ -101,6 +111,9 @@ class Conversation:
         if self._watch is not None:
             self._watch.cancel()
         self._abort_upstream()
+
+    def _opened(self, way: Way) -> None:
+        self._upstream = _Upstream(way.door, way.stream)
 
     def _visitor_lost(self) -> None:
         self._abort_upstream()
@@ -126,22 +139,23 @@ class Conversation:
 
     async def run(self) -> None:
         """Answer requests until the connection ends. Raises LostError when it breaks off."""
-        wait, begin = FIRST_REQUEST_WITHIN, b""
+        begin = b""
+        self._quick.begin(None)
         try:
             while True:
                 sent = await self._quick.needed()
                 if sent is not None:
                     begin = sent.message
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout_at(self._quick.until):
                     request = await self._next_request(begin)
                 if request is None:
                     return
                 if not await self._answer(request, sent):
                     await self._let_finish()
                     return
-                begin = self._http.trailing_data[0]
+                begin = self._upload.rest
                 self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
-                wait = KEEP_ALIVE
+                self._quick.rest()
                 self._maybe_quicken(begin)
         except TimeoutError:
             return
@@ -161,12 +175,19 @@ class Conversation:
                 return None
             begin = cut_empty_lines(begin + data)
         check_head(head)
-        self._http.receive_data(begin)
-        return cast(h11.Request, self._http.next_event())
+        self._http.receive_data(head)
+        request = cast(h11.Request, self._http.next_event())
+        self._upload = Upload(request, begin[len(head) :])
+        if has_body(request):  # which is counted apart
+            self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
+            self._http.receive_data(without_framing(head))
+            self._http.next_event()
+        self._http.next_event()
+        return request
 
     async def _let_finish(self) -> None:
         """The rest of a request that was answered before its end."""
-        if self._http.their_state is not h11.SEND_BODY:
+        if self._upload.is_whole or self._fault is not None:
             return
         self._visitor.send_eof()
         with contextlib.suppress(TimeoutError, LostError):
@@ -186,10 +207,9 @@ class Conversation:
 
     async def _answer(self, request: h11.Request, sent: Sent | None) -> bool:
         """Answer one request; False if the connection cannot be used again."""
-        end = self._maybe_end_of_request(request)
         self._fault = None
         try:
-            switched = await self._forward(request, end, sent)
+            switched = await self._forward(request, sent)
         except HttpError as error:
             await self._send_error(error, accept_of(request), head_only=request.method == b"HEAD")
             return self._is_complete()
@@ -198,11 +218,10 @@ class Conversation:
         return self._is_complete()
 
     def _is_complete(self) -> bool:
-        return self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+        states = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+        return self._http.states == states and self._upload.is_whole
 
-    async def _forward(
-        self, request: h11.Request, end: h11.EndOfMessage | None, sent: Sent | None
-    ) -> bool:
+    async def _forward(self, request: h11.Request, sent: Sent | None) -> bool:
         """Forward a request and its answer; True if the connection was turned over to another
         protocol, which has ended then. Raises HttpError while no answer was begun."""
         self._host = strip_port(host_text(request))
@@ -214,21 +233,19 @@ class Conversation:
             door = self._doors.door_of(check_request(request, self._origin, self._sites))
             reused = await self._choose_upstream(door)
         try:
-            return await self._exchange(request, end, sent)
+            return await self._exchange(request, sent)
         except LostError as error:
             mute = reused and self._upstream is not None and not self._upstream.heard
-            safe = end is not None and request.method in _RETRIED
+            safe = not has_body(request) and request.method in SAFE
             if mute and safe and self._unanswered():
                 self._abort_upstream()
                 await self._open_upstream(door)
-                return await self._try_again(request, end, door)
+                return await self._try_again(request, door)
             raise self._broken_off(door, error) from error
 
-    async def _try_again(
-        self, request: h11.Request, end: h11.EndOfMessage | None, door: Door
-    ) -> bool:
+    async def _try_again(self, request: h11.Request, door: Door) -> bool:
         try:
-            return await self._exchange(request, end)
+            return await self._exchange(request)
         except LostError as error:
             raise self._broken_off(door, error) from error
 
@@ -260,39 +277,25 @@ class Conversation:
         if self._visitor.closed.is_set():
             self._abort_upstream()
 
-    def _maybe_end_of_request(self, request: h11.Request) -> h11.EndOfMessage | None:
-        """The end of a request without a body; None if a body is to come."""
-        if has_body(request):
-            return None
-        event = self._http.next_event()
-        return event if isinstance(event, h11.EndOfMessage) else None
-
-    async def _exchange(
-        self, request: h11.Request, end: h11.EndOfMessage | None, sent: Sent | None = None
-    ) -> bool:
-        upstream = self._upstream
+    async def _exchange(self, request: h11.Request, sent: Sent | None = None) -> bool:
+        upstream, upload = self._upstream, self._upload
         if upstream is None:
             raise LostError("there is no stream")
-        upstream.heard = False
-        forwarded = h11.Request(
-            method=request.method,
-            target=forwarded_target(request.target),
-            headers=request_headers(request, self._origin),
+        head = upstream.begin(
+            h11.Request(
+                method=request.method,
+                target=forwarded_target(request.target),
+                headers=request_headers(request, self._origin),
+            )
         )
-        head = upstream.http.send(forwarded) or b""
+        begun = False
         if sent is not None:
-            while end is None:
-                event = self._http.next_event()
-                if isinstance(event, h11.EndOfMessage):
-                    end = event
-                else:
-                    upstream.http.send(cast(h11.Event, event))
-            upstream.http.send(end)
-            return await self._receive_answer(upstream, begun=sent.begun)
-        if end is not None:
-            await upstream.stream.send_all(head + (upstream.http.send(end) or b""))
-            return await self._receive_answer(upstream)
-        await upstream.stream.send_all(head)
+            upload.take()
+            begun = sent.begun
+        else:
+            await upstream.stream.send_all(head)
+        if upload.is_whole:
+            return await self._receive_answer(upstream, begun=begun)
         switched = False
         failure: VshareError | None = None
         async with asyncio.TaskGroup() as group:
@@ -309,20 +312,11 @@ class Conversation:
 
     async def _send_body(self, upstream: _Upstream) -> None:
         """The request's body to the share, as it comes."""
-        body = BodyEvents(self._http, self._visitor)
         fault: HttpError | None = None
         try:
-            while True:
-                async with asyncio.timeout(BODY_SILENCE):
-                    event = await body.next_event()
-                if isinstance(event, h11.Data):
-                    await upstream.send(event)
-                elif isinstance(event, h11.EndOfMessage):
-                    await upstream.send(h11.EndOfMessage(headers=trailers(event)))
-                    return
-                else:
-                    raise h11.RemoteProtocolError("it ended in the middle")
-        except h11.ProtocolError as error:
+            await self._upload.send(self._visitor, upstream.stream)
+            return
+        except (h11.ProtocolError, RemoteProtocolError) as error:
             bad = HTTPStatus.BAD_REQUEST
             fault = HttpError(bad, "The request is not valid HTTP", str(error))
         except TimeoutError:
@@ -343,7 +337,7 @@ class Conversation:
                 await self._switch(upstream, answer)
                 return True
             headers = response_headers(answer, self._host)
-            if self._http.their_state is h11.SEND_BODY:  # which may not be read to its end
+            if not self._upload.is_whole:  # which may not be read to its end
                 headers.append((b"Connection", b"close"))
             head = self._http.send(
                 h11.Response(status_code=answer.status_code, reason=answer.reason, headers=headers)
@@ -356,7 +350,8 @@ class Conversation:
         except h11.ProtocolError as error:  # Local: what came cannot be passed on as it is
             upstream.stream.abort()
             raise LostError(f"the answer is not valid HTTP: {error}") from error
-        if upstream.http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+        states = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+        if upstream.http.states == states and self._upload.is_whole:
             upstream.http.start_next_cycle()
         else:
             upstream.stream.abort()
@@ -402,6 +397,8 @@ class Conversation:
 
     async def _switch(self, upstream: _Upstream, answer: h11.InformationalResponse) -> None:
         """101: pass it on and move bytes both ways until both have ended."""
+        if not self._upload.is_whole:
+            raise LostError("the protocol was changed before the request's end")
         await self._send(
             h11.InformationalResponse(
                 status_code=answer.status_code,
@@ -409,7 +406,7 @@ class Conversation:
                 headers=response_headers(answer, self._host),
             )
         )
-        early_up, early_down = self._http.trailing_data[0], upstream.http.trailing_data[0]
+        early_up, early_down = self._upload.rest, upstream.http.trailing_data[0]
         async with asyncio.TaskGroup() as group:
             group.create_task(_copy(self._visitor, upstream.stream, early_up))
             group.create_task(_copy(upstream.stream, self._visitor, early_down))
@@ -426,7 +423,7 @@ class Conversation:
             return
         page = error_page(error.status, error.text, error.hint, self._sites.domain)
         headers, body = answer_with(page, accept)
-        if self._http.their_state is not h11.DONE:
+        if self._http.their_state is not h11.DONE or not self._upload.is_whole:
             headers.append((b"Connection", b"close"))
         with contextlib.suppress(LostError, h11.LocalProtocolError):
             await self._send(h11.Response(status_code=error.status, headers=headers))

@@ -17,12 +17,12 @@ Headers = list[tuple[bytes, bytes]]
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::\d{0,5})?")  # RFC 9110 7.2
 
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 # Not passed on behind a body, where they would come too late for whoever was to heed them, or be
 # taken for what stood before it (RFC 9110 6.5.1).
 _NO_TRAILERS = (
     HOP_BY_HOP
-    | _FRAMING
+    | FRAMING
     | frozenset(
         (
             b"age",
@@ -195,7 +195,7 @@ def response_headers(response: h11.Response | h11.InformationalResponse, host: s
     ]
     names = {name.lower() for name, _ in kept}
     if response.status_code < HTTPStatus.OK or response.status_code == HTTPStatus.NO_CONTENT:
-        kept = [(name, value) for name, value in kept if name.lower() not in _FRAMING]
+        kept = [(name, value) for name, value in kept if name.lower() not in FRAMING]
     elif b"transfer-encoding" in names:
         kept = [(name, value) for name, value in kept if name.lower() != b"content-length"]
     if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:

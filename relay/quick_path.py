@@ -1,14 +1,16 @@
 """The way of most requests through the gateway: from callback to callback, without a task.
 
-It takes over from a Conversation (relay/exchange.py) while that rests between requests and a
-stream to the share is kept, and serves plain requests (relay/plain_heads.py). With the first
-message that is not plain it gives back: to the coroutine, which goes on as if it had begun it.
+It stands in for a Conversation (relay/exchange.py) while that waits for a request, and serves
+plain ones (relay/plain_heads.py): over the stream to the share that is kept, or over one that it
+opens, on which the request leaves together with OPEN. With the first message that is not plain it
+gives back: to the coroutine, which goes on as if it had begun it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,7 +34,11 @@ from tunnel.http_bodies import LengthBody
 
 ANSWER_WITHIN = 300.0  # seconds from the request to the answer's head: long polls
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+FIRST_REQUEST_WITHIN = 10.0  # seconds from the connection to a whole request head
 KEEP_ALIVE = 75.0  # seconds between requests; browsers give up at 60 to 300
+# Methods of requests that may be sent twice, where they have no body: the stream to the share may
+# be lost before it is known whether they came (RFC 9110 9.2.2).
+SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):
@@ -66,11 +72,14 @@ class Way:
 
 
 class QuickPath:
-    """One visitor's."""
+    """One visitor's. `on_open` is told the stream that it has opened, which is the coroutine's to
+    end."""
 
-    def __init__(self, visitor: VisitorStream, doors: Doors) -> None:
+    def __init__(
+        self, visitor: VisitorStream, doors: Doors, on_open: Callable[[Way], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._visitor, self._doors = visitor, doors
+        self._visitor, self._doors, self._on_open = visitor, doors, on_open
         self._phase: _Phase = _AWAY
         self._called = asyncio.Event()  # the coroutine
         self._way: Way | None = None
@@ -79,20 +88,32 @@ class QuickPath:
         self._known: PlainRequest | None = None  # one of before, and what the share gets for its
         self._fields = b""  # fields: most requests have the same as the one before
         self._body: LengthBody | ChunkedBody = LengthBody(0)  # of the answer
-        self._since = 0.0  # loop time of the phase
+        self._since = 0.0  # loop time when the request under way was sent
+        # Loop time by which the next request's head has to be there.
+        self.until = self._loop.time() + FIRST_REQUEST_WITHIN
         self._ahead = bytearray()  # requests that came before the answer to another was complete
         visitor.on_writable = self._visitor_writable
 
     # -- what the coroutine does
 
-    def begin(self, way: Way) -> None:
-        """Serve what comes from now on; nothing has come yet."""
+    def begin(self, way: Way | None) -> None:
+        """Serve what comes from now on, over `way` or a stream that is opened for it."""
         self._way = way
         self._sent = None
         self._called.clear()
-        self._phase, self._since = _REST, self._loop.time()
+        self._phase = _REST
         self._visitor.taker = self._take_request
-        way.stream.take_with(self._take_answer, self._share_ended)
+        if way is not None:
+            way.stream.take_with(self._take_answer, self._share_ended)
+        early = self._visitor.maybe_early()
+        if early and not self._take_request(early):
+            self._visitor.put(early)
+        elif not self._visitor.is_quiet:  # it has ended its side
+            self._give_back()
+
+    def rest(self) -> None:
+        """From now on the next request is waited for."""
+        self.until = self._loop.time() + KEEP_ALIVE
 
     async def needed(self) -> Sent | None:
         """Wait until the coroutine has to go on, with the next request or after one that was sent.
@@ -103,7 +124,7 @@ class QuickPath:
             now = self._loop.time()
             until = now + KEEP_ALIVE  # never later: REST may begin at any time
             if self._phase is _REST:
-                until = self._since + KEEP_ALIVE
+                until = self.until
             elif self._phase is _ASKED:
                 until = min(until, self._since + ANSWER_WITHIN)
             if until <= now:
@@ -138,23 +159,44 @@ class QuickPath:
 
     def _ask(self, data: bytes) -> bool:
         """Send the request on; False, and the coroutine is in charge, if that is not for here."""
-        way, request = self._way, maybe_request(data, self._known)
-        if way is None or request is None or not (way.stream.is_quiet and way.stream.is_writable):
-            self._give_back()
-            return False
-        if self._doors.maybe_door(request.host) != way.door:
+        request = maybe_request(data, self._known)
+        if request is None or not self._send(request, data):
             self._give_back()
             return False
         end = request.size + request.length
-        if end > len(data):  # a body that is still to come
-            self._give_back()
-            return False
         if end < len(data):
             self._ahead += data[end:]
         self._phase, self._since = _ASKED, self._loop.time()
         self._sent, self._method = Sent(data[:end]), request.method
-        head = request.first + self._fields_for(request)
-        way.stream.write(head + data[request.size : end] if request.length else head)
+        return True
+
+    def _send(self, request: PlainRequest, data: bytes) -> bool:
+        """To the share it is for, if that is possible at once."""
+        door, way = self._doors.maybe_door(request.host), self._way
+        if door is None:
+            return False
+        end = request.size + request.length
+        if end > len(data):  # a body that is still to come
+            return False
+        message = request.first + self._fields_for(request)
+        if request.length:
+            message += data[request.size : end]
+        if way is None:
+            return request.method in SAFE and not request.length and self._open(door, message)
+        if door != way.door or not (way.stream.is_quiet and way.stream.is_writable):
+            return False
+        way.stream.write(message)
+        return True
+
+    def _open(self, door: Door, message: bytes) -> bool:
+        """A stream that begins with a request. It may turn out to be refused or lost: then the
+        coroutine asks again."""
+        stream = self._doors.maybe_open(door, message)
+        if stream is None:
+            return False
+        self._way = Way(door, stream)
+        stream.take_with(self._take_answer, self._share_ended)
+        self._on_open(self._way)
         return True
 
     def _fields_for(self, request: PlainRequest) -> bytes:
@@ -213,7 +255,8 @@ class QuickPath:
             self._way.stream.pause()
 
     def _complete(self, *, surplus: bool) -> None:
-        self._phase, self._since, self._sent = _REST, self._loop.time(), None
+        self._phase, self._sent = _REST, None
+        self.rest()
         if surplus and self._way is not None:
             self._way.stream.abort()  # what follows is nobody's
         self._next()
@@ -250,8 +293,11 @@ class QuickPath:
     def _share_ended(self) -> None:
         if self._phase is _BODY:
             self._break_off()
-        elif self._phase is not _AWAY:
+        elif self._phase is _ASKED:
             self._give_back()
+        elif self._phase is _REST and self._way is not None:
+            way, self._way = self._way, None
+            way.stream.abort()
 
     def _visitor_writable(self) -> None:
         if self._phase is _BODY and self._way is not None:

@@ -60,6 +60,10 @@ class _Inbox:
                 return b""
             self._changed.clear()
             await self._changed.wait()
+        return self.take_now()
+
+    def take_now(self) -> bytes:
+        """What has come, perhaps nothing."""
         data, self._data = bytes(self._data), bytearray()
         self.is_quiet = not self.ended
         if self._paused:
@@ -112,6 +116,10 @@ class VisitorStream(asyncio.Protocol, ByteStream):
     def put(self, data: Bytes) -> None:
         """Keep for `receive_some` what a taker took and does not want."""
         self._inbox.put(data)
+
+    def maybe_early(self) -> bytes:
+        """What has come before there was a taker; nothing if the visitor has ended its side."""
+        return b"" if self._inbox.ended else self._inbox.take_now()
 
     def write(self, data: Bytes) -> None:
         """Send what a caller who heeds `is_writable` has, who may reuse it at once."""

@@ -7,8 +7,10 @@ happens for each stream.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
+from tunnel.codes import Code
 from tunnel.frames import Opened, Resume
 from tunnel.stream_end import StreamEnd
 
@@ -27,6 +29,19 @@ async def answer_of(
         return await end.opened
     finally:
         waiting.timer.cancel()
+
+
+def look_after(end: StreamEnd, within: float, on_silence: Callable[[], None]) -> None:
+    """As `answer_of`, for who does not wait: what ends the stream instead is told to its peer."""
+    waiting = _Waiting(end, within, on_silence)
+
+    def answered(opened: asyncio.Future[Opened | Resume]) -> None:
+        waiting.timer.cancel()
+        if isinstance(opened.exception(), TimeoutError):
+            end.reset(Code.TIMED_OUT)
+            end.peer.reset(Code.TIMED_OUT)
+
+    end.opened.add_done_callback(answered)
 
 
 class _Waiting:

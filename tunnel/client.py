@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 
 from tunnel.alerts import AccessLostError, explain
-from tunnel.answer import answer_of
+from tunnel.answer import answer_of, look_after
 from tunnel.client_flows import ClientFlows
 from tunnel.codes import Code
 from tunnel.connection import Connection
@@ -144,6 +144,17 @@ class Client:
     async def open_special(self, protocol: str, host: str = "", port: int = 0) -> StreamEnd:
         """A stream of another protocol than TCP (docs/protocol.md 8.3). Raises like `open`."""
         return await self._ask(Open(secrets.token_bytes(16), protocol, host, port))
+
+    def maybe_open(self, protocol: str, host: str, port: int, begin: bytes) -> StreamEnd | None:
+        """As `open_special`, if a connection is idle, without waiting for the share's answer:
+        `begin` leaves together with OPEN. A stream that is refused is reset, as one that is lost.
+        """
+        connection = self.pool.maybe_idle()
+        if connection is None:
+            return None
+        end = connection.open(Open(secrets.token_bytes(16), protocol, host, port), begin)
+        look_after(end, OPEN_TIMEOUT, self.pool.suspect)
+        return end
 
     async def call(self, name: str) -> bytes:
         """The answer (JSON) to a call of protocol `api`. Raises RefusedError or LostError."""

@@ -135,9 +135,10 @@ class Connection:
 
     # -- what a client does
 
-    def open(self, message: Open | Resume) -> StreamEnd:
+    def open(self, message: Open | Resume, begin: bytes = b"") -> StreamEnd:
         """Send OPEN, whose StreamEnd can be sent to at once, or RESUME, whose has to be attached
-        first; await `end.opened` for the answer.
+        first; await `end.opened` for the answer. `begin`: what the stream begins with (MAX_DATA at
+        most), which leaves together with OPEN.
 
         On a connection that is lost or retired the answer is a LostError. Raises
         LocalProtocolError while a stream is under way.
@@ -147,10 +148,14 @@ class Connection:
             end.lose(self.error or LostError("the connection takes no further streams"))
             return end
         self.stream.send(Input.SEND_OPEN)
-        self.end = StreamEnd(self)
+        end = self.end = StreamEnd(self)
         kind = FrameType.OPEN if isinstance(message, Open) else FrameType.RESUME
-        self._tls.write(serialize_message(kind, self.stream.number, message))
-        return self.end
+        frame = serialize_message(kind, end.number, message)
+        if begin:
+            end.bytes_sent += len(begin)
+            frame += data_header(len(begin), end.number)
+        self._tls.write(frame, begin)
+        return end
 
     # -- what a share does
 

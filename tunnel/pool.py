@@ -100,15 +100,19 @@ class Pool:
         """
         deadline = self._loop.time() + WAIT
         while True:
-            while self.idle:
-                connection, _ = self.idle.pop()  # the one used last is the likeliest to live
-                if connection.is_usable:
-                    if len(self.idle) < self._min_idle:
-                        self._wanted.set()
-                    return connection
-            connection = await self._wait_for_one(deadline)
+            connection = self.maybe_idle() or await self._wait_for_one(deadline)
             if connection.is_usable:  # it may have been lost since it was given
                 return connection
+
+    def maybe_idle(self) -> Connection | None:
+        """As `acquire`, if there is one now."""
+        while self.idle:
+            connection, _ = self.idle.pop()  # the one used last is the likeliest to live
+            if connection.is_usable:
+                if len(self.idle) < self._min_idle:
+                    self._wanted.set()
+                return connection
+        return None
 
     def release(self, connection: Connection) -> None:
         """Give a usable connection to whoever waits longest, or keep it."""

@@ -226,6 +226,29 @@ RELAYING = (
         (f"{_TEST_QUICK}::test_each_request_has_its_own_fields_and_no_others",),
     ),
     Mutation(
+        "a request that must not be sent twice may be",
+        _QUICK,
+        "return request.method in SAFE and not request.length and self._open(door, message)",
+        "return self._open(door, message)",
+        (f"{_TEST_QUICK}::test_a_first_request_that_must_not_be_sent_twice_waits_for_its_stream",),
+    ),
+    Mutation(
+        "a body counts as sent before it was",
+        "relay/uploads.py",
+        "            size = self._body.take(data)\n            if size:\n",
+        "            size = self._body.take(data)\n"
+        "            self.is_whole = self._body.is_whole\n"
+        "            if size:\n",
+        ("tests/relay/test_uploads.py::test_a_body_is_not_whole_before_the_share_was_sent_it",),
+    ),
+    Mutation(
+        "what is odd in a body in chunks is passed on",
+        "relay/uploads.py",
+        "            if not _BEGIN.fullmatch(data):\n",
+        "            if False:\n",
+        ("tests/relay/test_uploads.py::test_an_odd_body_is_made_plain",),
+    ),
+    Mutation(
         "an answer has two lengths",
         "relay/plain_heads.py",
         "    elif chunked == (length is not None):",
@@ -256,8 +279,8 @@ RELAYING = (
     Mutation(
         "a request goes to the share of the one before",
         _QUICK,
-        "        if self._doors.maybe_door(request.host) != way.door:\n",
-        "        if self._doors.maybe_door(request.host) is None:\n",
+        "if door != way.door or not (way.stream.is_quiet",
+        "if not (way.stream.is_quiet",
         (f"{_TEST_QUICK}::test_another_hosts_request_goes_to_another_share",),
     ),
     Mutation(

@@ -61,15 +61,25 @@ class Machine(End):
 
 
 class Shares:
-    """In place of Upstreams."""
+    """In place of Upstreams. `has_idle`: whether a stream can be opened at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_idle: bool = True) -> None:
         self.machines: list[Machine] = []
+        self.has_idle = has_idle
+        self.waited = 0  # for streams
 
     def door_of(self, site: Site, *, tls: bool) -> Door:
         return Door(site, tls)
 
+    def maybe_open(self, door: Door, begin: bytes) -> UpstreamStream | None:
+        if not self.has_idle:
+            return None
+        self.machines.append(Machine())
+        self.machines[-1].send(begin)
+        return UpstreamStream(self.machines[-1])
+
     async def open(self, door: Door) -> UpstreamStream:
+        self.waited += 1
         self.machines.append(Machine())
         return UpstreamStream(self.machines[-1])
 
@@ -102,13 +112,13 @@ class Wire(asyncio.Transport):
 
 
 class Scene:
-    """A conversation under way that has had its first request."""
+    """A conversation under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_idle: bool = True) -> None:
         self.visitor = VisitorStream()
         self.wire = Wire(self.visitor)
         self.visitor.connection_made(self.wire)
-        self.shares = Shares()
+        self.shares = Shares(has_idle=has_idle)
         origin = Origin("192.0.2.9", tls=False, server_name=None)
         self.conversation = Conversation(
             self.visitor,
@@ -126,6 +136,7 @@ class Scene:
         self.visitor.data_received((GET.format(path) + more).encode())
 
     async def begin(self) -> None:
+        """The first request, and its answer."""
         self.ask("first")
         await until(lambda: bool(self.shares.machines) and self.machine.paths == ["/first"])
         self.machine.say(OK)
@@ -143,16 +154,116 @@ class Scene:
         return self.conversation._quick._phase.value != "away"
 
 
-def with_scene(test: Callable[[Scene], Awaitable[None]]) -> None:
+def with_scene(
+    test: Callable[[Scene], Awaitable[None]], *, fresh: bool = False, has_idle: bool = True
+) -> None:
     async def main() -> None:
-        scene = Scene()
+        scene = Scene(has_idle=has_idle)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(scene.talk())
             async with asyncio.timeout(SCENE_TIMEOUT):
-                await scene.begin()
+                await asyncio.sleep(0)
+                if not fresh:
+                    await scene.begin()
                 await test(scene)
             running.cancel()
         scene.conversation.close()
+
+    run(main)
+
+
+def test_the_first_request_leaves_with_the_stream_that_is_opened_for_it() -> None:
+    async def test(scene: Scene) -> None:
+        scene.ask("a", GET.format("b"))
+        assert scene.machine.paths == ["/a"]
+        scene.machine.say(OK)
+        assert scene.machine.paths == ["/a", "/b"]
+        scene.machine.say(OK)
+        assert scene.wire.sent == OK * 2
+        assert scene.machine.asked.count(b"X-Forwarded-For: 192.0.2.9\r\n") == 2
+        assert (len(scene.shares.machines), scene.shares.waited) == (1, 0)
+
+    with_scene(test, fresh=True)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_first_request_that_is_there_before_the_conversation(ended: bool) -> None:
+    async def main() -> None:
+        scene = Scene()
+        scene.ask("a")
+        if ended:
+            scene.visitor.eof_received()
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(scene.talk())
+            await until(lambda: scene.shares.machines and scene.machine.paths == ["/a"])
+            assert scene.shares.waited == ended
+            scene.machine.say(OK)
+            await until(lambda: scene.wire.sent == OK)
+            running.cancel()
+        scene.conversation.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("method", ["DELETE", "POST", "PUT"])
+def test_a_first_request_that_must_not_be_sent_twice_waits_for_its_stream(method: str) -> None:
+    async def test(scene: Scene) -> None:
+        scene.visitor.data_received(GET.format("a").replace("GET", method).encode())
+        await until(lambda: scene.shares.machines and scene.machine.paths == ["/a"])
+        assert scene.shares.waited == 1
+
+    with_scene(test, fresh=True)
+
+
+def test_a_first_request_waits_where_no_connection_is_idle() -> None:
+    async def test(scene: Scene) -> None:
+        scene.ask("a")
+        await until(lambda: scene.shares.machines and scene.machine.paths == ["/a"])
+        scene.machine.say(OK)
+        await until(lambda: scene.wire.sent == OK and scene.is_quick)
+        scene.ask("b")
+        assert scene.machine.paths == ["/a", "/b"]
+
+    with_scene(test, fresh=True, has_idle=False)
+
+
+@pytest.mark.parametrize("code", [Code.RETIRED, Code.LOST, Code.BUSY])
+def test_a_stream_that_is_refused_or_lost_with_its_request_is_opened_again(code: Code) -> None:
+    async def test(scene: Scene) -> None:
+        scene.ask("a")
+        scene.machine.peer.reset(code)
+        await until(lambda: len(scene.shares.machines) == 2 and scene.machine.paths == ["/a"])
+        assert scene.shares.waited == 1  # who waits is told why not
+        scene.machine.say(OK)
+        await until(lambda: scene.wire.sent == OK)
+
+    with_scene(test, fresh=True)
+
+
+def test_a_stream_that_ends_between_requests_is_followed_by_another() -> None:
+    async def test(scene: Scene) -> None:
+        scene.machine.peer.send_eof()
+        assert scene.machine.code is Code.CLOSED
+        assert scene.is_quick
+        scene.ask("a")
+        assert scene.machine.paths == ["/a"]
+        scene.machine.say(OK)
+        assert scene.wire.sent == OK
+        assert (len(scene.shares.machines), scene.shares.waited) == (2, 0)
+        scene.visitor.connection_lost(None)
+        assert scene.machine.code is Code.CLOSED
+
+    with_scene(test)
+
+
+def test_a_visitor_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.quick_path.FIRST_REQUEST_WITHIN", 0.05)
+
+    async def main() -> None:
+        for begin in (b"", b"GET / HT"):
+            scene = Scene()
+            scene.visitor.data_received(begin)
+            await scene.talk()  # which ends
 
     run(main)
 
@@ -441,7 +552,8 @@ def test_another_hosts_request_goes_to_another_share() -> None:
 
 def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.quick_path.ANSWER_WITHIN", 0.02)
-    monkeypatch.setattr("relay.quick_path.KEEP_ALIVE", 0.01)
+    monkeypatch.setattr("relay.quick_path.KEEP_ALIVE", 0.01)  # looked at as often
+    monkeypatch.setattr("relay.quick_path.FIRST_REQUEST_WITHIN", 0.1)
 
     async def test(scene: Scene) -> None:
         await until(lambda: b" 504 " in scene.wire.sent)

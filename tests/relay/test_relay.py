@@ -222,7 +222,7 @@ def test_a_slow_first_byte_costs_no_cpu_and_ends(monkeypatch: pytest.MonkeyPatch
 def test_a_slow_head_over_tls_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "HANDSHAKE_WITHIN", 1.0)
     monkeypatch.setattr("relay.asgi.FIRST_REQUEST_WITHIN", 0.3)
-    monkeypatch.setattr("relay.exchange.FIRST_REQUEST_WITHIN", 0.3)
+    monkeypatch.setattr("relay.quick_path.FIRST_REQUEST_WITHIN", 0.3)
 
     async def main() -> None:
         async with Relay(RelayConfig()) as relay:

@@ -341,12 +341,21 @@ class _Machine(End):
 
 
 class _Upstreams:
-    def __init__(self, answers: list[bytes]) -> None:
-        self._answers = answers
+    """`has_idle`: a stream can be opened at once, together with what it begins with."""
+
+    def __init__(self, answers: list[bytes], *, has_idle: bool) -> None:
+        self._answers, self._has_idle = answers, has_idle
         self.opened: list[_Machine] = []
 
     def door_of(self, site: Site, *, tls: bool) -> Door:
         return Door(site, tls)
+
+    def maybe_open(self, door: Door, begin: bytes) -> UpstreamStream | None:
+        if not self._has_idle:
+            return None
+        self.opened.append(_Machine(self._answers))
+        self.opened[-1].send(begin)
+        return UpstreamStream(self.opened[-1])
 
     async def open(self, door: Door) -> UpstreamStream:
         self.opened.append(_Machine(self._answers))
@@ -397,9 +406,9 @@ def run_conversation(data: bytes) -> None:
     """A whole conversation ends; all that the visitor gets is HTTP; all that is sent on is."""
     said, _, answer = data.partition(BETWEEN)
     cut = next(iter(cuts_of(said)))
-    for pieces in (cut, [REQUESTS[0], said]):  # there the quick path begins, after the first
+    for pieces in (cut, [REQUESTS[0], said]):  # there most are the quick path's
         answers = [answer] if pieces is cut else [ANSWERS[0], answer]
-        upstreams = _Upstreams(answers)
+        upstreams = _Upstreams(answers, has_idle=pieces is not cut or len(said) % 2 == 0)
         got = loop.run(_converse(pieces, upstreams, SITES))
         if got:
             require(_STATUS.match(got), "the visitor gets HTTP", got[:99])
@@ -437,7 +446,7 @@ def _pairs() -> tuple[bytes, ...]:
 
 
 _RULES = ("relay.http_rules", "relay.routes", "relay.plain_heads")
-_TALK = ("relay.exchange", "relay.quick_path", "relay.plain_bodies")
+_TALK = ("relay.exchange", "relay.quick_path", "relay.plain_bodies", "relay.uploads")
 TARGETS = (
     Target(
         "http-request", run_request, (), tuple(b"\0" + each for each in REQUESTS), _RULES, WORDS,
