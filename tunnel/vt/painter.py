@@ -29,7 +29,7 @@ class _Outer:
     modes: set[int] = field(default_factory=set)
     keypad: bool = False
     shape: int = 0
-    cursor: tuple[int, int] | None = None  # None: hidden
+    cursor: tuple[int, int] | None = (0, 0)  # None: hidden
 
 
 class Painter:

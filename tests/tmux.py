@@ -1,0 +1,98 @@
+"""A person at a terminal, who is tmux: real keys in, and what a terminal that is not ours shows."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+Run = Callable[[Sequence[str]], str]
+LOOK = 0.05  # seconds between looks
+
+
+@dataclass
+class Person:
+    """One window of tmux's. `run` runs a command where tmux is, and gives what it prints."""
+
+    run: Run
+    name: str
+
+    def _tmux(self, *words: str) -> str:
+        return self.run(["tmux", "-L", self.name, *words])
+
+    def type(self, text: str) -> None:
+        """Characters, as they are."""
+        self._tmux("send-keys", "-l", text)
+
+    def press(self, *keys: str) -> None:
+        """Keys by tmux's names: Enter, Escape, Up, C-c."""
+        self._tmux("send-keys", *keys)
+
+    def screen(self) -> list[str]:
+        """The rows, without what is blank at their ends."""
+        return [row.rstrip() for row in self._tmux("capture-pane", "-p").split("\n")[:-1]]
+
+    def cells(self) -> list[str]:
+        """The rows with their colours, and where the cursor is."""
+        rows = self._tmux("capture-pane", "-p", "-e", "-N").split("\n")[:-1]
+        return [*rows, self._tmux("display-message", "-p", "#{cursor_x},#{cursor_y}").strip()]
+
+    def scrollback(self) -> list[str]:
+        """All rows, those that have left at the top first."""
+        text = self._tmux("capture-pane", "-p", "-S", "-")
+        return [row.rstrip() for row in text.split("\n")[:-1]]
+
+    def flags(self) -> str:
+        """What the program in front has asked of the terminal."""
+        names = ("alternate_on", "keypad_cursor_flag", "mouse_any_flag", "cursor_flag")
+        return self._tmux("display-message", "-p", " ".join(f"#{{{name}}}" for name in names))
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The window gets another size."""
+        self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
+    def wait_for(self, what: str | Callable[[], object], within: float = 20.0) -> None:
+        """Until the screen has a text, or something holds."""
+        deadline = time.monotonic() + within
+        while not (what in "\n".join(self.screen()) if isinstance(what, str) else what()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.name}: no {what!r} on\n" + "\n".join(self.screen()))
+            time.sleep(LOOK)
+
+
+@contextmanager
+def person(
+    run: Run,
+    name: str,
+    command: str,
+    size: tuple[int, int] = (80, 24),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Person]:
+    """Somebody who has typed `command` (a shell's); ends with the block."""
+    columns, rows = map(str, size)
+    settings = [word for item in (environment or {}).items() for word in ("-e", "=".join(item))]
+    run(
+        ["tmux", "-L", name, "-f", "/dev/null", "-u", "new-session", "-d", "-x", columns, "-y", rows,
+         *settings, command, ";", "set", "-g", "remain-on-exit", "on",
+         ";", "set", "-g", "status", "off"]
+    )  # fmt: skip
+    made = Person(run, name)
+    made.resize(*size)
+    try:
+        yield made
+    finally:
+        run(["tmux", "-L", name, "kill-server"])
+
+
+def here(command: Sequence[str]) -> str:
+    """A Run on this machine."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def differences(one: Sequence[str], other: Sequence[str]) -> list[str]:
+    """The rows in which two screens differ."""
+    rows = zip(one, other, strict=False)
+    found = [f"{number}: {a!r} {b!r}" for number, (a, b) in enumerate(rows) if a != b]
+    return found + [f"{len(one)} rows and {len(other)}"] * (len(one) != len(other))
