@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import click
 
@@ -13,18 +13,21 @@ from tunnel.address import parse_port
 from tunnel.command import run_command
 from tunnel.console import Console, run
 from tunnel.errors import UsageError
-from vshare import cli_always, cli_running
+from tunnel.follow import Server
+from vshare import cli_always, cli_running, cli_together
 from vshare.cli_doctor import doctor
 from vshare.cli_inspect import inspect
 from vshare.cli_log import log
+from vshare.cli_service import service
 from vshare.default_command import DefaultCommand
 from vshare.detach import Leaving, start
 from vshare.durations import parse_duration
 from vshare.neighbours import parse_cidr
 from vshare.notify import parse_notify
-from vshare.options import EXPIRES_IN, Options, PassthroughOptions, SshOptions
+from vshare.options import EXPIRES_IN, GuestPageOptions, Options, PassthroughOptions, SshOptions
 from vshare.share import share_up
 from vshare.share_file import FILE, RememberedCommand
+from vshare.together.servers import parse_server
 from vshare.web.access import Network
 from vshare.web.access_setup import AccessOptions, parse_network, parse_sharer, parse_user
 from vshare.web.rewriting import KEEP
@@ -99,6 +102,20 @@ def cli() -> None:
     "--https-cert", type=click.Path(path_type=Path), help="with it: its certificate [made here]"
 )
 @click.option("--https-key", type=click.Path(path_type=Path), help="the certificate's key")
+@click.option("--guest-page", is_flag=True, help="a page for browsers: servers and terminals")
+@click.option(
+    "--guest-page-terminals",
+    "page_terminals",
+    type=click.Choice(["none", "read", "write"]),
+    default="read",
+    help="what browsers may do with them",
+)
+@click.option(
+    "--guest-page-passcode-file",
+    "page_passcode_file",
+    type=click.Path(path_type=Path),
+    help="it has the page's passcode [one is made]",
+)
 @click.option("--no-dashboard", is_flag=True, help="no page that shows what happens")
 @click.option("--qr", is_flag=True, help="show the URL as a QR code")
 @click.option("--ssh", is_flag=True, help="share SSH too, with a key made for it")
@@ -115,6 +132,16 @@ def cli() -> None:
     metavar="PORT",
     help="only these ports (repeat)",
 )
+@click.option(
+    "--serve",
+    "servers",
+    type=parse_server,
+    multiple=True,
+    metavar="PORT=NAME",
+    help="guests get this port by name, on their localhost (repeat)",
+)
+@click.option("--only-served", is_flag=True, help="guests open what --serve names, no more")
+@click.option("--show-guests", is_flag=True, help="guests see who else is there")
 @click.option(
     "--loopback",
     type=parse_port,
@@ -177,6 +204,9 @@ def up(
     allow: tuple[Network, ...],
     deny: tuple[Network, ...],
     sharer: str | None,
+    guest_page: bool,
+    page_terminals: Literal["none", "read", "write"],
+    page_passcode_file: Path | None,
     no_dashboard: bool,
     qr: bool,
     ssh: bool,
@@ -186,6 +216,9 @@ def up(
     ssh_port: int | None,
     ssh_user: str | None,
     ports: tuple[int, ...],
+    servers: tuple[Server, ...],
+    only_served: bool,
+    show_guests: bool,
     loopback: tuple[int, ...],
     expose: tuple[IPv4Network | IPv6Network, ...],
     unfence: tuple[int, ...],
@@ -208,6 +241,9 @@ def up(
     ssh_options = SshOptions(not ssh_no_password, ssh_password_file, ssh_once, ssh_port, ssh_user)
     if not ssh and ssh_options != SshOptions():
         raise UsageError("an option for SSH without --ssh", "add --ssh, or leave the option out")
+    page = GuestPageOptions(page_terminals, page_passcode_file)
+    if not guest_page and page != GuestPageOptions():
+        raise UsageError("an option for the guest page without it", "add --guest-page")
     if not passthrough and (https_cert or https_key):
         raise UsageError(
             "--https-cert or --https-key without --https-passthrough",
@@ -228,9 +264,13 @@ def up(
         host_header=host_header,
         passthrough=PassthroughOptions(https_cert, https_key) if passthrough else None,
         access=AccessOptions(allow, deny, user, auth_file, passcode, passcode_file, sharer),
+        guest_page=page if guest_page else None,
         dashboard=not no_dashboard,
         qr=qr,
         ports=ports,
+        servers=servers,
+        only_served=only_served,
+        show_guests=show_guests,
         loopback=loopback,
         expose=expose,
         unfence=unfence,
@@ -250,7 +290,15 @@ def up(
     sys.exit(run(console, lambda interrupt: share_up(options, console, interrupt, leaving)))
 
 
-for command in (*cli_running.COMMANDS, *cli_always.COMMANDS, doctor, inspect, log):
+for command in (
+    *cli_running.COMMANDS,
+    *cli_always.COMMANDS,
+    *cli_together.COMMANDS,
+    doctor,
+    inspect,
+    log,
+    service,
+):
     cli.add_command(command)
 
 

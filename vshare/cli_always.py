@@ -21,7 +21,7 @@ from tunnel.running import Running
 from vshare import requests
 from vshare.attach import attach as attach_to
 from vshare.cli_running import print_table, since
-from vshare.durations import parse_duration
+from vshare.durations import parse_patience
 from vshare.running import SHARES, choose_share, running_shares
 from vshare.url_wait import url_answers
 
@@ -66,7 +66,7 @@ def _states() -> list[tuple[Running, requests.ShareState]]:
 @click.option(
     "--timeout",
     "within",
-    type=parse_duration,
+    type=parse_patience,
     metavar="TIME",
     default=WAIT_FOR,
     help="give up after that [60s]",

@@ -31,7 +31,7 @@ def start(arguments: Sequence[str]) -> int:
     """
     read, write = os.pipe()
     environment = os.environ | {_PIPE: str(write)}
-    command = [sys.executable, "-m", "vshare.cli", *arguments]
+    command = [sys.executable, "-P", "-m", "vshare.cli", *arguments]
     child = subprocess.Popen(command, env=environment, pass_fds=[write])
     os.close(write)
 

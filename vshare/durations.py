@@ -15,11 +15,25 @@ def parse_duration(value: str | float) -> float:
     """`90m`, `8h`, `30s`, `2d`, or seconds, as seconds. Raises UsageError."""
     if isinstance(value, float):
         return value
-    match = _DURATION.fullmatch(value)
-    seconds = float(int(match[1]) * _UNITS[match[2]]) if match else 0.0
+    seconds = _seconds(value)
     if not MIN_EXPIRES <= seconds <= MAX_EXPIRES:
         raise UsageError(f"not a time to expire in: {value!r}", "write 90m, 8h or 2d; at least 10s")
     return seconds
+
+
+def parse_patience(value: str | float) -> float:
+    """How long to wait for something, in seconds: as `parse_duration`, or shorter."""
+    if isinstance(value, float):
+        return value
+    seconds = _seconds(value)
+    if not 0 < seconds <= MAX_EXPIRES:
+        raise UsageError(f"not a time to wait: {value!r}", "write 30s, 5m or 2h")
+    return seconds
+
+
+def _seconds(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    return float(int(match[1]) * _UNITS[match[2]]) if match else 0.0
 
 
 def describe_duration(seconds: float) -> str:

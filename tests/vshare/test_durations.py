@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tunnel.errors import UsageError
-from vshare.durations import describe_duration, parse_duration
+from vshare.durations import describe_duration, parse_duration, parse_patience
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,11 @@ def test_what_is_no_time(text: str) -> None:
 )
 def test_what_people_read(seconds: float, text: str) -> None:
     assert describe_duration(seconds) == text
+
+
+def test_patience() -> None:
+    assert parse_patience("1s") == 1.0
+    assert parse_patience(60.0) == 60.0
+    for text in ("0", "soon"):
+        with pytest.raises(UsageError, match="not a time to wait"):
+            parse_patience(text)

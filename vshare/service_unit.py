@@ -1,0 +1,81 @@
+"""The systemd user unit that shares at boot (systemd.service(5)). Pure.
+
+There is no secret in it: others read such files, and the journal. Results (the code, a passcode)
+go to standard output, which is thrown away; `vshare code` shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tunnel.errors import UsageError
+from tunnel.names import ShareName
+
+PREFIX = "vshare-"
+USAGE = 2  # the exit code of what cannot be meant, which it cannot be the next time either
+RESTART_AFTER = 10  # seconds; a relay or a machine that is away is waited for by trying again
+STOP_WITHIN = 30  # seconds; a key is taken out of the machine
+_TEMPLATE = """\
+# Written by `vshare service install`; `vshare service uninstall` removes it.
+[Unit]
+Description=vshare: {description}
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+WorkingDirectory={folder}
+{environment}ExecStart={command}
+StandardOutput=null
+Restart=on-failure
+RestartSec={restart}
+RestartPreventExitStatus={usage}
+TimeoutStopSec={stop}
+
+[Install]
+WantedBy=default.target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is shared at boot: the command, where it runs, and what its environment needs."""
+
+    name: ShareName
+    folder: Path
+    command: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def unit_name(name: str) -> str:
+    """The file that the share called `name` has among the units."""
+    return f"{PREFIX}{name}.service"
+
+
+def unit_text(service: Service) -> str:
+    """The unit. Raises UsageError for what no unit can say."""
+    lines = [
+        f'Environment="{_quoted(f"{key}={value}")}"\n' for key, value in service.environment.items()
+    ]
+    return _TEMPLATE.format(
+        description=service.name,
+        folder=_one_line(str(service.folder)).replace("%", "%%"),
+        environment="".join(lines),
+        command=" ".join(f'"{_quoted(word, of_command=True)}"' for word in service.command),
+        restart=RESTART_AFTER,
+        usage=USAGE,
+        stop=STOP_WITHIN,
+    )
+
+
+def _quoted(word: str, *, of_command: bool = False) -> str:
+    """What stands between double quotes: no escapes, specifiers or variables are in it."""
+    text = _one_line(word).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return text.replace("$", "$$") if of_command else text
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise UsageError(f"no unit can have {text!r} in it", "rename that folder")
+    return text
