@@ -96,9 +96,12 @@ async def _look_for_sites(
         sites = await add_titles(reach, found_sites)
     if sites.http is None and sites.https is None:
         error = no_http_error(machine, result)
-        if options.ssh is None:
+        if options.ssh is None and options.guest_page is None:
             raise error
-        console.detail(f"{error.text}: there is no public URL, SSH is shared all the same")
+        if options.ssh is not None:
+            console.detail(f"{error.text}: there is no public URL, SSH is shared all the same")
+        else:
+            console.detail(f"{error.text}: the guest page is the only site")
         sites = Sites()
     if vhosts.unknown and reach.link is not None:
         console.detail(f"Its virtual hosts are not known: {printable(vhosts.unknown)}")

@@ -60,7 +60,7 @@ from vshare.streams import Streams
 from vshare.together.setup import Together, serve_ports
 from vshare.web.access_setup import make_access
 from vshare.web.site_rules import site_rules
-from vshare.web.tls_door import make_tls_door
+from vshare.web.tls_door import TlsDoor, make_tls_door
 from vshare.web.visits import Visits
 
 NOTICEABLY = 60.0  # seconds that a relay may grant less without a word
@@ -228,9 +228,7 @@ async def _serve_guests(
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh, visits)
     host = Host(name, sharing.found.machine.name, sharing.relay.host, link.registered, access)
     page = add_guest_page(options, host, streams, newsroom)
-    tls_door = make_tls_door(options.passthrough, streams, name, link.registered.domain)
-    for warning in tls_door.warnings(sharing.expires_at) if tls_door is not None else ():
-        console.warn(warning)
+    tls_door = _tls_door(sharing, streams, name, link.registered.domain)
     server = ShareServer(name, identity, guests, reception, streams, newsroom, tls_door=tls_door)
     share = LiveShare(
         name,
@@ -271,6 +269,14 @@ async def _serve_guests(
             log.close()  # what could not be written is counted in a last line
             Screen(console).ended(end.reason, str(log.path), log.head)
     end.check()
+
+
+def _tls_door(sharing: Sharing, streams: Streams, name: ShareName, domain: str) -> TlsDoor | None:
+    """Where browsers' TLS ends, if it does so here."""
+    tls_door = make_tls_door(sharing.options.passthrough, streams, name, domain)
+    for warning in tls_door.warnings(sharing.expires_at) if tls_door is not None else ():
+        sharing.console.warn(warning)
+    return tls_door
 
 
 def _networks(options: Options, relay: RelayAddress) -> Networks:

@@ -63,18 +63,23 @@ _NO_ROOM = Page(
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the page says of the share. `https`: where it is opened with TLS ("https://HOST"), empty
-    where it is opened without; `relay`: its host; `is_passed_through`: TLS ends here."""
+    """What the page says of the share. `url`: its own; `relay`: its host; `is_passed_through`: TLS
+    ends here."""
 
     name: ShareName
     machine: str
     relay: str
-    https: str = ""
+    url: str
     is_passed_through: bool = False
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it is to be opened with TLS."""
+        return self.url.startswith("https://")
 
     def trust(self) -> str:
         """Who could read along: a sentence."""
-        if not self.https:
+        if not self.has_tls:
             return (
                 "This page comes without encryption, from a relay on the sharer's own computer or"
                 " network: whoever is on the way could read what is shown here, and type."
@@ -119,13 +124,13 @@ class GuestPage:
         before: Sequence[Rule] = (),
         files: Files | None = None,
     ) -> None:
-        self.passcode = passcode
+        self.passcode, self.url = passcode, about.url
         self.site = Site(LABEL, 0, title="the guest page", is_own=True)
         self._about, self._shown, self._newsroom = about, shown, newsroom
         self._sessions = sessions
         self._sockets: set[WebSocketEnd] = set()
         self._loop = asyncio.get_running_loop()
-        gate, door = _Gate(about.https), Door(passcode, sessions, tries, self._sentences)
+        gate, door = _Gate(about), Door(passcode, sessions, tries, self._sentences)
         self.rules: Sequence[Rule] = (*before, gate, door, _Pages(self, files or Files()))
 
     def close(self) -> None:
@@ -206,7 +211,7 @@ class GuestPage:
         """The first message on the news' socket."""
         sites = self._shown.sites()
         links = [
-            {"label": site.label, "title": site.title}
+            {"label": site.label, "title": site.title, "port": site.port}
             for site in (sites.find(label, HTTPS_PORT) for label in sites.labels)
             if not site.is_own
         ]
@@ -258,13 +263,13 @@ class _Gate(RequestRule):
     """Before anything else is looked at: what comes without TLS where there is TLS goes there, and
     what pages of other sites ask for is refused."""
 
-    def __init__(self, https: str) -> None:
-        self._https = https.encode()
+    def __init__(self, about: About) -> None:
+        self._has_tls, self._url = about.has_tls, about.url.encode()
 
     def request(self, head: RequestHead) -> Reply | None:
         """See Rule.request."""
-        if self._https and not is_https(head):
-            to = [(b"Location", self._https + b"/"), (b"Content-Type", b"text/plain")]
+        if self._has_tls and not is_https(head):
+            to = [(b"Location", self._url), (b"Content-Type", b"text/plain")]
             return Reply(HTTPStatus.PERMANENT_REDIRECT, "Permanent Redirect", to)
         if not may_ask(head) and head.path != JOIN:  # a form says itself what is wrong
             return page_reply(head, FROM_ELSEWHERE)

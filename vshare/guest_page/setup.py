@@ -4,71 +4,60 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tunnel.control import Registered
 from tunnel.errors import VshareError
 from tunnel.names import ShareName
-from vshare.guest_page.page import LABEL, About, GuestPage, Shown, Terminals
+from vshare.guest_page.page import LABEL, About, GuestPage, Shown
 from vshare.guest_page.sessions import Sessions
 from vshare.news import Newsroom
+from vshare.options import Options
 from vshare.qr import pick
-from vshare.terminals.hub import Hub
-from vshare.together.board import Board
+from vshare.streams import Streams
 from vshare.web.access import Addresses
 from vshare.web.access_setup import Access, read_passcode
 from vshare.web.guessing import Guessing
 from vshare.web.passcode import make_passcode
-from vshare.web.sites import Sites, with_label
+from vshare.web.sites import with_label
 from vshare.web.tries import Tries
 
 SECRET = 16  # bytes: of a cookie
 
 
 @dataclass(frozen=True, slots=True)
-class GuestPageOptions:
-    """`--guest-page` and what goes with it."""
-
-    terminals: Terminals = "read"
-    passcode_file: Path | None = None  # None: one is made
-
-    def check(self) -> None:
-        """Raise UsageError for a file that cannot be used."""
-        if self.passcode_file is not None:
-            read_passcode(self.passcode_file)
-
-
-@dataclass(frozen=True, slots=True)
 class Host:
-    """The share that the page is of. `sites` gives what is shared at the moment."""
+    """The share that the page is of; `relay` is its host."""
 
     name: ShareName
     machine: str
     relay: str
     registered: Registered
     access: Access
-    is_passed_through: bool
-    board: Board
-    hub: Hub
-    sites: Callable[[], Sites]
 
 
-def make_guest_page(options: GuestPageOptions, host: Host, newsroom: Newsroom) -> GuestPage:
-    """The page. Raises VshareError where it has no address, or is not complete."""
+def add_guest_page(
+    options: Options, host: Host, streams: Streams, newsroom: Newsroom
+) -> GuestPage | None:
+    """The page, as one of the sites of `streams`, if there is to be one. Raises VshareError where
+    it has no address, or is not complete."""
+    wanted = options.guest_page
+    if wanted is None:
+        return None
     url = page_url(host.registered, host.name)
     if url is None:
         raise VshareError(
             "the guest page has no address at this relay: it has no names for sites",
             "leave --guest-page out, or use a relay with a domain",
         )
-    https = url.rstrip("/") if url.startswith("https://") else ""
-    about = About(host.name, host.machine, host.relay, https, host.is_passed_through)
-    access = host.access
-    shown = Shown(host.board, host.hub, host.sites, options.terminals, access.tickets)
-    file = options.passcode_file
-    return GuestPage(
+    passes_through = options.passthrough is not None
+    about = About(host.name, host.machine, host.relay, url, passes_through)
+    access, visits = host.access, streams.visits
+    shown = Shown(
+        streams.board, streams.terminals, lambda: visits.sites, wanted.terminals, access.tickets
+    )
+    file = wanted.passcode_file
+    page = GuestPage(
         read_passcode(file) if file is not None else make_passcode(secrets.randbelow),
         about,
         shown,
@@ -77,6 +66,8 @@ def make_guest_page(options: GuestPageOptions, host: Host, newsroom: Newsroom) -
         Sessions(lambda: secrets.token_urlsafe(SECRET), time.time),
         [rule for rule in access.rules if isinstance(rule, Addresses)],
     )
+    visits.add_own(page)
+    return page
 
 
 def page_url(registered: Registered, name: ShareName) -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from tunnel.codes import Code
 from tunnel.ends import End
-from tunnel.errors import RefusedError, VshareError
+from tunnel.errors import VshareError
 from tunnel.http_heads import RequestHead
 from vshare.policy import Target
 from vshare.reach import Reach
@@ -29,29 +31,50 @@ class NobodyLooks:
         return None
 
 
+_NOBODY: Gallery = NobodyLooks()
+
+
+class OwnSite(Protocol):
+    """A site of the share's own: its machine has no part in it."""
+
+    site: Site
+    rules: Sequence[Rule]
+
+    def open(self, head: RequestHead) -> End:
+        """What answers a request that the rules let through. Raises RefusedError."""
+
+
 class Visits:
-    """The sites, and what is done to their requests. `rules_of` gives a site's rules; `open_own`
-    what answers a request at a site of the share's own that they let through."""
+    """The sites, and what is done to their requests. `rules_of` gives a site's rules."""
 
     def __init__(
         self,
         sites: Sites,
         rules_of: Callable[[Site], Sequence[Rule]] = lambda _: (),
         gallery: Gallery | None = None,
-        open_own: Callable[[RequestHead], End] | None = None,
     ) -> None:
-        self._open_own = open_own
+        self._own: dict[str, OwnSite] = {}  # by label
         self.sites = sites
         self.requests = 0  # since the share began
         self._rules_of = rules_of
-        self._gallery = gallery or NobodyLooks()
+        self._gallery = gallery or _NOBODY
         self._outages = Outages(time.monotonic)
+
+    def add_own(self, own: OwnSite) -> None:
+        """One more site, before the sites are published."""
+        self._own[own.site.label] = own
+        self.sites = replace(
+            self.sites, others={**(self.sites.others or {}), own.site.label: own.site}
+        )
 
     def stage(self, site: Site, visitor: End, gallery: Gallery | None = None) -> Stage:
         """What stands for `visitor` towards what `open` gives. `gallery`: in place of the
         visits' own. Nobody looks on at a site of the share's own."""
-        lookers = NobodyLooks() if site.is_own else gallery or self._gallery
-        return Stage(visitor, site.label, self._rules_of(site), lookers, self._count)
+        if site.is_own:
+            rules, lookers = self._own[site.label].rules, _NOBODY
+        else:
+            rules, lookers = self._rules_of(site), gallery or self._gallery
+        return Stage(visitor, site.label, rules, lookers, self._count)
 
     async def open(
         self, site: Site, target: Target, reach: Reach, stage: Stage
@@ -78,9 +101,8 @@ class Visits:
 
     async def _open(self, site: Site, target: Target, reach: Reach, stage: Stage) -> End:
         if site.is_own:
-            if self._open_own is None or stage.request is None:
-                raise RefusedError(Code.NOT_ALLOWED, "no site of that name is shared")
-            return self._open_own(stage.request)
+            assert stage.request is not None  # which is why a way is opened
+            return self._own[site.label].open(stage.request)
         machine = await reach.open_tcp(target.host, target.port)
         if not site.tls:
             return machine

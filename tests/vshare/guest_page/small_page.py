@@ -60,7 +60,7 @@ class SmallPage:
         self,
         terminals: Terminals = "read",
         *,
-        https: str = f"https://{HOST}",
+        url: str = f"https://{HOST}/",
         is_passed_through: bool = False,
         files: Files | None = None,
         clock: Clock | None = None,
@@ -75,7 +75,7 @@ class SmallPage:
         self.sessions = Sessions(lambda: next(secrets), self.clock)
         self.page = GuestPage(
             PASSCODE,
-            About(NAME, "shop", DOMAIN, https, is_passed_through),
+            About(NAME, "shop", DOMAIN, url, is_passed_through),
             Shown(self.board, self.hub, lambda: self.sites, terminals, self.tickets),
             self.newsroom,
             Tries(self.clock),

@@ -86,7 +86,7 @@ def test_who_could_read_along_is_said_before_the_passcode_is_typed() -> None:
         passed = SmallPage(is_passed_through=True)
         said = html.unescape(refused(passed.ask(request(host=HOST, more=BROWSER))).body.decode())
         assert "comes from the sharer's computer itself" in said
-        plain = SmallPage(https="")
+        plain = SmallPage(url=f"http://{HOST}/")
         head = request(host=HOST, tls=False, more=BROWSER)
         assert "without encryption" in html.unescape(refused(plain.ask(head)).body.decode())
 

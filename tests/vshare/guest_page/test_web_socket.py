@@ -91,7 +91,7 @@ def test_news_come_as_text() -> None:
         browser = Browser(small, "/news")
         page, servers = map(json.loads, browser.texts)
         assert (page["type"], page["you"], page["terminals"]) == ("page", "eve (browser)", "read")
-        assert {"label": "web", "title": "Shop"} in page["sites"]
+        assert {"label": "web", "title": "Shop", "port": 3000} in page["sites"]
         assert servers["items"] == [{"name": "web", "port": 3000}]
         browser.peer.pause_reading()
         for number in range(5):

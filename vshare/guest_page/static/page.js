@@ -34,18 +34,18 @@ function link(label, title, detail) {
 // -- the list
 
 function drawServers() {
-  const labels = new Set(here.page.sites.map((site) => site.label));
   const named = new Set();
   const rows = here.servers.map((server) => {
-    const label = [server.name, String(server.port)].find((each) => labels.has(each));
-    named.add(label);
-    if (label !== undefined) return link(label, server.name, `port ${server.port} · opens in a new tab`);
-    return card(make("div", "flat"), server.name, `port ${server.port} · not a website: vconnect reaches it`);
+    const at = `port ${server.port}`;
+    const site = here.page.sites.find((each) => each.label === server.name || each.port === server.port);
+    if (!site) return card(make("div", "flat"), server.name, `${at} · not open to browsers: vconnect reaches it`);
+    named.add(site);
+    return link(site.label, server.name, `${at} · ${site.title || "opens in a new tab"}`);
   });
   for (const site of here.page.sites) {
-    if (named.has(site.label)) continue;
-    const title = site.title || (site.label === "" ? "The site" : site.label);
-    rows.push(link(site.label, title, `${site.label || "main site"} · opens in a new tab`));
+    if (named.has(site)) continue;
+    const title = site.title || site.label || "The site";
+    rows.push(link(site.label, title, `port ${site.port} · opens in a new tab`));
   }
   $("servers").replaceChildren(...rows);
   $("no-servers").hidden = rows.length > 0;
