@@ -26,6 +26,11 @@ class Rights:
     ports: frozenset[int] | None = None  # None: all that the share gives
     terminals: bool = False  # may look at shared terminals although `ports` are not all
 
+    @property
+    def sees_terminals(self) -> bool:
+        """Whether shared terminals may be looked at."""
+        return self.ports is None or self.terminals
+
 
 EVERYTHING = Rights()
 
@@ -111,7 +116,7 @@ class Policy:
         """Whether shared terminals may be looked at. Raises RefusedError(not-allowed)."""
         if role is not Role.GUEST:
             raise _refused("terminals are for guests")
-        if rights.ports is not None and not rights.terminals:
+        if not rights.sees_terminals:
             raise _refused(f"terminals are not open to you; you have {self.describe(rights)}")
 
     def _find(self, role: Role, host: str, port: int) -> Target:

@@ -19,6 +19,13 @@ from tunnel.requests import serialize as serialize
 from tunnel.requests import serialize_failure as serialize_failure
 from tunnel.requests import serialize_result as serialize_result
 from vshare.news import News
+from vshare.terminals.requests import (
+    EndTerminal,
+    GrantTerminal,
+    LockTerminal,
+    Terminal,
+    Terminals,
+)
 from vshare.together.requests import SayToAll, Serve, Servers, Unserve
 
 MAX_GUEST = 64  # characters: 40, and the number that makes a name unlike others
@@ -138,6 +145,11 @@ AnyRequest: TypeAlias = (
     | Unserve
     | Servers
     | SayToAll
+    | Terminal
+    | Terminals
+    | LockTerminal
+    | GrantTerminal
+    | EndTerminal
 )
 
 

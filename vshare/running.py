@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Mapping
 
-from tunnel.control_socket import ControlSocket, Handler, Talk, session
+from tunnel.control_socket import NO_SESSIONS, ControlSocket, Handler, Session, Talk, session
 from tunnel.names import ShareName, parse_name
 from tunnel.running import Kind, Running, all_running, choose
 from vshare.news import News, Newsroom
@@ -38,9 +38,12 @@ def choose_share(name: str | None) -> Running:
 
 
 def share_socket(
-    name: ShareName, handlers: Mapping[type[Request], Handler], newsroom: Newsroom
+    name: ShareName,
+    handlers: Mapping[type[Request], Handler],
+    newsroom: Newsroom,
+    sessions: Mapping[type[Request], Session] = NO_SESSIONS,
 ) -> ControlSocket:
-    """The control socket of a share, with `follow` besides `handlers`."""
+    """The control socket of a share, with `follow` besides `handlers` and `sessions`."""
 
     async def follow(request: Follow, talk: Talk) -> None:
         follower = _Follower(talk)
@@ -51,7 +54,9 @@ def share_socket(
         finally:
             unsubscribe()
 
-    return ControlSocket(SHARES, name, parse, handlers, dict([session(Follow, follow)]))
+    return ControlSocket(
+        SHARES, name, parse, handlers, {**sessions, **dict([session(Follow, follow)])}
+    )
 
 
 class _Follower:

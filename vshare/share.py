@@ -57,6 +57,7 @@ from vshare.screen import Screen
 from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
 from vshare.streams import Streams
+from vshare.terminals.handlers import TerminalHandlers
 from vshare.together.setup import Together, serve_ports
 from vshare.web.access_setup import make_access
 from vshare.web.site_rules import site_rules
@@ -253,8 +254,10 @@ async def _serve_guests(
             notifier = Notifier(options.notify, name, console.warn)
             newsroom.subscribe((await stack.enter_async_context(notifier)).news)
         share.together = Together(options, sharing.found, streams, newsroom, guests)
-        handlers = {**Handlers(share).table(), **share.together.table()}
-        await stack.enter_async_context(share_socket(name, handlers, newsroom))
+        terminals = TerminalHandlers(streams.terminals, sharing.reach.link)
+        handlers = {**Handlers(share).table(), **share.together.table(), **terminals.table()}
+        sessions = terminals.sessions()
+        await stack.enter_async_context(share_socket(name, handlers, newsroom, sessions))
         if options.dashboard:
             shown = dashboard.Share(request_log, handlers, newsroom, streams, streams.carry)
             share.dashboard = await stack.enter_async_context(dashboard.Dashboard(shown))

@@ -83,8 +83,8 @@ class Streams:
     ) -> None:
         self.policy = policy
         self.visits = visits or Visits(Sites())
-        self.terminals = Hub(newsroom.tell)
         self.board = Board()
+        self.terminals = Hub(newsroom.tell, self._terminals_changed)
         self._followers = Followers(self.board)
         self._reach = reach
         self._calls = calls
@@ -365,6 +365,9 @@ class Streams:
             rights=guest.rights,
             has_ssh_key=guest.has_ssh_key,
         )
+
+    def _terminals_changed(self, terminals: list[dict[str, object]]) -> None:
+        self.board.set("terminals", terminals, lambda item, guest: guest.rights.sees_terminals)
 
     async def _show_terminal(
         self, connection: Connection, guest: Guest, message: Open, end: StreamEnd

@@ -66,12 +66,20 @@ class Escape:
 
 
 class Seat:
-    """`title(state)` is what the window is called. `run` may be called once."""
+    """`title(state)` is what the window is called, `told(before, state)` what is said of a change
+    for a while, `standing(state)` what is said as long as it is so. `run` may be called once."""
 
     def __init__(
-        self, title: Callable[[State], str], escapes: Mapping[str, Escape] | None = None
+        self,
+        title: Callable[[State], str],
+        escapes: Mapping[str, Escape] | None = None,
+        *,
+        told: Callable[[State | None, State], list[str]] | None = None,
+        standing: Callable[[State], list[str]] | None = None,
     ) -> None:
         self._title = title
+        self._told = told or changes
+        self._standing_of = standing or own_line
         self._escapes = dict(escapes or {})
         self._keys = EscapeKeys({LEAVE, HELP, *self._escapes})
         self._tty = Tty(self._window_changed)
@@ -180,8 +188,8 @@ class Seat:
     def _state_changed(self, state: State) -> None:
         before, self.state = self.state, state
         self._screen.resize(state.columns, state.rows)
-        for sentence in changes(before, state):
-            self.tell(sentence)
+        if sentences := self._told(before, state):
+            self.tell(*sentences)
         title = printable(self._title(state))
         if title != self._titled:
             self._titled = title
@@ -267,11 +275,10 @@ class Seat:
         self._may_paint_at = now + PAINT_SHARE * (now - began)
 
     def _notes(self) -> list[str]:
-        line = []
-        if self.state is not None and self.state.hold and (self.state.line or self.state.held):
-            waits = " (waits for the sharer's key)" if self.state.held else ""
-            line = [printable(f"> {self.state.line}{waits}")]
-        return [*self._note, *([self._standing] if self._standing else []), *line]
+        standing = [self._standing] if self._standing else []
+        if self.state is not None:
+            standing += [printable(line) for line in self._standing_of(self.state)]
+        return [*self._note, *standing]
 
     def _leave(self) -> None:
         for timer in (self._note_ends, self._painting, self._seen_later):
@@ -281,6 +288,14 @@ class Seat:
             self._note, self._standing = [], ""
             self._paint()
         self._tty.finish(self._painter.finish())
+
+
+def own_line(state: State) -> list[str]:
+    """What this person typed and nothing else shows, because it is held."""
+    if not (state.hold and (state.line or state.held)):
+        return []
+    waits = " (waits for the sharer's key)" if state.held else ""
+    return [f"> {state.line}{waits}"]
 
 
 def changes(before: State | None, state: State) -> list[str]:

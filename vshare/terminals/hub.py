@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from tunnel.codes import Code
 from tunnel.errors import RefusedError, UsageError
@@ -31,7 +30,7 @@ class Hub:
     def __init__(
         self,
         tell: Callable[..., None] = lambda kind, text="", **fields: None,
-        board: Callable[[list[dict[str, Any]]], None] = lambda terminals: None,
+        board: Callable[[list[dict[str, object]]], None] = lambda terminals: None,
     ) -> None:
         self._tell = tell
         self._board = board

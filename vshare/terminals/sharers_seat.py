@@ -1,0 +1,187 @@
+"""`vshare terminal`: the sharer's own terminal before a shared one, over the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tunnel.codes import Code
+from tunnel.console import Console, Interrupt
+from tunnel.errors import LostError, VshareError
+from tunnel.running import Running
+from tunnel.terminal_messages import Do, End, Person, State, serialize_payload
+from tunnel.vt.seat import Escape, Link, Seat
+from tunnel.vt.tty import require_terminal
+from vshare.terminals import requests
+
+READ = 64 * 1024  # bytes at once
+SHOWN = 60  # characters of a line that waits: the sharer reads all of it in `--list`
+_HELP = "Enter ~ ? tells what you can do; when you leave with Enter ~ . it ends."
+
+
+async def sit_at(
+    share: Running, request: requests.Terminal, console: Console, interrupt: Interrupt
+) -> None:
+    """Until the terminal ends, or the sharer leaves it. Raises VshareError."""
+    require_terminal()
+    async with share.session(request, requests.Showing) as (showing, reader, writer):
+        words = _Words(showing.name, made=showing.made)
+        seat = Seat(words.title, ESCAPES, told=words.told, standing=words.standing)
+        interrupt.serving = True
+        async with asyncio.TaskGroup() as group:
+            sitting = group.create_task(
+                seat.run(_once(_SocketLink(reader, writer), share.name)), name="seat"
+            )
+            stopped = group.create_task(interrupt.stopped.wait(), name="signal")
+            await asyncio.wait([sitting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            sitting.cancel()
+            stopped.cancel()
+    end = sitting.result() if not sitting.cancelled() else None
+    _tell_end(end, showing.name, console)
+
+
+class _SocketLink:
+    """See Link."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def write(self, data: bytes) -> None:
+        """See Link.write."""
+        if not self._writer.is_closing():
+            self._writer.write(data)
+
+    async def drain(self) -> None:
+        """See Link.drain."""
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise LostError("the share has ended") from error
+
+    async def receive(self) -> bytes:
+        """See Link.receive."""
+        try:
+            data = await self._reader.read(READ)
+        except OSError as error:
+            raise LostError("the share has ended") from error
+        if not data:
+            raise LostError("the share has ended")
+        return data
+
+    def close(self) -> None:
+        """See Link.close."""
+        self._writer.close()
+
+
+def _once(link: Link, share: str) -> Callable[[], Awaitable[Link]]:
+    """What gives `link`, which is not to be had again: with its share the terminal is gone."""
+    left = [link]
+
+    async def connect() -> Link:
+        if not left:
+            raise VshareError(f"the share {share!r} has ended", "start it again with `vshare up`")
+        return left.pop()
+
+    return connect
+
+
+class _Words:
+    """What is said of the terminal to the sharer."""
+
+    def __init__(self, name: str, *, made: bool) -> None:
+        self._name = name
+        self._made = made
+
+    def title(self, state: State) -> str:
+        """What the window is called."""
+        notes = [f"{len(state.people)} look on"] if state.people else []
+        notes += ["locked"] if state.locked else []
+        notes += [f"{state.typing} types"] if _is_guest(state, state.typing) else []
+        return f"{state.name} (shared{''.join(f', {note}' for note in notes)})"
+
+    def told(self, before: State | None, state: State) -> list[str]:
+        """Sentences for what has changed."""
+        if before is None:
+            if not self._made:
+                return [_HELP]
+            return [f"Guests see this: vconnect terminal, {self._name!r} is its name.", _HELP]
+        said = []
+        had, has = _names(before), _names(state)
+        said += [f"{name} looks on." for name in sorted(has - had)]
+        said += [f"{name} looks on no more." for name in sorted(had - has)]
+        if before.locked != state.locked:
+            said.append("Guests cannot type." if state.locked else "Guests can type as before.")
+        return said
+
+    def standing(self, state: State) -> list[str]:
+        """What waits for the sharer."""
+        held = [each for each in state.people if each.held]
+        asking = [each for each in state.people if each.asks]
+        lines = []
+        if held:
+            line = held[0].held if len(held[0].held) <= SHOWN else f"{held[0].held[:SHOWN]}..."
+            lines.append(f"{held[0].name} wants to run: {line}")
+            lines.append("Enter ~ y lets it through, Enter ~ n throws it away" + _more(held))
+        if asking:
+            lines.append(f"{asking[0].name} asks to type: Enter ~ g allows it" + _more(asking))
+        return lines
+
+
+def _more(people: list[Person]) -> str:
+    return f" ({len(people) - 1} more wait)" if len(people) > 1 else ""
+
+
+def _names(state: State) -> set[str]:
+    return {each.name for each in state.people}
+
+
+def _is_guest(state: State, name: str) -> bool:
+    return name in _names(state)
+
+
+def _verb(verb: str) -> Callable[[Seat], None]:
+    return lambda seat: seat.say(serialize_payload(Do(verb)))
+
+
+def _lock(seat: Seat) -> None:
+    is_locked = seat.state is not None and seat.state.locked
+    seat.say(serialize_payload(Do("unlock" if is_locked else "lock")))
+
+
+def _grant(seat: Seat) -> None:
+    asking = [each.name for each in seat.state.people if each.asks] if seat.state else []
+    if asking:
+        seat.say(serialize_payload(Do("grant", asking[0])))
+    else:
+        seat.tell("Nobody asks; `vshare terminal grant GUEST` lets a guest type.")
+
+
+def _who(seat: Seat) -> None:
+    people = seat.state.people if seat.state is not None else []
+    seat.tell(*[_described(each) for each in people] or ["Nobody looks on."])
+
+
+def _described(person: Person) -> str:
+    may = "may type" if person.write else "asks to type" if person.asks else "looks on"
+    return f"{person.name}: {may}" + (f", waits with: {person.held[:SHOWN]}" if person.held else "")
+
+
+ESCAPES = {
+    "d": Escape("leave, and let the terminal go on", _verb("detach")),
+    "l": Escape("take typing away from all guests, or give it back", _lock),
+    "w": Escape("who is here", _who),
+    "g": Escape("let who asks type", _grant),
+    "y": Escape("let the line through that waits", _verb("release")),
+    "n": Escape("throw it away", _verb("drop")),
+}
+
+
+def _tell_end(end: End | None, name: str, console: Console) -> None:
+    """Raises VshareError where it did not end as it should."""
+    if end is None:
+        console.step(f"The terminal {name!r} has ended, for everybody.")
+    elif end.code in (Code.CLOSED, Code.EXPIRED):
+        console.step(f"The terminal {name!r}: {end.text}.")
+    else:
+        raise VshareError(f"the terminal {name!r} has ended: {end.text}", "start another one")
