@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -44,12 +45,13 @@ Told = Callable[[Outcome], None]
 
 def run(mutations: Sequence[Mutation], told: Told = lambda outcome: None) -> list[Outcome]:
     """The outcomes, in the mutations' order. Raises StaleError: the tests do not pass unmutated."""
-    with tempfile.TemporaryDirectory(prefix="vshare-mutations-") as folder:
-        copies = [Copy(Path(folder) / str(number)) for number in range(PROCESSES)]
+    with tempfile.TemporaryDirectory(prefix="vshare-mutations-") as folder, ExitStack() as stack:
+        roots = [Path(folder) / str(number) for number in range(PROCESSES)]
         names = sources(ROOT)
-        copy_source(names, ROOT, copies[0].root)
-        for copy in copies[1:]:  # of the first, so that all are of one moment
-            copy_source(names, copies[0].root, copy.root)
+        copy_source(names, ROOT, roots[0])
+        for root in roots[1:]:  # of the first, so that all are of one moment
+            copy_source(names, roots[0], root)
+        copies = [stack.enter_context(Copy(root)) for root in roots]
         _require_passing(mutations, copies)
         outcomes: dict[str, Outcome] = {}
 

@@ -49,14 +49,14 @@ def test_a_defence_that_is_missing_is_missed(name: str, outcomes: dict[str, Outc
 def test_what_a_copy_says(tmp_path: Path) -> None:
     """Each verdict once: one that is caught, one that nobody misses, tests that are not there."""
     copy_source(sources(ROOT), ROOT, tmp_path)
-    copy = Copy(tmp_path)
     test = "tests/vshare/test_guests.py::test_only_listed_certificates"
     file, old = "vshare/guests.py", "if guest is None or guest.role is not peer.role:"
     caught = Mutation("caught", file, old, "if guest is None:", (test,))
     survived = Mutation("survived", file, old, f"{old}  # as it was", (test,))
     missing = Mutation("missing", file, old, "if guest is None:", (f"{test}_not",))
 
-    verdicts = [judge(copy, each).verdict for each in (caught, survived, missing)]
+    with Copy(tmp_path) as copy:
+        verdicts = [judge(copy, each).verdict for each in (caught, survived, missing)]
     assert verdicts == [Verdict.CAUGHT, Verdict.SURVIVED, Verdict.STALE]
     assert (tmp_path / file).read_text() == (ROOT / file).read_text()
 
@@ -68,6 +68,7 @@ def test_the_original_is_not_what_is_tested(
     """Without the copy's own packages, Python finds those that are installed."""
     copy_source([name for name in sources(ROOT) if name.startswith("tests")], ROOT, tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.fspath(tmp_path))
-    status, text = Copy(tmp_path).run(["tests/vshare/test_guests.py"])
+    with Copy(tmp_path) as copy:
+        status, text = copy.run(["tests/vshare/test_guests.py"])
     assert "not the copy" in text
     assert status not in (0, 1)
