@@ -49,3 +49,9 @@ def pytest_collection_finish() -> None:
     """Tests collect garbage to find what they leaked; what was imported need not be searched."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_setup() -> None:
+    """Nor what earlier tests left for good (caches, reports): it was half of all CPU time."""
+    gc.collect()
+    gc.freeze()
