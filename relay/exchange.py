@@ -44,6 +44,8 @@ REST_SILENCE = 2.0  # seconds without a byte of it
 REST_WITHIN = 20.0  # seconds for all of it
 MAX_INFORMATIONAL = 16  # answers of 1xx before the final one; one or two occur
 
+# To HEAD h11 says this where the share says nothing, which is as true (RFC 9110 9.3.2).
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _NOTHING = h11.Request(method="GET", target="/", headers=[("Host", "a")])
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class _Upstream:
         self.door, self.stream = door, stream
         self.http = h11.Connection(h11.CLIENT, MAX_ANSWER_HEAD)
         self.heard = False  # something of the answer to the last request
+        self.is_head = False  # whether that asked for a head alone
 
     def is_reusable(self) -> bool:
         return self.http.states == {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE} and (
@@ -64,7 +67,7 @@ class _Upstream:
 
     def begin(self, request: h11.Request) -> bytes:
         """The head for the share. To `http` it is the whole request: bodies are counted apart."""
-        self.heard = False
+        self.heard, self.is_head = False, request.method == b"HEAD"
         bare = request
         if has_body(request):
             kept = request.headers.raw_items()
@@ -342,8 +345,10 @@ class Conversation:
             head = self._http.send(
                 h11.Response(status_code=answer.status_code, reason=answer.reason, headers=headers)
             )
+            if upstream.is_head and not any(name.lower() in FRAMING for name, _ in headers):
+                head = (head or b"").replace(_CHUNKED, b"", 1)
             if not begun:
-                await self._visitor.send_all(head)
+                await self._visitor.send_all(head or b"")
             await self._answer_body(upstream)
         except TimeoutError:
             raise _given_up(upstream) from None

@@ -262,12 +262,6 @@ FIRST_AND_LATER: tuple[Explanation, ...] = (
         "(target: /aaa.*|field: far too long|line: .*)",
         "no answer; closed; nothing sent on",
     ),
-    Explanation(
-        "An answer to HEAD that frames nothing",
-        "Where h11 writes the answer, it says that GET would get chunks, which is so.",
-        "framing",
-        "HEAD: with neither",
-    ),
 )
 
 

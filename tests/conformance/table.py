@@ -33,8 +33,8 @@ records what reaches it. Compared are the answers that the visitor gets, their f
 and trailers, what becomes of the visitor's connection, and the same of the requests that the
 application gets. In {same} cases there is no difference. Below is every difference, under its reason.
 
-Each case is run through the gateway twice: as a connection's first request, and behind another, where
-most requests take the short way (docs/architecture.md). The last section says where that matters.
+Each case is run through the gateway twice: as a connection's first request, which decides who answers
+the connection, and behind another. The last section says where that matters.
 
 `python -m tests.conformance --write` writes this file; tests/conformance/test_conformance.py fails for
 a difference without a reason and for a reason without a difference.

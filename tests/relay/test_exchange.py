@@ -54,6 +54,18 @@ def test_who_sends_a_bad_body_is_told_so(text: str, body: bytes) -> None:
     with_world(test)
 
 
+@pytest.mark.parametrize("framing", ["", "Transfer-Encoding: chunked\r\n"])
+def test_an_answer_to_head_frames_what_the_application_says(framing: str) -> None:
+    said = f"HTTP/1.1 200 OK\r\nX-App: 1\r\n{framing}\r\n".encode()
+
+    async def test(world: World) -> None:
+        answer, _ = await ask_for(world, said, "HEAD /", b"")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert (b"transfer-encoding" in answer.lower()) == bool(framing)
+
+    with_world(test)
+
+
 def test_trailers_pass_both_ways_but_for_those_that_frame_or_vouch() -> None:
     body = (
         b"2\r\nok\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\nX_Forwarded_For: 6\r\nCookie: a\r\n\r\n"
