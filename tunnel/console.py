@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import logging
 import os
@@ -82,7 +83,16 @@ class Console:
         self.waits_for_reader = True  # false while something runs that must not stand still
         self._bold = _has_colour(sys.stdout)
         self._left_out = {True: 0, False: 0}  # lines, of stdout and of stderr
-        self._line: BottomLine | None = None
+        self._lines: list[BottomLine] = []  # one at most; shared with those beside
+        self._marks: dict[str, object] = {}  # of each event
+        self.questions = asyncio.Lock()  # one at a time, on one screen
+
+    def beside(self, machine: str) -> Console:
+        """The same screen for another machine, whose events say so."""
+        other = copy.copy(self)
+        other.machine = machine
+        other._marks = {"machine": machine}
+        return other
 
     def _say(self, line: str, stream: TextIO) -> None:
         """Print a line, or leave it out where nobody reads, and say so later."""
@@ -134,28 +144,30 @@ class Console:
         """Whether there is one. With -v, others' lines come too often for it."""
         with open_terminal(sys.stderr) as terminal:
             rewrites = os.environ.get("TERM") != "dumb"
-            if terminal is None or not rewrites or self.verbose or self._line is not None:
+            if terminal is None or not rewrites or self.verbose or self._lines:
                 yield False
                 return
             line = BottomLine(terminal, lambda: printable(look()), dim=self.has_colour)
-            self._line = line
+            self._lines.append(line)
             line.start()
             try:
                 yield True
             finally:
                 line.stop()
-                self._line = None
+                self._lines.remove(line)
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
         """The screen is for a question inside: lines still come, but nothing is rewritten."""
-        with nullcontext() if self._line is None else self._line.paused():
+        with contextlib.ExitStack() as stack:
+            for line in self._lines:
+                stack.enter_context(line.paused())
             yield
 
     def make_room(self) -> None:
         """Somebody else prints a line now."""
-        if self._line is not None:
-            self._line.hide()
+        for line in self._lines:
+            line.hide()
 
     @property
     def has_colour(self) -> bool:
@@ -195,7 +207,7 @@ class Console:
     def event(self, **event: object) -> None:
         """One line of JSON, with --json; nothing for people."""
         if self.as_json and event:
-            self._say(json.dumps(event), sys.stdout)
+            self._say(json.dumps(self._marks | event), sys.stdout)
 
     def error(self, error: VshareError) -> None:
         """What went wrong, and what to do next."""

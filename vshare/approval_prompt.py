@@ -24,12 +24,13 @@ async def ask_for_approvals(approvals: Approvals, console: Console) -> None:
 
 async def _ask(approvals: Approvals, waiting: Waiting, console: Console) -> None:
     """Ask about one newcomer, where there is a terminal in front."""
-    with console.asking():
-        async with asyncio.TaskGroup() as group:
+    async with console.questions, asyncio.TaskGroup() as group:
+        with console.asking():
             asking = group.create_task(_question(waiting), name="question")
             while approvals.is_waiting(waiting) and not asking.done():
                 await asyncio.wait([asking], timeout=LOOK_EVERY)
             asking.cancel()
+            await asyncio.wait([asking])
     if asking.cancelled():
         console.detail(f"{waiting.guest} does not wait any more")
         return

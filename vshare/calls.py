@@ -17,8 +17,10 @@ def share_calls(
     name: ShareName,
     ssh: SshSharing | None,
     places: Callable[[], list[str]] = list,
+    others: Callable[[], list[dict[str, str]]] = list,
 ) -> Calls:
-    """The calls; Vagrant Share had the first three. `places`: where guests can come to directly."""
+    """The calls; Vagrant Share had the first three. `places`: where guests can come to directly.
+    `others`: the shares beside this one, for guests with the code that opens all of them."""
 
     def share_info(guest: Guest, policy: Policy) -> object:
         return {
@@ -30,6 +32,7 @@ def share_calls(
             "http_port": found.http_port,
             "ssh": _ssh_for(guest, policy, ssh),
             "ssh_once": ssh is not None and ssh.once,
+            "group": [] if guest.invite else others(),
         }
 
     def shared_ports(guest: Guest, policy: Policy) -> object:

@@ -25,7 +25,7 @@ from vshare.durations import parse_duration
 from vshare.neighbours import parse_cidr
 from vshare.notify import parse_notify
 from vshare.options import EXPIRES_IN, GuestPageOptions, Options, PassthroughOptions, SshOptions
-from vshare.share import share_up
+from vshare.several import each_machine, share_all
 from vshare.share_file import FILE, RememberedCommand
 from vshare.together.servers import parse_server
 from vshare.web.access import Network
@@ -45,9 +45,17 @@ def cli() -> None:
 
 
 @cli.command(cls=RememberedCommand)
-@click.argument("machine", required=False)
-@click.option("--domain", metavar="NAME", help="share this libvirt domain")
-@click.option("--target", metavar="ADDRESS", help="share what is at ADDRESS, or ssh://USER@HOST")
+@click.argument("machines", metavar="[MACHINE]...", nargs=-1)
+@click.option(
+    "--domain", "domains", multiple=True, metavar="NAME", help="share this libvirt domain (repeat)"
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="ADDRESS",
+    help="share what is at ADDRESS, or ssh://USER@HOST (repeat)",
+)
 @click.option("--relay", metavar="HOST:PORT#PIN", help="the relay [or $VSHARE_RELAY]")
 @click.option("--lan", is_flag=True, help="without a relay: let others on this network in")
 @click.option("--relay-only", is_flag=True, help="guests on this network use the relay, too")
@@ -182,9 +190,9 @@ def cli() -> None:
 @click.pass_context
 def up(
     context: click.Context,
-    machine: str | None,
-    domain: str | None,
-    target: str | None,
+    machines: tuple[str, ...],
+    domains: tuple[str, ...],
+    targets: tuple[str, ...],
     relay: str | None,
     lan: bool,
     relay_only: bool,
@@ -234,7 +242,8 @@ def up(
 ) -> None:
     """Share the machine of this directory's Vagrantfile, until Ctrl-C.
 
-    MACHINE is needed where several run. The whole machine is shared, TCP and UDP, but for
+    MACHINE is needed where several run; several are shared at once if they are named, each with
+    a name and a URL of its own, and one code. The whole machine is shared, TCP and UDP, but for
     SSH (--ssh shares it); --port restricts it. Options that are always the same can be in the
     file vshare.toml beside the Vagrantfile.
     """
@@ -250,9 +259,6 @@ def up(
             "add it; the relay has a certificate of its own",
         )
     options = Options(
-        machine=machine,
-        domain=domain,
-        target=target,
         relay=relay,
         lan=lan,
         direct=not relay_only,
@@ -284,10 +290,11 @@ def up(
     leaving = Leaving.maybe()
     if detach and leaving is None:
         sys.exit(start(sys.argv[1:]))
-    console = Console(machine or "vshare", as_json=as_json, verbose=verbose)
+    each = each_machine(options, machines, domains, targets)
+    console = Console(each[0].machine or "vshare", as_json=as_json, verbose=verbose)
     if FILE in context.meta:
         console.detail(f"Options are read from {context.meta[FILE]}.")
-    sys.exit(run(console, lambda interrupt: share_up(options, console, interrupt, leaving)))
+    sys.exit(run(console, lambda interrupt: share_all(each, console, interrupt, leaving)))
 
 
 for command in (

@@ -99,6 +99,7 @@ class Handlers:
         """See requests.Kick."""
         guest = self._guests.named(request.guest)
         self._guests.remove(guest, KICKED)
+        self._reception.group.forget_welcomes()
         self._share.newsroom.tell("kicked", f"{guest.name} was removed", guest=guest.name)
         return requests.OneGuest(guest.name)
 
@@ -125,8 +126,7 @@ class Handlers:
         """See requests.Code."""
         if request.rotate:
             self._reception.rotate()
-            self._share.server.rotated()
-            self._share.newsroom.tell("code-rotated", "the share has a new code")
+            self._reception.group.code_changed()
         return requests.ShareCode(self._share.name, self._reception.code, self._share.connect)
 
     async def make_invite(self, request: requests.MakeInvite) -> requests.NewInvite:

@@ -15,19 +15,39 @@ from vshare.audit_words import size
 from vshare.dashboard.figures import Totals
 from vshare.durations import describe_duration
 from vshare.expiry import Expiry
+from vshare.group import Group
 from vshare.guests import Guests
 from vshare.live_share import LiveShare
 from vshare.streams import Streams
 
 RATES_OVER = 2.0  # seconds: long enough to be read, short enough to be now
 BETWEEN = " | "
+BETWEEN_SHARES = " || "
+TAKES_OVER = 1.0  # seconds
 
 
-async def live_line(share: LiveShare, console: Console) -> None:
-    """Run until cancelled, with the line on the screen; return at once where it has no place."""
-    with console.live(line_of(share).text) as is_shown:
-        if is_shown:
-            await asyncio.Event().wait()
+async def live_line(group: Group, console: Console) -> None:
+    """Run until cancelled, with the line on the screen, one for all shares of the group; return at
+    once where it has no place."""
+    lines: dict[str, LiveLine] = {}
+
+    def text() -> str:
+        shares = group.shares
+        for share in shares:
+            lines.setdefault(share.name, line_of(share))
+        if len(shares) == 1:
+            return lines[shares[0].name].text()
+        return BETWEEN_SHARES.join(
+            f"{share.machine}: {lines[share.name].text()}" for share in shares
+        )
+
+    while True:
+        with console.live(text) as is_shown:
+            if is_shown:
+                await asyncio.Event().wait()
+        if len(group.shares) <= 1:
+            return
+        await asyncio.sleep(TAKES_OVER)  # whoever shows it now may end before us
 
 
 def line_of(share: LiveShare) -> LiveLine:

@@ -88,6 +88,12 @@ class LiveShare:
                     warning=True,
                 )
 
+    def code_changed(self) -> None:
+        """There is a new code, for this share and those beside it."""
+        self.reception.refuse_waiting()
+        self.server.rotated()
+        self.newsroom.tell("code-rotated", "the share has a new code")
+
     def machine_moved(self, address: str) -> None:
         """It was found at another address, by which guests may call it too."""
         policy = self.streams.policy

@@ -17,6 +17,7 @@ from tunnel.identity import Authority, PublicKey, Role, fingerprint
 from tunnel.join_server import Issued, Newcomer
 from tunnel.names import JoinCode, make_code
 from vshare.approvals import Approvals
+from vshare.group import Group
 from vshare.guests import Guests
 from vshare.invites import Invite, Invites
 from vshare.news import Newsroom
@@ -36,14 +37,24 @@ class Reception:
         *,
         route: str,
         approve: bool = False,
+        group: Group | None = None,
     ) -> None:
         self._authority = authority
         self._guests = guests
         self._newsroom = newsroom
         self._route = route
-        self.code = make_code(secrets.randbelow)
+        self.group = group or Group()
         self.invites = Invites(secrets.randbelow)
         self.approvals = Approvals() if approve else None
+
+    @property
+    def code(self) -> JoinCode:
+        """The share's own code, and its group's."""
+        return self.group.code
+
+    @code.setter
+    def code(self, code: JoinCode) -> None:
+        self.group.code = code
 
     def code_for(self, plate: str) -> JoinCode:
         """The secret to be proven; for an invite that is not there, one that nobody knows."""
@@ -66,7 +77,7 @@ class Reception:
                 raise
         self._require_current(newcomer)
         name = newcomer.guest
-        if self.approvals is not None:
+        if self.approvals is not None and not self.group.is_welcome(newcomer.key):
             self.approvals.require_room()
             waiting = {each.guest for each in self.approvals.all()}
             name = self._guests.free_name(name, waiting)
@@ -85,6 +96,7 @@ class Reception:
                 self._newsroom.tell("denied", f"{name} was not let in", guest=name)
                 raise
             self._require_current(newcomer)
+            self.group.welcome(newcomer.key)
             self._newsroom.tell("approved", guest=name)
         return self._enter(newcomer, name, None)
 
@@ -161,6 +173,11 @@ class Reception:
     def rotate(self) -> JoinCode:
         """A new code for newcomers; the guests who are in stay, those who wait do not."""
         self.code = make_code(secrets.randbelow)
+        self.refuse_waiting()
+        return self.code
+
+    def refuse_waiting(self) -> None:
+        """The code that they have proven is void."""
+        self.group.forget_welcomes()
         if self.approvals is not None:
             self.approvals.refuse_all()
-        return self.code

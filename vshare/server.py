@@ -61,12 +61,13 @@ class ShareServer:
         newsroom: Newsroom,
         *,
         tls_door: TlsDoor | None = None,
+        attempts: Attempts | None = None,
     ) -> None:
         self._name = name
         self._tls_door = tls_door  # of a share with passthrough; the caller's to run
         self._context = server_context(identity, ALPN)
         self._join_context = join_server_context(identity, join.ALPN)
-        self._attempts = Attempts(asyncio.get_running_loop().time())
+        self._attempts = attempts or Attempts(asyncio.get_running_loop().time())
         self._joins = JoinServer(name, identity.certificate, self._attempts, desk)
         self._streams = streams
         self._newsroom = newsroom

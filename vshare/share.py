@@ -35,6 +35,7 @@ from vshare.expiry import Expiry
 from vshare.exposed import Exposed
 from vshare.exposure import describe
 from vshare.fences import confirm
+from vshare.group import Group
 from vshare.guest_page.setup import Host, add_guest_page
 from vshare.guests import Guests
 from vshare.handlers import Handlers
@@ -81,13 +82,19 @@ class Sharing:
     interrupt: Interrupt
     expires_at: float  # seconds since the epoch
     route: str  # how guests find the share at the relay
+    group: Group
     leaving: Leaving | None = None  # the terminal, once it is up
 
 
 async def share_up(
-    options: Options, console: Console, interrupt: Interrupt, leaving: Leaving | None = None
+    options: Options,
+    console: Console,
+    interrupt: Interrupt,
+    leaving: Leaving | None = None,
+    group: Group | None = None,
 ) -> None:
-    """Share until Ctrl-C, expiry or the relay's word. Raises VshareError, alone or in a group."""
+    """Share until Ctrl-C, expiry or the relay's word. `leaving`: how to go into the background
+    then; `group`: what is shared beside it. Raises VshareError, alone or in a group."""
     options.check()
     if options.qr:
         qr.check(console)
@@ -105,7 +112,7 @@ async def share_up(
         if options.ask:
             policy = await confirm(policy, found.report, console)
         policy = serve_ports(policy, found, options.servers)
-        async with _relay(options, console) as relay:
+        async with relay_for(options, console) as relay:
             await _serve(
                 Sharing(
                     options,
@@ -117,13 +124,15 @@ async def share_up(
                     interrupt,
                     expires_at=time.time() + options.expires_in,
                     route=secrets.token_hex(ROUTE_SIZE),
+                    group=group or Group(),
                     leaving=leaving,
                 )
             )
 
 
 @contextlib.asynccontextmanager
-async def _relay(options: Options, console: Console) -> AsyncIterator[RelayAddress]:
+async def relay_for(options: Options, console: Console) -> AsyncIterator[RelayAddress]:
+    """The relay that is named, or one in this process."""
     text = options.relay or os.environ.get("VSHARE_RELAY")
     if text and not options.lan:
         yield parse_relay(text)
@@ -218,10 +227,10 @@ async def _serve_guests(
     if ssh is not None:
         ssh.share_fingerprint = fingerprint(identity.certificate)
     guests = Guests()
-    reception = Reception(authority, guests, newsroom, route=sharing.route, approve=options.approve)
+    reception = _reception(sharing, authority, guests, newsroom)
     policy = dataclasses.replace(sharing.policy, names=sharing.policy.names | {name})
     door = DirectDoor(sharing.route, doorman.direct_visitor, _networks(options, sharing.relay))
-    calls = share_calls(sharing.found, name, ssh, door.places)
+    calls = share_calls(sharing.found, name, ssh, door.places, lambda: sharing.group.others(name))
     access = await make_access(options.access, name, sharing.found.machine.name, newsroom)
     rules = site_rules(sharing.found, access, name, link.registered.https_url)
     request_log = RequestLog()
@@ -230,7 +239,16 @@ async def _serve_guests(
     host = Host(name, sharing.found.machine.name, sharing.relay.host, link.registered, access)
     page = add_guest_page(options, host, streams, newsroom)
     tls_door = _tls_door(sharing, streams, name, link.registered.domain)
-    server = ShareServer(name, identity, guests, reception, streams, newsroom, tls_door=tls_door)
+    server = ShareServer(
+        name,
+        identity,
+        guests,
+        reception,
+        streams,
+        newsroom,
+        tls_door=tls_door,
+        attempts=sharing.group.attempts,
+    )
     share = LiveShare(
         name,
         sharing.found.machine.name,
@@ -247,23 +265,40 @@ async def _serve_guests(
         guest_page=page,
     )
     sharing.reach.on_moved = share.machine_moved
+    await _serve_at(sharing, share, doorman, (tls_door, door), request_log)
+
+
+async def _serve_at(
+    sharing: Sharing,
+    share: LiveShare,
+    doorman: _Doorman,
+    doors: tuple[TlsDoor | None, DirectDoor],
+    request_log: RequestLog,
+) -> None:
+    """Open the doors, for guests and for other terminals, and stay."""
+    options, console, newsroom = sharing.options, sharing.console, share.newsroom
+    tls_door, door = doors
     async with AsyncExitStack() as stack:
-        log = stack.enter_context(open_log(name, console.warn))
+        log = stack.enter_context(open_log(share.name, console.warn))
         newsroom.subscribe(log.news)
         if options.notify is not None:
-            notifier = Notifier(options.notify, name, console.warn)
+            notifier = Notifier(options.notify, share.name, console.warn)
             newsroom.subscribe((await stack.enter_async_context(notifier)).news)
-        share.together = Together(options, sharing.found, streams, newsroom, guests)
-        terminals = TerminalHandlers(streams.terminals, sharing.reach.link)
+        share.together = Together(
+            options, sharing.found, share.streams, newsroom, share.server.guests
+        )
+        terminals = TerminalHandlers(share.streams.terminals, sharing.reach.link)
         handlers = {**Handlers(share).table(), **share.together.table(), **terminals.table()}
         sessions = terminals.sessions()
-        await stack.enter_async_context(share_socket(name, handlers, newsroom, sessions))
+        await stack.enter_async_context(share_socket(share.name, handlers, newsroom, sessions))
         if options.dashboard:
-            shown = dashboard.Share(request_log, handlers, newsroom, streams, streams.carry)
+            shown = dashboard.Share(
+                request_log, handlers, newsroom, share.streams, share.streams.carry
+            )
             share.dashboard = await stack.enter_async_context(dashboard.Dashboard(shown))
         end = _End("failed", "the share has failed")
         try:
-            async with tls_door or contextlib.nullcontext(), server, door:
+            async with tls_door or contextlib.nullcontext(), share.server, door:
                 doorman.share = share
                 _tell_of_door(door, console)
                 end = await _until_the_end(sharing, share, log)
@@ -272,6 +307,20 @@ async def _serve_guests(
             log.close()  # what could not be written is counted in a last line
             Screen(console).ended(end.reason, str(log.path), log.head)
     end.check()
+
+
+def _reception(
+    sharing: Sharing, authority: Authority, guests: Guests, newsroom: Newsroom
+) -> Reception:
+    """Who comes in, by the group's code."""
+    return Reception(
+        authority,
+        guests,
+        newsroom,
+        route=sharing.route,
+        approve=sharing.options.approve,
+        group=sharing.group,
+    )
 
 
 def _tls_door(sharing: Sharing, streams: Streams, name: ShareName, domain: str) -> TlsDoor | None:
@@ -344,6 +393,19 @@ async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _
     """Publish, tell people, serve, and say goodbye to the guests."""
     if share.link.registered.url and share.browsers is None:
         await _publish(share)
+    with contextlib.ExitStack() as stack:
+        sharing.group.add(share)
+        stack.callback(sharing.group.remove, share)
+        await sharing.group.complete()
+        _begin(sharing, share, log)
+        end = await _wait_for_the_end(sharing, share)
+        share.server.notify("audit", log.head)
+        share.server.notify("ended", end.text)
+        return end
+
+
+def _begin(sharing: Sharing, share: LiveShare, log: AuditLog) -> None:
+    """It is up: tell people, and leave the terminal if that is wanted."""
     share.newsroom.tell(
         "started",
         name=share.name,
@@ -361,14 +423,10 @@ async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _
         qr=sharing.options.qr,
         stays=sharing.leaving is None,
     )
-    if sharing.leaving is not None:
-        sharing.leaving.leave(share.name, sharing.console)
+    if sharing.group.begun() and sharing.leaving is not None:
+        sharing.leaving.leave(sharing.group.name, sharing.console)
     sharing.interrupt.serving = True
     sharing.console.waits_for_reader = False
-    end = await _wait_for_the_end(sharing, share)
-    share.server.notify("audit", log.head)
-    share.server.notify("ended", end.text)
-    return end
 
 
 async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> _End:
@@ -379,7 +437,7 @@ async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> _End:
         expired = group.create_task(share.expiry.run(), name="expiry")
         ended = group.create_task(asyncio.wait([share.link.ended]), name="relay's end")
         helpers = [
-            group.create_task(live_line(share, console), name="live line"),
+            group.create_task(live_line(sharing.group, console), name="live line"),
             group.create_task(share.reception.end_invites(), name="invites"),
             group.create_task(share.extend_ssh(), name="SSH key's end"),
         ]

@@ -26,7 +26,7 @@ MAX_SIZE = 64 * 1024  # bytes: some thousand times what one needs
 # They say how one run goes, not what is shared.
 NOT_REMEMBERED = frozenset({"as_json", "verbose", "detach", "no_config", "save", "help"})
 # Of each of these the command line says one, and then the file's others do not count.
-ALTERNATIVES = (("machines", "domain", "target"), ("relay", "lan"))
+ALTERNATIVES = (("machines", "domains", "targets"), ("relay", "lan"))
 ROOT = 0
 
 

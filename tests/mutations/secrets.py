@@ -198,8 +198,8 @@ SECRETS = (
     Mutation(
         "an old code still counts",
         _RECEPTION,
-        "        self.code = make_code(secrets.randbelow)\n        if self.approvals",
-        "        if self.approvals",
+        "        self.code = make_code(secrets.randbelow)\n        self.refuse",
+        "        self.refuse",
         (f"{_TEST_RECEPTION}::test_a_new_code_voids_the_old_one_and_guests_stay",),
     ),
     Mutation(

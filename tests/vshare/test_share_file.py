@@ -59,7 +59,7 @@ def test_the_command_line_counts_before_it() -> None:
 def test_another_machine_or_relay_takes_the_place_of_the_files() -> None:
     write('target = "10.0.0.1"', 'relay = "relay.example.org"')
     options = options_of("--domain", "db", "--lan")
-    assert (options["target"], options["domain"]) == (None, "db")
+    assert (options["targets"], options["domains"]) == ((), ("db",))
     assert (options["relay"], options["lan"]) == (None, True)
 
 
