@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import signal
 import struct
 import termios
 import threading
@@ -31,6 +32,7 @@ class LocalProgram:
         if self.pid == 0:
             environment = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "PS1": "$ "}
             os.execvpe(command[0], command, environment | {"LANG": "C.UTF-8", "HOME": "/nowhere"})
+        os.set_inheritable(self._fd, False)  # another program's end must not keep it open
         self._loop = asyncio.get_running_loop()
         self._is_over = False
         self.resume()
@@ -61,6 +63,7 @@ class LocalProgram:
             self._is_over = True
             self._loop.remove_reader(self._fd)
             os.close(self._fd)  # hangs up
+            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
     def _read(self) -> None:

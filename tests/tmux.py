@@ -35,9 +35,10 @@ class Person:
         return [row.rstrip() for row in self._tmux("capture-pane", "-p").split("\n")[:-1]]
 
     def cells(self) -> list[str]:
-        """The rows with their colours, and where the cursor is."""
+        """The rows with their colours, and where the cursor is, if it is shown."""
         rows = self._tmux("capture-pane", "-p", "-e", "-N").split("\n")[:-1]
-        return [*rows, self._tmux("display-message", "-p", "#{cursor_x},#{cursor_y}").strip()]
+        cursor = "#{?cursor_flag,#{cursor_x} #{cursor_y},hidden}"
+        return [*rows, self._tmux("display-message", "-p", cursor).strip()]
 
     def scrollback(self) -> list[str]:
         """All rows, those that have left at the top first."""
@@ -48,6 +49,10 @@ class Person:
         """What the program in front has asked of the terminal."""
         names = ("alternate_on", "keypad_cursor_flag", "mouse_any_flag", "cursor_flag")
         return self._tmux("display-message", "-p", " ".join(f"#{{{name}}}" for name in names))
+
+    def pid(self) -> int:
+        """Of the shell."""
+        return int(self._tmux("display-message", "-p", "#{pane_pid}"))
 
     def resize(self, columns: int, rows: int) -> None:
         """The window gets another size."""
@@ -73,11 +78,9 @@ def person(
     """Somebody who has typed `command` (a shell's); ends with the block."""
     columns, rows = map(str, size)
     settings = [word for item in (environment or {}).items() for word in ("-e", "=".join(item))]
-    run(
-        ["tmux", "-L", name, "-f", "/dev/null", "-u", "new-session", "-d", "-x", columns, "-y", rows,
-         *settings, command, ";", "set", "-g", "remain-on-exit", "on",
-         ";", "set", "-g", "status", "off"]
-    )  # fmt: skip
+    begin = ["tmux", "-L", name, "-f", "/dev/null", "-u", "new-session", "-d"]
+    ours = [";", "set", "-g", "remain-on-exit", "on", ";", "set", "-g", "status", "off"]
+    run([*begin, "-x", columns, "-y", rows, *settings, command, *ours])
     made = Person(run, name)
     made.resize(*size)
     try:

@@ -4,6 +4,8 @@ at, and both screens compared cell by cell."""
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -13,6 +15,7 @@ import pytest
 
 from tests.terminal_share import TerminalShare, terminal_share
 from tests.tmux import Person, differences, here, person
+from tunnel.identity import Role
 
 pytestmark = pytest.mark.programs
 
@@ -69,3 +72,173 @@ def test_typing_with_others(share: TerminalShare) -> None:
             one.wait_for("code 0")
             assert "icanon" in "\n".join(one.scrollback())
             assert "-icanon" not in "\n".join(one.scrollback())
+
+
+@pytest.mark.parametrize("program", ["vim", "top", "tmux", "less"])
+def test_full_screen_programs_on_terminals_of_all_sizes(
+    share: TerminalShare, tmp_path: Path, program: str
+) -> None:
+    """The smallest decides; on a larger one the same is seen, and nothing beside it."""
+    text = tmp_path / "text"
+    text.write_text("".join(f"{number} Größe 漢字 e\u0301 ▒\n" for number in range(200)))
+    commands = {
+        "vim": ["vim", "-u", "NONE", "-N", "-c", "set nu ruler mouse=a", str(text)],
+        "top": ["top", "-d", "100", "-n", "99"],
+        "tmux": ["tmux", "-L", f"vshare-inner-{os.getpid()}", "-f", "/dev/null", "new", "sh"],
+        "less": ["less", "-N", str(text)],
+    }
+    share.open(commands[program], read_write=True, follow_smallest=True)
+    with guest(share, "ada") as ada:
+        ada.wait_for(lambda: len("".join(ada.screen())) > 200 or "[0]" in ada.screen()[-1])
+        with guest(share, "bob", (100, 30)) as bob:
+            check_corner(bob, ada, (80, 24))
+            if program == "vim":
+                assert ada.flags().split()[2] == "1", "no mouse"
+                bob.type("10G")
+                bob.press("Down", "End")
+                bob.type("Ohello 漢")
+                bob.press("Escape")
+                ada.wait_for("hello 漢")
+            elif program == "less":
+                bob.press("Space", "Down")
+                ada.wait_for("28 Gr")
+            elif program == "tmux":
+                bob.type("clear; seq 50")
+                for key in ("Enter", "C-b", "%"):  # two panes; what comes at once is a paste
+                    bob.press(key)
+                ada.wait_for("│")
+            check_corner(bob, ada, (80, 24))
+            with guest(share, "eve", (60, 20)):  # smaller than they, so theirs gets as small
+                check_corner(bob, ada, (60, 20))
+            check_corner(bob, ada, (80, 24))
+        if program == "tmux":
+            ada.type("exit")
+            ada.press("Enter")
+            ada.wait_for(lambda: "│" not in "".join(ada.screen()))
+            ada.type("exit")
+            ada.press("Enter")
+        else:
+            ada.type(":q!" if program == "vim" else "q")
+            ada.press("Enter")
+        ada.wait_for("code 0")
+        ada.wait_for(lambda: ada.flags().split() == ["0", "0", "0", "1"])
+
+
+def check_corner(larger: Person, one: Person, size: tuple[int, int]) -> None:
+    """`larger` shows the shared screen in its corner, as `one` does, and dots beside it."""
+    rows = size[1]
+
+    def is_same() -> bool:
+        seen = [row[: len(row.rstrip("·"))].rstrip() for row in larger.screen()]
+        want = [row[: len(row.rstrip("·"))].rstrip() for row in one.screen()]
+        return (
+            seen[:rows] == want[:rows]
+            and "".join(larger.screen()[rows:]).strip("·") == ""
+            and larger.cells()[-1] == one.cells()[-1]
+        )
+
+    try:
+        larger.wait_for(is_same)
+    except AssertionError:
+        raise AssertionError("\n".join(differences(larger.screen(), one.screen()))) from None
+
+
+def test_a_late_guest_sees_the_present_and_may_scroll_back(share: TerminalShare) -> None:
+    share.open(PLAIN, read_write=True)
+    with guest(share, "ada") as ada:
+        ada.wait_for("$")
+        ada.type("seq 60")
+        ada.press("Enter")
+        ada.wait_for("60")
+        with guest(share, "bob") as bob:
+            bob.wait_for("60")
+            check_same(ada, bob)
+            rows = bob.scrollback()
+            at = rows.index("30")
+            assert rows[at : at + 30] == [str(number) for number in range(30, 60)]
+            assert "before" in rows[:at]
+
+
+def test_rights_come_and_go(share: TerminalShare) -> None:
+    terminal = share.open(PLAIN)
+    with guest(share, "ada") as ada:
+        ada.wait_for("$")
+        ada.type("not this")
+        ada.wait_for("You can look on, but not type")
+        ada.press("Enter")
+        ada.type("~a")
+        ada.wait_for("The sharer is asked")
+        assert share.pair.told("terminal-asked")
+        share.do(lambda: terminal.grant("ada", write=True))
+        ada.wait_for("You may type now.")
+        ada.type("echo th''is")
+        ada.press("Enter")
+        ada.wait_for("this")
+        assert "not this" not in "".join(ada.screen())
+        share.do(lambda: terminal.lock(locked=True))
+        ada.wait_for("locked the terminal")
+        share.do(lambda: terminal.lock(locked=False))
+        ada.wait_for("has unlocked it")
+        share.do(lambda: terminal.grant("ada", write=False))
+        ada.wait_for("You may not type any more.")
+        ada.press("Enter")
+        ada.type("~?")
+        ada.wait_for("ask for the right to type")
+
+
+def test_a_line_that_waits_for_the_sharer(share: TerminalShare) -> None:
+    terminal = share.open(PLAIN, read_write=True, hold=True)
+    with guest(share, "ada") as ada:
+        ada.wait_for("$")
+        ada.type("echo $((6*7))")
+        ada.wait_for("> echo $((6*7))")
+        ada.press("Enter")
+        ada.wait_for("(waits for the sharer's key)")
+        assert "42" not in "".join(ada.screen())
+        share.do(lambda: terminal.judge("ada", release=True))
+        ada.wait_for("42")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_the_terminal_is_as_it_was_when_it_was_killed(share: TerminalShare, number: int) -> None:
+    share.open(["vim", "-u", "NONE", "-N", "-c", "set mouse=a"], read_write=True)
+    with guest(share, "ada") as ada:
+        ada.wait_for("~")
+        ada.wait_for(lambda: ada.flags().split()[0] == "1")
+        (vconnect,) = here(["pgrep", "-P", str(ada.pid())]).split()
+        os.kill(int(vconnect), number)
+        ada.wait_for(f"code {130 if number != signal.SIGKILL else 137}")
+        ada.wait_for(lambda: ada.flags().split() == ["0", "0", "0", "1"])
+        assert "-icanon" not in "".join(ada.scrollback())
+
+
+def test_the_way_is_lost_and_found(share: TerminalShare) -> None:
+    share.open(PLAIN, read_write=True)
+    with guest(share, "ada") as ada:
+        ada.wait_for("$")
+        (one,) = share.pair.guests.of_role(Role.GUEST)
+        share.do(lambda: [each.abort("test") for each in share.pair.server.connections_of(one)])
+        ada.type("echo wor''ks")
+        ada.press("Enter")
+        ada.wait_for("works")
+
+
+@pytest.mark.parametrize("words", ["</dev/null", "| cat", ">/dev/null"])
+def test_without_a_terminal(share: TerminalShare, words: str) -> None:
+    command = f"{BIN}/{share.command} {words}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert "is no terminal" in done.stderr
+    assert not share.pair.joined
+
+
+def test_a_terminal_that_is_not_there(share: TerminalShare) -> None:
+    with guest(share, "ada") as ada:
+        ada.wait_for("no terminal is shared")
+        ada.wait_for("code 1")
+    share.open(PLAIN, "one")
+    share.open(PLAIN, "two")
+    with guest(share, "bob") as bob:
+        bob.wait_for("there are several terminals")
+        bob.wait_for("code 1")
+    with guest(share, "eve", (80, 24), "--terminal", "two") as eve:
+        eve.wait_for("$")

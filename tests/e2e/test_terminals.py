@@ -1,0 +1,286 @@
+"""Shared terminals between hosts: real programs in them, tmux for the terminals that people sit at,
+and what they show compared cell by cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.demo import world
+from tests.demo.world import Share
+from tests.lab import Host, Lab, services
+from tests.tmux import Person, Run, differences, person
+
+pytestmark = pytest.mark.e2e
+
+PUBLIC_PORT = 8080  # in the URL only
+WITHIN = 60.0  # seconds for what an emulated machine shows
+SMALL, LARGE = (80, 24), (110, 32)
+OPTIONS = ("--disable-http", "--yes")
+
+
+def on(host: Host) -> Run:
+    """A Run there."""
+
+    def run(command: Sequence[str]) -> str:
+        return host.run(command, env={"TERM": "xterm-256color"}).stdout
+
+    return run
+
+
+@dataclass
+class Stage:
+    """A share, and those who sit before its terminals; they leave with it."""
+
+    lab: Lab
+    share: Share
+    stack: ExitStack
+
+    def sharer(self, *options: str, size: tuple[int, int] = SMALL) -> Person:
+        """Alice, who shares a terminal."""
+        words = " ".join(("vshare", "terminal", "--share", self.share.name, *options))
+        return self._person(self.lab.alice, words, size)
+
+    def guest(self, host: Host, *options: str, size: tuple[int, int] = SMALL) -> Person:
+        """Somebody on `host` who looks."""
+        code = host.tmp / "terminal-code"
+        code.write_text(self.share.code + "\n")
+        words = ["vconnect", "terminal", self.share.connect, "--code-file", str(code)]
+        return self._person(host, " ".join((*words, "--as", host.name, *options)), size)
+
+    def _person(self, host: Host, command: str, size: tuple[int, int]) -> Person:
+        shell = f"sh -c '{command}; echo code $?; exec cat'"
+        return self.stack.enter_context(person(on(host), f"seat-{host.name}", shell, size))
+
+    def say(self, *words: str) -> dict[str, Any]:
+        """Another terminal of alice's."""
+        command = ["vshare", "terminal", *words, "--share", self.share.name, "--json"]
+        done = self.lab.alice.run(command, timeout=WITHIN)
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answer
+
+
+@pytest.fixture(scope="module")
+def relay(lab: Lab) -> Iterator[str]:
+    with world.relay(lab, PUBLIC_PORT) as address:
+        yield address
+
+
+@contextmanager
+def staged(lab: Lab, relay: str, folder: Path, *options: str) -> Iterator[Stage]:
+    with (
+        world.share(lab.alice, relay, folder, *OPTIONS, *options) as share,
+        ExitStack() as stack,
+    ):
+        yield Stage(lab, share, stack)
+
+
+@pytest.fixture
+def machine(lab: Lab, relay: str, alice_machine: Path) -> Iterator[Stage]:
+    """Alice's emulated machine, by Vagrant's SSH."""
+    with staged(lab, relay, alice_machine) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def served(lab: Lab) -> Lab:
+    """The host beside alice, whose sshd lets her in."""
+    services.start(lab.services)
+    ssh = lab.alice.home / ".ssh"
+    ssh.mkdir(mode=0o700, exist_ok=True)
+    theirs = lab.services.home / ".ssh"
+    (ssh / "id_ed25519").write_bytes((theirs / "id_ed25519").read_bytes())
+    (ssh / "id_ed25519").chmod(0o600)
+    key = " ".join((theirs / "host_ed25519.pub").read_text().split()[:2])
+    (ssh / "known_hosts").write_text(f"{lab.services.ip} {key}\n")
+    return lab
+
+
+@pytest.fixture
+def beside(served: Lab, relay: str) -> Iterator[Stage]:
+    """A host with everything that people use, by SSH alone."""
+    target = f"ssh://root@{served.services.ip}"
+    with staged(served, relay, served.alice.home, "--target", target) as stage:
+        yield stage
+
+
+def same(*people: Person) -> None:
+    """All show the same cells, and the cursor in the same place, soon."""
+    first, *others = people
+    for other in others:
+        try:
+            other.wait_for(partial(is_same, first, other), WITHIN)
+        except AssertionError:
+            rows = differences(first.cells(), other.cells())
+            raise AssertionError(f"{first.name}, {other.name}:\n" + "\n".join(rows)) from None
+
+
+def is_same(one: Person, other: Person) -> bool:
+    return not differences(one.cells(), other.cells())
+
+
+def corner(of: Person, size: tuple[int, int]) -> list[str]:
+    """What is shown in the upper left corner."""
+    return [row[: size[0]].rstrip() for row in of.screen()[: size[1]]]
+
+
+def same_corner(size: tuple[int, int], one: Person, other: Person) -> None:
+    """The same for people whose terminals have different sizes."""
+    other.wait_for(lambda: corner(one, size) == corner(other, size), WITHIN)
+
+
+def quiet(*people: Person) -> None:
+    """The sentences over the last rows are gone."""
+    for each in people:
+        each.wait_for(partial(is_quiet, each), WITHIN)
+
+
+def is_quiet(one: Person) -> bool:
+    said = "\n".join(one.screen())
+    return not any(word in said for word in ("Enter ~", "looks on", "You can", "You may"))
+
+
+def test_the_machines_shell_with_two_guests(machine: Stage) -> None:
+    """Rights, a late guest, an editor; the sharer's `exit` ends it for all, with a word."""
+    lab = machine.lab
+    alice = machine.sharer()
+    alice.wait_for("$", WITHIN)
+    bob = machine.guest(lab.bob)
+    bob.wait_for("$", WITHIN)
+    alice.wait_for("bob looks on")
+    alice.type("echo $((6*7)); uname -n")
+    alice.press("Enter")
+    bob.wait_for("demo", WITHIN)
+    bob.type("touch /tmp/never")  # read-only: it never gets there
+    bob.press("Enter")
+    bob.wait_for("You can look on, but not type")
+    bob.type("~a")
+    alice.wait_for("bob asks to type")
+    machine.say("grant", "bob")
+    bob.wait_for("You may type now.")
+    bob.type("ls /tmp/never; echo ro''le")
+    bob.press("Enter")
+    alice.wait_for("role", WITHIN)
+    assert "No such file" in "\n".join(alice.screen())
+    carol = machine.guest(lab.carol)
+    quiet(alice, bob, carol)
+    same(alice, bob, carol)
+    assert "role" in "\n".join(carol.screen())
+    bob.type("vi /etc/passwd")
+    bob.press("Enter")
+    alice.wait_for("/etc/passwd 1/", WITHIN)
+    bob.press("j", "j", "o")
+    bob.type("written by bob")
+    bob.press("Escape")
+    carol.wait_for("written by bob", WITHIN)
+    same(alice, bob, carol)
+    machine.say("revoke", "bob")
+    bob.wait_for("You may not type any more.")
+    bob.type("dd")
+    alice.type(":q!")
+    alice.press("Enter")
+    alice.type("top -b -n 1 | head -5; exit")
+    alice.press("Enter")
+    for each in (alice, bob, carol):
+        each.wait_for("code 0", WITHIN)
+        assert "the shell has ended" in "\n".join(each.screen()).lower()
+
+
+@pytest.mark.parametrize("program", ["vim", "htop", "tmux"])
+def test_full_screen_programs(beside: Stage, program: str) -> None:
+    """On terminals of different sizes; the smallest decides."""
+    lab = beside.lab
+    text = lab.services.tmp / "text"
+    text.write_text("".join(f"{number} Größe 漢字 e\u0301 ▒\n" for number in range(200)))
+    alice = beside.sharer("--read-write", "--size", "smallest", size=LARGE)
+    bob = beside.guest(lab.bob, size=SMALL)
+    carol = beside.guest(lab.carol, size=LARGE)
+    commands = {"vim": f"vim -u NONE -N -c 'set nu mouse=a' {text}", "htop": "htop -d 100",
+                "tmux": "tmux -f /dev/null new sh"}  # fmt: skip
+    for each in (alice, bob, carol):
+        each.wait_for("#", WITHIN)
+    alice.wait_for(lambda: "·" in alice.screen()[0], WITHIN)
+    bob.type(commands[program])
+    bob.press("Enter")
+    if program == "vim":
+        carol.wait_for("23 22 Gr", WITHIN)
+        carol.press("j", "o")
+        carol.type("hello 漢 from carol")
+        carol.press("Escape")
+        alice.wait_for("hello 漢 from carol", WITHIN)
+    elif program == "htop":
+        carol.wait_for("F10", WITHIN)
+        carol.press("F5")
+    else:
+        carol.wait_for("[0]", WITHIN)
+        for key in ("C-b", "%"):  # one after the other: together they would be a paste
+            carol.press(key)
+        alice.wait_for("│", WITHIN)
+        carol.type("seq 40")
+        carol.press("Enter")
+        alice.wait_for("40", WITHIN)
+    quiet(alice, bob, carol)
+    same(alice, carol)
+    same_corner(SMALL, alice, bob)
+    assert alice.flags() == bob.flags() == carol.flags()
+    alice.press("Enter")
+    alice.type("~.")
+    bob.wait_for("code 0", WITHIN)
+    carol.wait_for("code 0", WITHIN)
+
+
+def test_lock_and_hold(beside: Stage) -> None:
+    alice = beside.sharer("--read-write", "--hold-enter")
+    bob = beside.guest(beside.lab.bob)
+    bob.wait_for("#", WITHIN)
+    bob.type("touch /tmp/held; echo do''ne")
+    bob.press("Enter")
+    alice.wait_for("bob wants to run: touch /tmp/held", WITHIN)
+    bob.wait_for("waits for the sharer")
+    assert beside.lab.services.run(["ls", "/tmp/held"], check=False).returncode
+    alice.press("Enter")
+    alice.type("~y")
+    bob.wait_for("done", WITHIN)
+    beside.say("--lock")
+    bob.wait_for("locked", WITHIN)
+    bob.type("echo not th''is")
+    bob.press("Enter")
+    beside.say("--unlock")
+    bob.wait_for("unlocked", WITHIN)
+    assert "not this" not in "\n".join(alice.screen())
+    alice.press("Enter")
+    alice.type("~.")
+    bob.wait_for("code 0", WITHIN)
+
+
+def test_the_relay_is_killed_and_back(lab: Lab, served: Lab) -> None:
+    """The terminal goes on; guests are back by themselves, and see the present."""
+    target = f"ssh://root@{served.services.ip}"
+    with ExitStack() as relays:
+        address = relays.enter_context(world.relay(lab, PUBLIC_PORT + 1))
+        with staged(served, address, served.alice.home, "--target", target) as stage:
+            alice = stage.sharer("--read-write")
+            bob = stage.guest(lab.bob, "--relay-only")
+            bob.wait_for("#", WITHIN)
+            relays.close()
+            bob.wait_for("The connection is lost", WITHIN)
+            alice.type("echo mean''while")
+            alice.press("Enter")
+            alice.wait_for("meanwhile")
+            relays.enter_context(world.relay(lab, PUBLIC_PORT + 1))
+            bob.wait_for("meanwhile", WITHIN)
+            bob.type("echo ba''ck")
+            bob.press("Enter")
+            alice.wait_for("back", WITHIN)
+            quiet(alice, bob)
+            same(alice, bob)
+            stage.share.program.interrupt()
+            bob.wait_for("the share has ended", WITHIN)
+            bob.wait_for("code 1", WITHIN)
