@@ -32,7 +32,7 @@ class Hub:
         tell: Callable[..., None] = lambda kind, text="", **fields: None,
         board: Callable[[list[dict[str, object]]], None] = lambda terminals: None,
     ) -> None:
-        self._tell = tell
+        self.tell = tell
         self._board = board
         self._terminals: dict[str, SharedTerminal] = {}
 
@@ -90,12 +90,12 @@ class Hub:
         """A new one, which nothing runs in yet. Raises UsageError."""
         self.check_free(name)
         terminal = SharedTerminal(name, terms, columns, rows)
-        terminal.tell = self._tell
+        terminal.tell = self.tell
         terminal.on_change = self._changed
         terminal.on_end = lambda: self._ended(name)
         self._terminals[name] = terminal
         mode = "read-write" if terms.read_write else "read-only"
-        self._tell(
+        self.tell(
             "terminal-opened",
             f"the terminal {name!r} is shared ({mode}); guests see it with vconnect terminal",
             terminal=name,

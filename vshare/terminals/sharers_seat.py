@@ -16,6 +16,7 @@ from vshare.terminals import requests
 
 READ = 64 * 1024  # bytes at once
 SHOWN = 60  # characters of a line that waits: the sharer reads all of it in `--list`
+_NOBODY_ASKS = "Nobody asks; `vshare terminal grant GUEST` lets a guest type."
 _HELP = "Enter ~ ? tells what you can do; when you leave with Enter ~ . it ends."
 
 
@@ -154,7 +155,7 @@ def _grant(seat: Seat) -> None:
     if asking:
         seat.say(serialize_payload(Do("grant", asking[0])))
     else:
-        seat.tell("Nobody asks; `vshare terminal grant GUEST` lets a guest type.")
+        seat.tell(_NOBODY_ASKS)
 
 
 def _who(seat: Seat) -> None:

@@ -252,12 +252,12 @@ class SharedTerminal:
             return
         self.rights.locked = locked
         self._rights_changed()
-        what = "locked: guests cannot type" if locked else "unlocked"
-        self.tell(
-            "terminal-locked" if locked else "terminal-unlocked",
-            f"the terminal {self.name!r} is {what}",
-            terminal=self.name,
-        )
+        if locked:
+            text = f"guests cannot type in the terminal {self.name!r}"
+            self.tell("terminal-locked", text, terminal=self.name)
+        else:
+            text = f"guests type as before in the terminal {self.name!r}"
+            self.tell("terminal-unlocked", text, terminal=self.name)
 
     def grant(self, guest: str, *, write: bool) -> None:
         """Let the viewers called `guest` type, or not any more. Raises UsageError."""
@@ -266,13 +266,12 @@ class SharedTerminal:
             self.rights.decide(viewer.identity, write=write)
         self._rights_changed()
         name = chosen[0].identity.name
-        may = "may type" if write else "may not type any more"
-        self.tell(
-            "terminal-granted" if write else "terminal-revoked",
-            f"{name} {may} in the terminal {self.name!r}",
-            terminal=self.name,
-            guest=name,
-        )
+        if write:
+            text = f"{name} may type in the terminal {self.name!r}"
+            self.tell("terminal-granted", text, guest=name, terminal=self.name)
+        else:
+            text = f"{name} may not type any more in the terminal {self.name!r}"
+            self.tell("terminal-revoked", text, guest=name, terminal=self.name)
 
     def judge(self, guest: str, *, release: bool) -> None:
         """Run the line of `guest` that waits, or throw it away; "" is the first that waits."""
