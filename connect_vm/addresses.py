@@ -45,6 +45,12 @@ class Addresses:
     host: IPv4Address
     static: IPv4Address
     control: IPv4Address
+    more: tuple[IPv4Address, ...] = ()  # static ones as well, of the machines behind the first
+
+    @property
+    def statics(self) -> tuple[IPv4Address, ...]:
+        """One for each machine."""
+        return (self.static, *self.more)
 
 
 def routed(fib_trie: str) -> set[IPv4Network]:
@@ -73,16 +79,20 @@ def parse_static_ip(text: str) -> IPv4Address:
     return address
 
 
-def around(static: IPv4Address) -> Addresses:
-    """The smallest network that `static` can have a place in. Raises UsageError."""
+def around(static: IPv4Address, count: int = 1) -> Addresses:
+    """The smallest network that `static`, and `count` - 1 that follow it, can have a place in.
+    Raises UsageError."""
+    statics = tuple(static + number for number in range(count))
     for prefix in range(PREFIX, WIDEST - 1, -1):
         network = IPv4Network((static, prefix), strict=False)
-        if static not in (network.network_address, network.broadcast_address):
-            others = (address for address in network.hosts() if address != static)
-            return Addresses(network, next(others), static, next(others))
+        ends = network.network_address, network.broadcast_address
+        others = [address for address in network.hosts() if address not in statics]
+        if all(one in network and one not in ends for one in statics) and len(others) >= 2:
+            return Addresses(network, others[0], static, others[1], statics[1:])
+    which = f"{static} is invalid: it is" if count == 1 else f"{statics[-1]} is invalid: it is"
     raise UsageError(
-        f"the static IP {static} is invalid: it is the first or last address of its network",
-        "choose one that ends in 1 to 254",
+        f"the static IP {which} the first or last address of its network",
+        "choose one that ends in 1 to 254, and that as many can follow as there are machines",
     )
 
 
@@ -93,8 +103,9 @@ def reserve(
     *,
     fib: Path = FIB,
     locks: Path | None = None,
+    count: int = 1,
 ) -> Iterator[Addresses]:
-    """Hold a free network until left.
+    """Hold a free network until left, with `count` static IPs.
 
     requested: a static IP that was asked for. used: networks that are taken though no route
     says so, such as libvirt's inactive ones. Raises UsageError for a static IP that cannot
@@ -102,7 +113,7 @@ def reserve(
     """
     taken = routed(fib.read_text(encoding="ascii")).union(used)
     directory = locks or _lock_directory()
-    for addresses in _chosen(requested, taken) if requested else _candidates(taken):
+    for addresses in _chosen(requested, taken, count) if requested else _candidates(taken, count):
         lock = _lock(directory, addresses.network)
         if lock is None:
             continue
@@ -121,21 +132,22 @@ def reserve(
     raise AddressError(f"no static IP is free: all of {POOL} is in use on this host", _HINT)
 
 
-def _chosen(requested: str, taken: set[IPv4Network]) -> Iterator[Addresses]:
-    addresses = around(parse_static_ip(requested))
+def _chosen(requested: str, taken: set[IPv4Network], count: int) -> Iterator[Addresses]:
+    addresses = around(parse_static_ip(requested), count)
     if not any(network.overlaps(addresses.network) for network in taken):
         yield addresses
 
 
-def _candidates(taken: set[IPv4Network]) -> Iterator[Addresses]:
+def _candidates(taken: set[IPv4Network], count: int) -> Iterator[Addresses]:
     """Every free block of the pool; a route that covers many is stepped over at once."""
-    size = 1 << (POOL.max_prefixlen - PREFIX)
+    prefix = around(POOL[2], count).network.prefixlen
+    size = 1 << (POOL.max_prefixlen - prefix)
     start, end = int(POOL.network_address), int(POOL.broadcast_address)
     while start < end:
-        block = IPv4Network((start, PREFIX))
+        block = IPv4Network((start, prefix))
         hit = next((network for network in taken if network.overlaps(block)), block)
         if hit is block:
-            yield around(block[2])
+            yield around(block[2], count)
         start = max(start, int(hit.broadcast_address) // size * size) + size
 
 

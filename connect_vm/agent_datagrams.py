@@ -55,7 +55,7 @@ class DatagramLink(asyncio.Protocol):
     """One connection of kind `U`. `lost` is done when it has ended, its flows closed.
 
     Flows are opened in tasks of `group`, which must outlive the link. `on_dropped(count)` is told
-    of datagrams that were lost, here or in the VM, for want of room.
+    of datagrams that were lost, here or in the VM, for want of room. `host_of` as AgentLink has it.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class DatagramLink(asyncio.Protocol):
         session: Opener,
         group: asyncio.TaskGroup,
         on_dropped: Callable[[int], None] = lambda count: None,
+        host_of: Callable[[wire.Header], str] = lambda header: "",
     ) -> None:
+        self._host_of = host_of
         self._loop = asyncio.get_running_loop()
         self._session = session
         self._group = group
@@ -164,7 +166,7 @@ class DatagramLink(asyncio.Protocol):
     async def _open(self, number: int, header: wire.Header) -> None:
         receiver = _Receiver(self, number)
         try:
-            flow = await self._session.open_flow("", header.dport, receiver)
+            flow = await self._session.open_flow(self._host_of(header), header.dport, receiver)
         except VshareError as error:
             log.debug("UDP port %d: %s", header.dport, error)
             self.send(wire.FLOW_CLOSE, number)

@@ -39,7 +39,8 @@ class AgentLink:
 
     `session` opens the streams and flows. A connection that fails is opened again, so the
     VM may boot, or be restarted, at any time. `on_dropped(count)` is told of datagrams that
-    were lost between the VM's clients and `session`, for want of room.
+    were lost between the VM's clients and `session`, for want of room. `host_of` says what host
+    `session` is asked for ("": the shared machine), where static IPs mean several.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class AgentLink:
         session: Opener,
         *,
         on_dropped: Callable[[int], None] = lambda count: None,
+        host_of: Callable[[wire.Header], str] = lambda header: "",
     ) -> None:
+        self._host_of = host_of
         self._address = (address, port)
         self._secret = secret
         self._session = session
@@ -158,7 +161,7 @@ class AgentLink:
         loop = asyncio.get_running_loop()
         with sock:
             try:
-                end = await self._session.open("", header.dport)
+                end = await self._session.open(self._host_of(header), header.dport)
             except VshareError as error:
                 code = error.code if isinstance(error, RefusedError) else Code.LOST
                 log.debug("port %d: %s", header.dport, error)
@@ -178,7 +181,8 @@ class AgentLink:
         loop = asyncio.get_running_loop()
         try:
             transport, link = await loop.create_connection(
-                lambda: DatagramLink(self._session, self._group, self._on_dropped), sock=sock
+                lambda: DatagramLink(self._session, self._group, self._on_dropped, self._host_of),
+                sock=sock,
             )
         except BaseException:
             sock.close()

@@ -83,7 +83,7 @@ def load_image(folder: Path) -> Image:
 
 def with_config(initramfs: bytes, addresses: Addresses, secret: bytes) -> bytes:
     """An initramfs that starts the agent for these addresses. It holds the secret."""
-    hosts = (addresses.static, addresses.control)
+    hosts = (*addresses.statics, addresses.control)
     config = {
         "interface": INTERFACE,
         "addresses": " ".join(f"{host}/{addresses.network.prefixlen}" for host in hosts),

@@ -29,19 +29,27 @@ class VmError(VshareError):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A connect VM that runs: its agent listens at control:port and knows `secret`."""
+    """A connect VM that runs: its agent listens at control:port and knows `secret`. It has a static
+    IP for each machine."""
 
-    static_ip: IPv4Address
+    static_ips: tuple[IPv4Address, ...]
     control: IPv4Address
     port: int
     secret: bytes
 
+    @property
+    def static_ip(self) -> IPv4Address:
+        """The first machine's."""
+        return self.static_ips[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What was asked for. `console`: a file for the VM's serial console, for -v."""
+    """What was asked for: `static_ip` for the first of `machines`, and those after it for the rest.
+    `console`: a file for the VM's serial console, for -v."""
 
     static_ip: str | None = None
+    machines: int = 1
     console: Path | None = None
     progress: Progress = lambda _text: None
 

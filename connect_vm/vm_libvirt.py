@@ -102,7 +102,9 @@ class LibvirtDriver:
         stack.push_async_callback(_thread, connection.close)
         await _thread(lambda: remove_leftovers(connection))
         used = await _thread(lambda: _networks(connection))
-        addresses = stack.enter_context(reserve(self._wish.static_ip, used))
+        addresses = stack.enter_context(
+            reserve(self._wish.static_ip, used, count=self._wish.machines)
+        )
         folder = Path(tempfile.mkdtemp(prefix=f"{self._name}-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         secret = secrets.token_bytes(SECRET_SIZE)
@@ -111,7 +113,7 @@ class LibvirtDriver:
         stack.push_async_callback(self._destroy, connection)
         xml = self._domain_xml(folder, initramfs, image.command_line)
         await self._boot(connection, xml, addresses)
-        return Machine(addresses.static, addresses.control, AGENT_PORT, secret)
+        return Machine(addresses.statics, addresses.control, AGENT_PORT, secret)
 
     async def _make_network(
         self, stack: AsyncExitStack, connection: libvirt.virConnect, addresses: Addresses

@@ -64,7 +64,7 @@ class VagrantDriver:
         if _executable() is None:
             raise VmError("Vagrant is not installed", "install it, or use --driver libvirt")
         image = await asyncio.to_thread(find_image)
-        addresses = stack.enter_context(reserve(self._wish.static_ip))
+        addresses = stack.enter_context(reserve(self._wish.static_ip, count=self._wish.machines))
         folder = Path(tempfile.mkdtemp(prefix="vconnect-vagrant-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         secret = secrets.token_bytes(SECRET_SIZE)
@@ -74,7 +74,7 @@ class VagrantDriver:
         stack.push_async_callback(asyncio.to_thread, machine.destroy)
         self._wish.progress("starting the connect VM under Vagrant")
         await self._up(machine, addresses)
-        return Machine(addresses.static, addresses.control, AGENT_PORT, secret)
+        return Machine(addresses.statics, addresses.control, AGENT_PORT, secret)
 
     async def _up(self, machine: vagrant.Vagrant, addresses: Addresses) -> None:
         """`vagrant up`, until the agent answers. Raises VmError."""

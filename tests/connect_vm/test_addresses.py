@@ -52,6 +52,36 @@ def test_this_hosts_own_table_can_be_read() -> None:
     assert IPv4Network("127.0.0.0/8") in routed(addresses.FIB.read_text())
 
 
+@pytest.mark.parametrize(
+    ("count", "network", "control"),
+    [
+        (2, "172.16.0.0/29", 4),
+        (4, "172.16.0.0/29", 6),
+        (5, "172.16.0.0/28", 7),
+        (16, "172.16.0.0/27", 18),
+    ],
+)
+def test_several_machines(place: Place, count: int, network: str, control: int) -> None:
+    with reserve(**place(""), count=count) as found:
+        assert found.network == IPv4Network(network)
+        assert found.statics == tuple(IPv4Address("172.16.0.2") + each for each in range(count))
+        assert (found.host, found.control) == (found.network[1], found.network[control])
+
+
+def test_several_where_some_is_taken(place: Place) -> None:
+    """The second block, since a route leads into the first."""
+    with reserve(**place(FIB), count=5) as found:
+        assert found.network == IPv4Network("172.16.0.16/28")
+    with reserve("172.16.3.9", **place(""), count=3) as found:
+        assert list(map(str, found.statics)) == ["172.16.3.9", "172.16.3.10", "172.16.3.11"]
+        assert not {found.host, found.control} & set(found.statics)
+    with (
+        pytest.raises(UsageError, match=r"172\.16\.3\.255 is invalid"),
+        reserve("172.16.3.254", count=2),
+    ):
+        pass
+
+
 def test_the_first_free_network(place: Place) -> None:
     with reserve(**place("")) as found:
         assert found.network == IPv4Network("172.16.0.0/29")
