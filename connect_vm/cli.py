@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from connect_vm.local_port import parse_map
 from connect_vm.session import Options, connect
 from connect_vm.vm import DRIVERS
 from tunnel.address import parse_port
@@ -27,6 +28,15 @@ from tunnel.errors import UsageError
 @click.option("--static-ip", metavar="IP", help="ask for this IP (172.16.0.0/12)")
 @click.option("--socks-port", metavar="PORT", default="0", help="the SOCKS port [any free one]")
 @click.option("--socks-host", metavar="IP", default="127.0.0.1", help="listen there: beware")
+@click.option(
+    "--map",
+    "maps",
+    type=parse_map,
+    multiple=True,
+    metavar="PORT:LOCAL",
+    help="have the machine's PORT on localhost:LOCAL (repeat)",
+)
+@click.option("--no-localhost", is_flag=True, help="what is shared by name gets no local port")
 @click.option("--ssh", is_flag=True, help="log in to the machine: no VM, no SOCKS")
 @click.option(
     "--ssh-password-file", type=click.Path(path_type=Path), help="read the SSH password from a file"
@@ -48,6 +58,8 @@ def cli(
     static_ip: str | None,
     socks_port: str,
     socks_host: str,
+    maps: tuple[tuple[int, int], ...],
+    no_localhost: bool,
     ssh: bool,
     ssh_password_file: Path | None,
     driver: str,
@@ -62,8 +74,12 @@ def cli(
     With --ssh you log in to it instead, if the sharer shares that too; arguments after `--` are
     for `ssh`, a command for instance.
 
-    `vconnect terminal NAME@RELAY` sits before a terminal that the sharer shares;
+    `vconnect terminal NAME@RELAY` sits before a terminal that the sharer shares.
     `vconnect doctor [NAME@RELAY]` says what works between here and the relay.
+
+    What the sharer shares by name is on `localhost`, too. In another terminal `vconnect servers`
+    shows it, `vconnect open`, `copy`, `map` and `unmap` do more with it, `vconnect guests` shows
+    who else is there.
     """
     _check(context, arguments, ssh=ssh, password_file=ssh_password_file)
     options = Options(
@@ -76,6 +92,8 @@ def cli(
         socks_host=socks_host,
         socks_port=0 if socks_port == "0" else parse_port(socks_port),
         driver=driver,
+        localhost=not no_localhost,
+        maps=maps,
         guest=guest,
         ssh_password_file=ssh_password_file,
         ssh_arguments=arguments,
@@ -95,7 +113,16 @@ def cli(
 
 
 # What --ssh starts neither of, and what its output would be mixed with.
-_NOT_WITH_SSH = ("static_ip", "disable_static_ip", "socks_port", "socks_host", "driver", "as_json")
+_NOT_WITH_SSH = {
+    "static_ip": "--static-ip",
+    "disable_static_ip": "--disable-static-ip",
+    "socks_port": "--socks-port",
+    "socks_host": "--socks-host",
+    "maps": "--map",
+    "no_localhost": "--no-localhost",
+    "driver": "--driver",
+    "as_json": "--json",
+}
 
 
 def _check(
@@ -109,10 +136,13 @@ def _check(
         if password_file is not None:
             raise UsageError("--ssh-password-file is for --ssh", "add --ssh")
         return
-    for name in _NOT_WITH_SSH:
+    for name, option in _NOT_WITH_SSH.items():
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            option = "--json" if name == "as_json" else "--" + name.replace("_", "-")
             raise UsageError(f"--ssh and {option} contradict each other", "leave one out")
+
+
+# Commands for a `vconnect` that runs, of connect_vm/cli_running.py.
+OF_A_CONNECTION = frozenset({"servers", "map", "unmap", "open", "copy", "guests"})
 
 
 def main() -> NoReturn:
@@ -122,6 +152,11 @@ def main() -> NoReturn:
 
         del sys.argv[1]
         run_command(doctor, "vconnect doctor", "doctor")
+    if sys.argv[1:2] and sys.argv[1] in OF_A_CONNECTION:
+        from connect_vm.cli_running import COMMANDS
+
+        name = sys.argv.pop(1)
+        run_command(COMMANDS[name], f"vconnect {name}", "connect")
     if sys.argv[1:2] == ["terminal"]:
         from connect_vm.cli_terminal import terminal
 

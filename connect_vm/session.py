@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from connect_vm.join_share import join_share
 from connect_vm.notices import Notices
 from connect_vm.own_names import OwnNames
 from connect_vm.socks_server import SocksServer
+from connect_vm.together import together
 from connect_vm.ways import Guest, GuestClient, Ways, guest_client, networks_for
 from tunnel.address import ConnectLine, RelayAddress, parse_connect_line, parse_relay
 from tunnel.alerts import AccessLostError, ShareNotFoundError
@@ -59,6 +61,8 @@ class Options:
     ssh_password_file: Path | None = None
     ssh_arguments: tuple[str, ...] = ()
     relay_only: bool = False
+    localhost: bool = True  # whether what is shared by name gets a local port by itself
+    maps: tuple[tuple[int, int], ...] = ()  # a port of the machine's, and the local one for it
 
 
 class ShareInfo(msgspec.Struct):
@@ -99,7 +103,13 @@ async def connect(options: Options, console: Console, interrupt: Interrupt) -> N
     async with guest_client(ways, guest, watch.changed, notices) as client:
         info = await _describe(client, line, console)
         names = OwnNames(line.name, info.machine)
-        async with SocksServer(client, options.socks_host, options.socks_port, names) as socks:
+        async with (
+            SocksServer(client, options.socks_host, options.socks_port, names) as socks,
+            together(
+                client, line.name, console, dict(options.maps), automatic=options.localhost
+            ) as following,
+        ):
+            watch.on_way = following.again
             await _stay(options, client, socks, console, interrupt, notices)
 
 
@@ -196,6 +206,7 @@ class Watch:
         self._console = console
         self._notices = notices
         self._was_up = False
+        self.on_way: Callable[[], None] = lambda: None
 
     def changed(self, error: VshareError | None) -> None:
         """See Client's on_state."""
@@ -212,6 +223,7 @@ class Watch:
 
     def way_changed(self, place: Place | None, why: str) -> None:
         """See Ways' told."""
+        self.on_way()
         if place is not None:
             self._console.step(f"Streams go directly to {place[0]}, not through the relay.")
             self._console.event(event="path", value="direct", address=serialize_place(place))
