@@ -20,6 +20,7 @@ from tunnel.errors import RefusedError, VshareError
 from vshare.listening import Listening
 from vshare.machine import LOOPBACK, SSH_PORT, Machine
 from vshare.reach import Reach
+from vshare.web.tls_end import machine_context
 
 PROBE_TIMEOUT_SECONDS = 2.0  # per try
 PROBE_TRIES = 2
@@ -311,11 +312,8 @@ class _TlsExchange:
     """A TLS client that sends the request and reads the start of the answer. Sans-I/O."""
 
     def __init__(self) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing)
+        self._tls = machine_context().wrap_bio(self._incoming, self._outgoing)
         self._asked = False
         self._received = 0
         self.answer = b""

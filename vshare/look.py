@@ -107,6 +107,8 @@ async def _look_for_sites(
         console.detail(f"Its virtual hosts are not known: {printable(vhosts.unknown)}")
     for kind, site in (("HTTP", sites.http), ("HTTPS", sites.https)):
         console.step(f"Local {kind} port: {'disabled' if site is None else site.port}")
+    if any(site.tls for site in sites.all()):
+        console.detail("Its own certificates are not checked: self-signed ones will do.")
     for label in sites.labels:
         if label != MAIN:
             console.detail(f"Also found: {_describe(sites, label)}")

@@ -50,7 +50,7 @@ def test_the_main_site_and_what_is_allowed_besides(capsys: pytest.CaptureFixture
     run(main)
 
 
-def test_disable_https() -> None:
+def test_disable_https(capsys: pytest.CaptureFixture[str]) -> None:
     key = make_key()
     now = datetime.datetime.now(datetime.UTC)
     context = ServerIdentity(make_certificate(key, "web.test", now), key).context("http/1.1")
@@ -61,7 +61,9 @@ def test_disable_https() -> None:
             async with server:
                 ports = (server.sockets[0].getsockname()[1],)
                 both = await look_at(Options(http_port=web, ports=ports))
+                assert "certificates are not checked" in "".join(capsys.readouterr())
                 one = await look_at(Options(http_port=web, ports=ports, https=False))
+                assert "certificates" not in "".join(capsys.readouterr())
         assert both.https_port == ports[0]
         assert one.https_port is None
         assert one.sites.labels == [""]
