@@ -8,6 +8,7 @@ from tests.fuzz.targets import (
     browsers,
     certificates,
     exchanges,
+    following,
     frames,
     hello,
     http,
@@ -24,6 +25,6 @@ from tests.fuzz.targets import (
 
 _MODULES = (
     hello, http, frames, messages, certificates, names, socks, agent, machine, exchanges,
-    outward, sites, visitors, web, browsers, terminals,
+    outward, sites, visitors, web, browsers, terminals, following,
 )  # fmt: skip
 EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}

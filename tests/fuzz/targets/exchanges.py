@@ -19,6 +19,7 @@ from tunnel.errors import LostError, RefusedError, RemoteProtocolError
 from tunnel.messages import MAX_MESSAGE, serialize_message
 from tunnel.stream_messages import StreamMessages
 from vshare import audit_chain, requests
+from vshare.together.requests import SayToAll, Serve
 from vshare.weaknesses import mongodb, mysql, postgresql, redis
 from vshare.weaknesses.danger import Verdict
 from vshare.weaknesses.dialogue import MAX_ANSWER, Conversation, Dialogue
@@ -164,7 +165,8 @@ def run_stream_messages(data: bytes) -> None:
 REQUESTS: tuple[requests.Request, ...] = (
     requests.Status(), requests.Kick("Kim"), requests.Extend(3600.0), requests.Code(True),
     requests.MakeInvite("Kim", True, 60.0, [80, 443]), requests.Revoke("tiger"),
-    requests.Unfence(3306), requests.Follow(), requests.Stop(),
+    requests.Unfence(3306), requests.Follow(), requests.Stop(), Serve(3000, "web"),
+    SayToAll("restarting"),
 )  # fmt: skip
 ANSWERS = (
     requests.serialize_result(requests.OneGuest("Kim")),
