@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ssl
+from typing import TypeAlias
 
 import pytest
 
@@ -17,7 +18,8 @@ from tunnel.errors import RefusedError
 from vshare.reach_direct import DirectReach
 from vshare.web.tls_end import TlsEnd, machine_context
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
 
 
 def server_context() -> ssl.SSLContext:
