@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.vshare.web.requests import FORM, Clock, cookie, request, submit
 from tunnel.ends import End
@@ -63,11 +63,14 @@ class SmallPage:
         url: str = f"https://{HOST}/",
         is_passed_through: bool = False,
         files: Files | None = None,
-        clock: Clock | None = None,
+        clock: Callable[[], float] | None = None,
         before: Sequence[Rule] = (),
+        board: Board | None = None,
+        hub: Hub | None = None,
     ) -> None:
         self.clock = clock or Clock()
-        self.board, self.hub, self.newsroom = Board(), Hub(), Newsroom()
+        self.board, self.newsroom = board or Board(), Newsroom()
+        self.hub = hub or Hub(board=lambda terminals: self.board.set("terminals", terminals))
         self.told: list[News] = []
         self.newsroom.subscribe(self.told.append)
         secrets = (f"secret-{number}" for number in itertools.count())
@@ -91,7 +94,6 @@ class SmallPage:
         """One that is shared."""
         terminal, program = self.hub.open(name, Terms(read_write=read_write)), Program()
         terminal.run(program)
-        self.board.set("terminals", [{"name": each} for each in self.hub.names()])
         return terminal, program
 
     def ask(self, head: RequestHead) -> Reply | Form | None:

@@ -8,13 +8,13 @@ const RETRY_AFTER = 1500; // milliseconds
 const ENDED = 4000; // the close code of a terminal that is over
 
 // xterm.js makes style elements and style attributes, which the page's Content-Security-Policy does
-// not allow. The same rules are allowed where a script makes them, without the parser.
+// not allow. The same rules are allowed where a script makes them: in place of the elements there are
+// others that are not shown, whose text is a style sheet of the document's.
 (function styleWithoutInline() {
   const make = document.createElement.bind(document);
-  document.createElement = (name, options) => {
-    const element = make(name, options);
-    if (name !== "style") return element;
-    const sheet = new CSSStyleSheet();
+  document.createElement = (name, options) => (name === "style" ? sheetElement() : make(name, options));
+  function sheetElement() {
+    const element = make("template"), sheet = new CSSStyleSheet();
     let text = "";
     document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
     Object.defineProperty(element, "textContent", {
@@ -26,7 +26,7 @@ const ENDED = 4000; // the close code of a terminal that is over
       Element.prototype.remove.call(element);
     };
     return element;
-  };
+  }
   const set = Element.prototype.setAttribute;
   Element.prototype.setAttribute = function (name, value) {
     if (name === "style") this.style.cssText = value;
