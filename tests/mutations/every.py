@@ -13,7 +13,9 @@ from tests.mutations.reaching import REACHING
 from tests.mutations.relaying import RELAYING
 from tests.mutations.resuming import RESUMING
 from tests.mutations.secrets import SECRETS
+from tests.mutations.serving import SERVING
 from tests.mutations.siting import SITING
+from tests.mutations.typing import TYPING
 from tests.mutations.visiting import VISITING
 
 EVERY: tuple[Mutation, ...] = (
@@ -29,4 +31,6 @@ EVERY: tuple[Mutation, ...] = (
     *SITING,
     *LOOKING,
     *PASSING,
+    *TYPING,
+    *SERVING,
 )
