@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import statistics
@@ -12,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from bench.ours import Ours
+from bench.driver import quantiles
+from bench.ours import Ours, SharedTerminal
 from bench.processes import cpu_seconds, killed_after, memory_kb
 from bench.system import System
 from bench.way import Way
 
-MEGA, GIGA, MICRO = 1e6, 1e9, 1e6
+MEGA, GIGA, MICRO, MILLI = 1e6, 1e9, 1e6, 1e3
 BURST = 200  # connections
 SETTLE = 0.5  # seconds for a program to have done what it does after starting
 IDLE = 12.0  # seconds after which a stream is idle: long enough for what is only kept for a while
@@ -260,6 +262,51 @@ def memories(system: System) -> dict[str, int]:
     return {side: memory_kb(processes) for side, processes in sides.items() if processes}
 
 
+def terminal_key(setup: Setup) -> Found:
+    """A key that a guest presses in a terminal, to its echo on the guest's screen."""
+    keyboard = setup.system.keyboard()
+    if keyboard is None:
+        return {}
+    try:
+        keyboard.press_for(WARM)
+        answer = quantiles(keyboard.press_for(setup.seconds))
+    finally:
+        keyboard.close()
+    return {
+        "terminal_key_p50": answer["p50"] * MILLI,
+        "terminal_key_p99": answer["p99"] * MILLI,
+    }
+
+
+def terminal_crowd(setup: Setup) -> Found:
+    """What the sharer's own keys take, alone and among guests of all kinds."""
+    if not isinstance(setup.system, Ours):
+        return {}
+    terminal = setup.system.terminal
+    found: Found = {}
+    for kind in ("alone", "crowd", "flooding", "stopped"):
+        with contextlib.ExitStack() as stack:
+            if kind != "alone":
+                stack.enter_context(crowd(terminal, setup.system, kind))
+            terminal.sharer.press_for(WARM)
+            answer = quantiles(terminal.sharer.press_for(setup.seconds))
+        found[f"terminal_key_{kind}_p50"] = answer["p50"] * MILLI
+        found[f"terminal_key_{kind}_p99"] = answer["p99"] * MILLI
+    return found
+
+
+@contextmanager
+def crowd(terminal: SharedTerminal, system: Ours, kind: str) -> Iterator[None]:
+    """Guests of one terminal, all in one process (bench/crowd.py), for the length of a block."""
+    command = [sys.executable, "-m", "bench.crowd", kind, terminal.connect_to, terminal.code]
+    with killed_after(command) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if process.stdout.readline() != "ready\n":
+            raise LoadError(f"{kind}: {process.stderr.read().strip().splitlines()[-1]}")
+        yield
+
+
 ALL: dict[str, Callable[[Setup], Found]] = {
     "stream": stream,
     "x4": stream_x4,
@@ -273,4 +320,6 @@ ALL: dict[str, Callable[[Setup], Found]] = {
     "udp": udp,
     "burst": burst_and_idle,
     "moving": moving_memory,
+    "terminal_key": terminal_key,
+    "terminal_crowd": terminal_crowd,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.driver import connected, exactly
+from bench.keyboard import READY, Keyboard
+from bench.peers.ssh import CONFIG, SSHD
 from bench.processes import Process, wait_until
-from bench.system import READY_WITHIN, Kind, System
+from bench.system import READY_WITHIN, Kind, System, free_port
 from bench.way import Way
 
 BIN = Path(sys.executable).parent
@@ -105,6 +108,22 @@ class Ours(System):
             self.wait_for_echo(self._plain, [])
         return self._plain
 
+    def keyboard(self) -> Keyboard:
+        """A guest of a shared terminal, which is started where it is not there yet."""
+        return self.terminal.guest()
+
+    @cached_property
+    def terminal(self) -> SharedTerminal:
+        """A share of its own, since it takes an SSH server."""
+        return SharedTerminal(self)
+
+    def stop(self) -> None:
+        """See System.stop."""
+        if "terminal" in self.__dict__:
+            self.terminal.close()
+            del self.__dict__["terminal"]
+        super().stop()
+
     def run(
         self,
         role: list[Process],
@@ -121,6 +140,55 @@ class Ours(System):
         told = subprocess.run(help_of, env=environment, capture_output=True, text=True).stdout
         left_out = {option for option in OPTIONAL if option not in told}
         return [str(BIN / program), *(word for word in words if word not in left_out)]
+
+
+class SharedTerminal:
+    """A shell of this host's, by its SSH, as `vshare terminal` shares it."""
+
+    def __init__(self, system: Ours) -> None:
+        self._system = system
+        self.share: list[Process] = []
+        port = self._start_sshd()
+        target = f"ssh://{getpass.getuser()}@127.0.0.1:{port}"
+        options = ["--relay", system.relay_address, "--relay-only", "--yes", "--disable-http"]
+        command = system.command("vshare", "up", *options, "--target", target)
+        process = system.run(self.share, command)
+        self.name, self.code = after(process, "Name:"), after(process, "Code:")
+        self.connect_to = after(process, "Others connect with: vconnect")
+        words = ["terminal", "--share", self.name, "--read-write"]
+        self.sharer = Keyboard([str(BIN / "vshare"), *words], system.environment)
+        self.sharer.type(b"echo READ''_Y; exec cat\r")  # what the shell says is another word
+        self.sharer.wait_for(READY.encode(), READY_WITHIN)
+
+    def _start_sshd(self) -> int:
+        folder, port = self._system.folder / ".ssh", free_port()
+        folder.mkdir(mode=0o700)
+        for key in ("host_key", "id_ed25519"):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
+            subprocess.run(command, check=True)
+        (folder / "user_key.pub").write_bytes((folder / "id_ed25519.pub").read_bytes())
+        known = " ".join((folder / "host_key.pub").read_text().split()[:2])
+        (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}\n")
+        config = folder / "sshd"
+        config.write_text(CONFIG.format(port=port, folder=folder))
+        if os.getuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        self._system.run([], [SSHD, "-D", "-e", "-f", str(config)])
+        self._system.wait_for_port(port)
+        return port
+
+    def guest(self) -> Keyboard:
+        """`vconnect terminal`."""
+        code = self._system.folder / "terminal-code"
+        code.write_text(self.code)
+        words = ["terminal", "--relay-only", "--code-file", str(code), self.connect_to]
+        guest = Keyboard([str(BIN / "vconnect"), *words], self._system.environment)
+        guest.wait_for(READY.encode(), READY_WITHIN)
+        return guest
+
+    def close(self) -> None:
+        """The sharer hangs up; the share's processes are the system's to end."""
+        self.sharer.close()
 
 
 def after(process: Process, label: str) -> str:

@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from bench.driver import connected, exactly
+from bench.keyboard import Keyboard
 from bench.processes import (
     Process,
     StartError,
@@ -92,6 +93,11 @@ class System:
 
     def set_up(self) -> None:
         """Start the processes; every tool its own."""
+
+    def keyboard(self) -> Keyboard | None:
+        """Somebody on the connect side before `cat` in a terminal of the sharer's machine; None
+        where there is no such thing. Its user closes it."""
+        return None
 
     def run(
         self,

@@ -56,6 +56,16 @@ FIGURES: dict[str, Meaning] = {
     "connect_kb_per_stopped": _less("kB", "the same of the connect side"),
     "share_ready": _less("s", "from starting the share side until its public side answers"),
     "connect_ready": _less("s", "from starting the connect side until a byte comes back"),
+    "terminal_key_p50": _less("ms", "a guest's key in a terminal, to its echo on the screen"),
+    "terminal_key_p99": _less("ms", "the slowest of a hundred of those"),
+    "terminal_key_alone_p50": _less("ms", "the sharer's own key in a shared terminal, to its echo"),
+    "terminal_key_alone_p99": _less("ms", "the slowest of a hundred of those"),
+    "terminal_key_crowd_p50": _less("ms", "the same with 50 guests who look on"),
+    "terminal_key_crowd_p99": _less("ms", "the slowest of a hundred of those"),
+    "terminal_key_flooding_p50": _less("ms", "the same with a guest who types without end"),
+    "terminal_key_flooding_p99": _less("ms", "the slowest of a hundred of those"),
+    "terminal_key_stopped_p50": _less("ms", "the same with 8 guests who have stopped reading"),
+    "terminal_key_stopped_p99": _less("ms", "the slowest of a hundred of those"),
     "relay_kb_per_parked": _less("kB", "memory of the relay per parked connection"),
     "shares_per_gb": _more("", "idle shares in 1 GiB of the relay's, two parked connections each"),
     "resume_ratio": _more("", "speed of a download that can be resumed, to one that cannot"),
@@ -79,4 +89,5 @@ OURS_ALONE = frozenset(
     for name in FIGURES
     if name.startswith(("vm_", "static_ip"))
     or name in ("relay_kb_per_parked", "shares_per_gb", "resume_ratio", "resume_cpu_ratio")
+    or (name.startswith("terminal_key_") and name.count("_") > 2)
 )

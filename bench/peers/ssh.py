@@ -12,8 +12,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from bench.keyboard import READY, Keyboard
 from bench.processes import Process
-from bench.system import Kind, System, free_port
+from bench.system import READY_WITHIN, Kind, System, free_port
 from bench.way import Way
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "sshd"
@@ -93,10 +94,19 @@ class SshEndToEnd(SshPublic):
         hop = " ".join(
             ["ssh -F none", *self._options(), f"-p {self._relay_port}", "-W %h:%p", host]
         )
+        self._in = ("-p", str(to_share), "-o", f"ProxyCommand={hop}")
         forward = ("-o", f"ProxyCommand={hop}", "-L", f"127.0.0.1:{local}:127.0.0.1:{target}")
         self._ssh(self.connect, to_share, *forward)
         self.wait_for_port(local)
         self.way = Way(local)
+
+    def keyboard(self) -> Keyboard:
+        """A session of its own."""
+        host = f"{getpass.getuser()}@127.0.0.1"
+        command = ["ssh", "-F", "none", *self._options(), *self._in, "-tt", host]
+        keyboard = Keyboard([*command, f"echo {READY}; exec cat"], {})
+        keyboard.wait_for(READY.encode(), READY_WITHIN)
+        return keyboard
 
 
 class SshEndToEndGcm(SshEndToEnd):
