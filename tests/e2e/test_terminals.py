@@ -159,8 +159,8 @@ def test_the_machines_shell_with_two_guests(machine: Stage) -> None:
     alice.press("Enter")
     bob.wait_for("demo", WITHIN)
     bob.type("touch /tmp/never")  # read-only: it never gets there
-    bob.press("Enter")
     bob.wait_for("You can look on, but not type")
+    bob.press("Enter")
     bob.type("~a")
     alice.wait_for("bob asks to type")
     machine.say("grant", "bob")

@@ -37,6 +37,7 @@ from tunnel.vt.tty import Tty
 SEEN_LATER = 0.1  # seconds: a word for all that came within, where it was little
 SLOW_LOOK = 0.02  # seconds between looks at a terminal that has not taken the last picture
 NOTE_LASTS = 6.0  # seconds that a sentence stays over the screen
+NOTE_LEAST = 1.5  # seconds of them, also where somebody types on
 PAINT_SHARE = 4  # at most a fifth of the time goes into painting: the rest is for what comes
 LEAVE, HELP = ".", "?"
 
@@ -86,6 +87,7 @@ class Seat:
         self._screen = Screen(80, 24)
         self._link: Link | None = None
         self._note: list[str] = []
+        self._note_until = 0.0  # no key takes it away before
         self._standing = ""  # a sentence that stays
         self._note_ends: asyncio.TimerHandle | None = None
         self._painting: asyncio.TimerHandle | None = None
@@ -129,6 +131,7 @@ class Seat:
         self._forget_note()
         self._note = [printable(line) for line in lines]
         self._note_ends = self._loop.call_later(NOTE_LASTS, self._forget_note)
+        self._note_until = time.monotonic() + NOTE_LEAST
         self._paint_soon()
 
     # -- from the share
@@ -200,7 +203,8 @@ class Seat:
     async def _type(self) -> None:
         while True:
             for what in self._keys.receive_data(await self._tty.read()):
-                self._forget_note()
+                if time.monotonic() > self._note_until:
+                    self._forget_note()
                 if what == LEAVE:
                     return
                 if isinstance(what, bytes):
