@@ -139,7 +139,7 @@ def test_an_application_that_ends_and_a_share_that_ends(
                 again.wait_for("ready", 20.0)
                 check_page(page, shared.url)
             shared.program.interrupt()
-            check_error(page, shared.url, 404, "Nothing is shared", "ended")
+            check_error(page, shared.url, 410, "has ended", "ended")
 
 
 def test_a_share_whose_program_is_gone(folder: Path, at: Relay, page: Page) -> None:
