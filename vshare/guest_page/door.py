@@ -22,7 +22,7 @@ from vshare.web.pages import FROM_ELSEWHERE, NO_FORM, TOO_MANY, page_reply, redi
 from vshare.web.passcode import MAX_SIZE, is_like_join_code
 from vshare.web.rules import Form, Reply
 from vshare.web.tries import RETRY_AFTER, TooManyTriesError, Tries
-from vshare.web.visit import HOME, OURS, form_fields, source_of_visit
+from vshare.web.visit import HOME, OURS, form_fields, is_navigation, source_of_visit
 
 PATH = OURS + b"join"
 MAX_NAME = 24  # characters of a visitor's name
@@ -103,7 +103,11 @@ class Door(RequestRule):
             [*([error] if error else []), *self._about(head)],
             form=_FIELDS,
         )
-        return page_reply(head, page)
+        # Who follows a link in a chat comes without the cookie (SameSite=Strict), though it may
+        # be in: the page asks for itself again, which is a request of its own.
+        from_elsewhere = head.values(b"sec-fetch-site") == [b"cross-site"]
+        again = [(b"Refresh", b"0")] if from_elsewhere and is_navigation(head) else []
+        return page_reply(head, page, again)
 
 
 def visitors_name(wanted: str) -> str:

@@ -32,12 +32,12 @@ from vshare.web.tries import Tries
 from vshare.web.visits import Visits
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, ViewportSize
 
 pytestmark = pytest.mark.programs
 T = TypeVar("T")
 STARTS_WITHIN = 10.0  # seconds
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 NASTY = "<img src=x onerror=\"document.title='owned'\">"
 SHOP = b"<!doctype html><title>Shop</title><h1>The shop</h1>"
 WITHIN = 20.0  # seconds
@@ -248,6 +248,42 @@ def test_a_shared_server(page: Page, running: Running) -> None:
     assert site.url.startswith(f"https://{NAME}--web.{DOMAIN}:")
     assert "ticket" not in site.url
     site.close()
+
+
+def test_the_machines_own_page_gets_nowhere(page: Page, running: Running) -> None:
+    """It is a page of the same site, so that the browser sends the cookie along."""
+    come_in(page, running)
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="web").click()
+    site = opened.value
+    site.get_by_role("heading", name="The shop").wait_for()
+    script = """async ([page, socket]) => {
+        const found = {};
+        found.read = await fetch(page, {credentials: "include"}).then(() => "read", () => "no");
+        const sent = {method: "POST", mode: "no-cors", credentials: "include"};
+        await fetch(page + ".vshare/leave", sent);
+        found.socket = await new Promise((resolve) => {
+            const tried = new WebSocket(socket);
+            tried.onopen = () => resolve("open");
+            tried.onerror = () => resolve("no");
+        });
+        found.frame = await new Promise((resolve) => {
+            const frame = document.createElement("iframe");
+            frame.onload = () => {
+                try { resolve(frame.contentDocument ? "read" : "no"); } catch { resolve("no"); }
+            };
+            frame.src = page;
+            document.body.append(frame);
+        });
+        found.opener = window.opener ? "has" : "no";
+        return found;
+    }"""
+    socket_url = running.url.replace("https://", "wss://") + "terminal?name=main"
+    found = site.evaluate(script, [running.url, socket_url])
+    assert found == {"read": "no", "socket": "no", "frame": "no", "opener": "no"}
+    site.close()
+    page.reload()
+    page.locator("#link", has_text="live").wait_for()  # it was not sent away either
 
 
 def test_typing_where_one_may(page: Page, running: Running) -> None:

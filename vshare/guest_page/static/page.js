@@ -129,7 +129,7 @@ const parts = {
     const mode = state.locked && !state.write ? "locked" : state.write ? "you can type" : "read only";
     $("mode").textContent = state.held ? "your line waits" : mode;
     $("mode").classList.toggle("write", Boolean(state.write));
-    $("typing").textContent = state.typing ? `${state.typing} types` : "";
+    $("typing").textContent = state.typing && state.typing !== here.page.you ? `${state.typing} types` : "";
     $("ask").hidden = !state.may_ask;
     $("keys").hidden = !state.write;
     $("terminal-name").textContent = state.name || "terminal";
