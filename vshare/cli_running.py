@@ -145,25 +145,27 @@ def code(rotate: bool, share: str | None, as_json: bool) -> None:
 @click.option(
     "--port", "ports", type=parse_port, multiple=True, metavar="PORT", help="opens these (repeat)"
 )
+@click.option("--terminal", is_flag=True, help="with --port: shared terminals, too")
 @of_a_share
 def invite(
     guest: str,
     once: bool,
     expires_in: float | None,
     ports: tuple[int, ...],
+    terminal: bool,
     share: str | None,
     as_json: bool,
 ) -> None:
     """Make a code of its own for a guest, with less than the share gives or for less time."""
     chosen = choose_share(share)
-    request = requests.MakeInvite(guest, once, expires_in, sorted(set(ports)))
+    request = requests.MakeInvite(guest, once, expires_in, sorted(set(ports)), terminal)
     made = chosen.ask(request, requests.NewInvite)
     console = _console(chosen.name, as_json, made)
     terms = [
         f"for {guest}" if guest else "",
         "for one guest" if once else "",
         f"until {_until(made.expires_at)}" if made.expires_at else "until the share ends",
-        f"opens {_ports(request.ports)}" if ports else "",
+        f"opens {_opened(request.ports, terminals=terminal)}" if ports else "",
     ]
     if not as_json:
         console.result("Invite:", made.invite)
@@ -279,7 +281,7 @@ def _invite_cells(invite: InviteRow) -> tuple[str, ...]:
         "once" if invite.once else "any number of times",
         f"used {_count(invite.used, 'time')}",
         f"until {_until(invite.expires_at)}" if invite.expires_at else "until the share ends",
-        _ports(invite.ports) if invite.ports else "all that is shared",
+        _opened(invite.ports, terminals=invite.terminals),
     )
 
 
@@ -298,6 +300,12 @@ def _count(number: int, what: str) -> str:
 
 def _ports(ports: list[int]) -> str:
     return ("port " if len(ports) == 1 else "ports ") + ", ".join(map(str, ports))
+
+
+def _opened(ports: list[int], *, terminals: bool) -> str:
+    return (
+        _ports(ports) + (" and terminals" if terminals else "") if ports else "all that is shared"
+    )
 
 
 def _bytes(number: int) -> str:

@@ -134,7 +134,9 @@ class Handlers:
         policy = self._share.streams.policy
         for port in request.ports:
             _require_shared(policy, port)
-        rights = Rights(frozenset(request.ports)) if request.ports else EVERYTHING
+        rights = EVERYTHING
+        if request.ports:
+            rights = Rights(frozenset(request.ports), terminals=request.terminals)
         expires_at = time.time() + request.expires_in if request.expires_in else None
         guest = request.guest.strip() or None
         invite = self._reception.invites.make(
@@ -149,6 +151,7 @@ class Handlers:
             once=int(request.once),
             expires_at=expires_at,
             ports=",".join(map(str, request.ports)),
+            terminals=int(rights.sees_terminals),
         )
         return requests.NewInvite(invite.plate, invite.code, self._share.connect, expires_at)
 
@@ -217,4 +220,5 @@ def _row(invite: Invite) -> requests.InviteRow:
         expires_at=invite.expires_at,
         ports=sorted(invite.rights.ports or ()),
         code=invite.code,
+        terminals=invite.rights.terminals,
     )

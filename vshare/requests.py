@@ -82,7 +82,8 @@ class MakeInvite(Request, frozen=True, tag="invite"):
 
     `guest` is what the guest will be called (empty: what it calls itself), `once` whether the
     code is void when it was used, `expires_in` seconds (None: with the share), `ports` all that
-    it opens (empty: what the share gives).
+    it opens (empty: what the share gives), `terminals` whether it sees shared terminals in spite
+    of them.
     """
 
     guest: Annotated[str, msgspec.Meta(max_length=MAX_GUEST)] = ""
@@ -91,6 +92,7 @@ class MakeInvite(Request, frozen=True, tag="invite"):
     ports: Annotated[list[Port], msgspec.Meta(max_length=MAX_PORTS)] = msgspec.field(
         default_factory=list
     )
+    terminals: bool = False
 
 
 class Invites(Request, frozen=True, tag="invites"):
@@ -250,6 +252,7 @@ class InviteRow(Result, frozen=True):
     expires_at: float | None
     ports: list[int]
     code: str
+    terminals: bool = False
 
     def __repr__(self) -> str:
         return f"InviteRow(invite={self.invite!r}, code=...)"

@@ -284,6 +284,9 @@ def test_invite(vshare: Command, party: Party) -> None:
         requests.MakeInvite("ann", True, 3_600, [80, 443]),
         requests.MakeInvite(),
     ]
+    with_terminals = vshare("invite", "--port", "80", "--terminal")
+    assert "opens port 80 and terminals." in with_terminals.err
+    assert party.asked[-1] == requests.MakeInvite("", False, None, [80], True)
     vshare("invite", "--port", "0").check_error(2, "not a port")
     vshare("invite", "--expires", "1").check_error(2, "not a time to expire in")
 
