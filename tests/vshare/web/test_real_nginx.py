@@ -22,7 +22,8 @@ from tunnel.names import ShareName
 from vshare.look import Found
 from vshare.options import Options
 from vshare.reach_direct import DirectReach
-from vshare.web.rewriting import Places, Rewriting
+from vshare.web.access_setup import Access
+from vshare.web.site_rules import site_rules
 from vshare.web.stage import Stage
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -33,7 +34,11 @@ daemon off; pid {tmp}/pid; error_log stderr; events {{ }}
 http {{
   {temporary}
   access_log off; default_type text/html;
-  server {{ listen {port} default_server; server_name _; return 200 "<title>Other</title>"; }}
+  server {{
+    listen {port} default_server; server_name _;
+    location = /app {{ return 301 http://app.test:{port}/x; }}
+    location / {{ return 200 "<title>Other</title>"; }}
+  }}
   server {{
     listen {port}; server_name app.test;
     location = /www {{ return 301 http://www.app.test:{port}/; }}
@@ -69,8 +74,7 @@ def nginx(tmp_path: Path) -> Iterator[int]:
 async def visit(found: Found, label: str, path: str) -> tuple[AnswerHead, bytes]:
     """What a visitor with TLS gets who opens a page of a site."""
     site = found.sites.find(label.strip("-"), 443)
-    places = Places(found.sites, found.machine)
-    rules = [Rewriting(site, places, NAME, f"https://{PUBLIC['']}/")] if site.host else []
+    rules = site_rules(found, Access(), NAME, f"https://{PUBLIC['']}/")[site]
     visitor = Keeper()
     stage = Stage(visitor, site.label, rules, Room(is_empty=True), lambda: None)
     async with DirectReach("127.0.0.1") as reach:
@@ -103,6 +107,8 @@ def test_virtual_hosts_of_a_real_nginx(tmp_path: Path) -> None:
         own = f"app.test:{port}"
         assert page == f"<title>The app</title>{own} http://{own}".encode()
         assert (await visit(found, "", "/"))[1] == b"<title>Other</title>"
+        head, _ = await visit(found, "", "/app")  # though that one gets the visitor's Host
+        assert head.value(b"location") == f"https://{PUBLIC['--app-test']}/x".encode()
 
         head, _ = await visit(found, "--app-test", "/www")
         assert head.value(b"location") == f"https://{PUBLIC['--www-app-test']}/".encode()
