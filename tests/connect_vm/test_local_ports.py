@@ -185,6 +185,7 @@ def test_both_families_or_another_port() -> None:
     """`localhost` is two addresses: who has one of them must not get half of our connections."""
     listeners = listen_on(0)
     families = {each.family for each in listeners}
+    assert {each.getsockname()[0] for each in listeners} <= {"127.0.0.1", "::1"}
     port = listeners[0].getsockname()[1]
     for each in listeners:
         each.close()
@@ -194,6 +195,18 @@ def test_both_families_or_another_port() -> None:
         for each in listen_near(port):
             assert each.getsockname()[1] != port
             each.close()
+
+
+def test_a_link_is_a_website() -> None:
+    """Whatever the share says: it is handed to the browser."""
+
+    async def main() -> None:
+        async with share_pair() as pair, ports_of(pair.client()) as ports:
+            ports.set_servers([Server("web", free_port(), "javascript")])
+            (row,) = ports.rows
+            assert row.url == f"http://localhost:{row.local}"
+
+    run(main)
 
 
 def test_privileged_ports() -> None:

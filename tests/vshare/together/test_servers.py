@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
+from tests.loops import run
+from tests.share_pair import share_pair, tcp_service
 from tests.vshare.test_rules import REDIS, WEB, found
+from tunnel.ends import End
 from tunnel.errors import RefusedError, UsageError
 from tunnel.follow import Server
 from tunnel.identity import Role
@@ -12,6 +17,7 @@ from vshare.machine import LOOPBACK
 from vshare.neighbours import parse_cidr
 from vshare.options import Options
 from vshare.policy import Policy
+from vshare.reach_direct import DirectReach
 from vshare.rules import make_policy
 from vshare.together.servers import parse_server, serve_port
 
@@ -77,3 +83,20 @@ def test_fenced_ports_stay_closed() -> None:
     fenced = Policy(names=frozenset({"m"}), fenced={6379: "Redis without a password"})
     with pytest.raises(UsageError, match="Redis without a password; the sharer can open it"):
         serve_port(fenced, found(REDIS), 6379)
+
+
+def test_taken_back_while_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with share_pair() as pair, tcp_service() as port, pair.client() as client:
+            reach = pair.streams._reach
+
+            async def slow(host: str, port: int) -> End:
+                machine = await DirectReach.open_tcp(cast(DirectReach, reach), host, port)
+                pair.streams.policy = NOTHING
+                return machine
+
+            monkeypatch.setattr(reach, "open_tcp", slow)
+            with pytest.raises(RefusedError, match="is not shared"):
+                await client.open("", port)
+
+    run(main)
