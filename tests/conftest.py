@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-# No deadline per example: a busy machine is no fault of the code.
-settings.register_profile("vshare", deadline=None)
+# No deadline per example: a busy machine is no fault of the code. The same examples each time, so
+# that a change is judged; `--hypothesis-profile thorough` looks for what is unknown.
+settings.register_profile("vshare", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("vshare")
 
 _DIRECTORIES = tempfile.TemporaryDirectory(prefix="vshare-")

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import functools
 import socket
+import ssl
 
 from tunnel.connection import Connection
 from tunnel.dialler import tune
@@ -41,17 +42,22 @@ def identities() -> tuple[Identity, Identity]:
     return Identity(key, certificate, authority.certificate), authority.issue_share()
 
 
+@functools.cache
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Theirs."""
+    guest, share = identities()
+    return client_context(guest, ALPN), server_context(share, ALPN)
+
+
 async def tls_pair(
     sockets: tuple[socket.socket, socket.socket] | None = None,
 ) -> tuple[TlsSocket, TlsSocket]:
     """The client's and the server's end of one TLS connection."""
     ours, theirs = sockets or tcp_pair()
-    guest, share = identities()
+    guest, share = contexts()
     async with asyncio.TaskGroup() as group:
-        client = group.create_task(
-            handshake(ours, client_context(guest, ALPN), server_hostname="x.share.vshare.invalid")
-        )
-        server = group.create_task(handshake(theirs, server_context(share, ALPN)))
+        client = group.create_task(handshake(ours, guest, server_hostname="x.share.vshare.invalid"))
+        server = group.create_task(handshake(theirs, share))
     return client.result(), server.result()
 
 

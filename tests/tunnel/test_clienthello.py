@@ -17,7 +17,7 @@ from tunnel.errors import RemoteProtocolError
 
 def real_hello(name: str | None, *alpn: str) -> bytes:
     """What OpenSSL sends."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     if alpn:

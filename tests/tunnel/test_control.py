@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunnel import control
@@ -87,7 +87,6 @@ def test_a_route_is_32_hex_digits_or_nothing(route: str) -> None:
         control.parse_from_share(text)
 
 
-@settings(max_examples=50)  # tests/fuzz has the rest
 @given(
     st.one_of(
         st.text(),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunnel.errors import RemoteProtocolError
@@ -176,7 +176,6 @@ def data_frames(sizes: list[int]) -> bytes:
     return b"".join(serialize(FrameType.DATA, 7, payload) for payload in payloads)
 
 
-@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from([0, 1, 100, 4095, 4096, 5000, 9000]), min_size=1, max_size=6),
     st.lists(st.integers(0, 30_000), max_size=4),

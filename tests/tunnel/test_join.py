@@ -6,7 +6,7 @@ import os
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from spake2 import SPAKE2_A
 
@@ -278,7 +278,6 @@ def msgpacks() -> st.SearchStrategy[bytes]:
 
 
 @given(msgpacks())
-@settings(max_examples=60)  # tests/fuzz has the rest
 def test_hostile_message_1(message: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         share().answer(message)
@@ -290,7 +289,6 @@ def elements() -> st.SearchStrategy[bytes]:
 
 
 @given(st.sampled_from([b"A", b"B", b"S", b""]), elements())
-@settings(max_examples=40)
 def test_hostile_pake_to_the_share(side: bytes, element: bytes) -> None:
     """Either it is no element, or the key made of it is not one that the sender can use."""
     message = msgspec.msgpack.encode(JoinRequest(1, NAME, "x", REQUEST, side + element))
@@ -304,7 +302,6 @@ def test_hostile_pake_to_the_share(side: bytes, element: bytes) -> None:
 
 
 @given(st.sampled_from([b"A", b"B", b"S", b""]), elements())
-@settings(max_examples=40)
 def test_hostile_pake_to_the_guest(side: bytes, element: bytes) -> None:
     one = guest()
     one.first()
@@ -325,7 +322,6 @@ def test_elements_of_small_order_are_refused(element: bytes) -> None:
 
 
 @given(msgpacks())
-@settings(max_examples=40)
 def test_hostile_messages_2_and_4(message: bytes) -> None:
     one = guest()
     one.first()
@@ -340,7 +336,6 @@ JOINED.answer(guest().first())
 
 
 @given(msgpacks())
-@settings(max_examples=60)
 def test_hostile_message_3(message: bytes) -> None:
     with pytest.raises(RefusedError):
         JOINED.confirm(message)

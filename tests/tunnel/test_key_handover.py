@@ -7,7 +7,7 @@ import os
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from spake2 import SPAKE2_A
 
@@ -239,7 +239,6 @@ ASKED.first()
 
 
 @given(MESSAGES)
-@settings(max_examples=150, deadline=None)
 def test_garbage_raises_what_is_documented_and_nothing_else(message: bytes) -> None:
     refused = (RemoteProtocolError, RefusedError)
     with pytest.raises(RefusedError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vshare.audit import CHUNK, AuditLog, log_files, open_log, read_lines, share_of, tail_lines
@@ -198,7 +198,6 @@ def test_streams_are_bounded_and_the_rest_is_not(tmp_path: Path) -> None:
     check(log.path, log.head)
 
 
-@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["joined", "stream"]), st.none() | st.integers(0, 300)),

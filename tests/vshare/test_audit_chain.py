@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vshare.audit import read_lines
@@ -58,7 +58,6 @@ def test_a_line_is_json_that_anybody_can_check() -> None:
     assert parse(LINES[1]) == Entry(1, 1001.5, "stream", STREAM, digest(LINES[0]))
 
 
-@settings(max_examples=50)
 @given(st.lists(FIELDS, max_size=6))
 def test_what_is_written_is_whole(events: list[dict[str, Value]]) -> None:
     lines = chain(*events)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.loops import run
@@ -257,7 +257,6 @@ def spellings(draw: st.DrawFn) -> str:
     return draw(st.sampled_from([plain, plain, plain + ".", *inside]))
 
 
-@settings(max_examples=150)
 @given(spellings() | st.text(max_size=60) | st.ip_addresses().map(str))
 def test_no_text_leads_to_this_host(host: str) -> None:
     """Everything is exposed, the real resolver reads the spellings (it looks no name up)."""

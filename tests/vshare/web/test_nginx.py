@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vshare.web.nginx import virtual_hosts
@@ -234,7 +234,6 @@ _WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=40)
 @given(st.lists(_WORDS, max_size=40).map("".join))
 def test_any_text_is_read(text: str) -> None:
     for each in virtual_hosts("# configuration file /nginx.conf:\n" + text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunnel.errors import UsageError
@@ -337,7 +337,6 @@ def test_without_the_gateways_word_only_host_is_changed(host: str) -> None:
     assert answer.fields == [(b"Location", b"http://app.test/")]
 
 
-@settings(max_examples=50)
 @given(st.binary(max_size=200).map(lambda data: data.translate(None, b"\r\n\0").strip(b" \t")))
 def test_heads_stay_heads(value: bytes) -> None:
     """No value, whatever it is, makes another field, or a head that is not read again."""

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.loops import run
@@ -67,7 +67,6 @@ def test_codings(content_type: bytes, page: bytes, title: str) -> None:
     assert title_of(head(content_type), page) == title
 
 
-@settings(max_examples=50)
 @given(st.binary(max_size=80), st.binary(max_size=30))
 def test_any_page_has_a_title_that_can_be_shown(inside: bytes, charset: bytes) -> None:
     title = title_of(head(b"text/html; charset=" + charset), b"<title>" + inside + b"</title>")
