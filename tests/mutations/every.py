@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutations.browsing import BROWSING
 from tests.mutations.certificates import CERTIFICATES
 from tests.mutations.direct import DIRECT
 from tests.mutations.joining import JOINING
@@ -33,4 +34,5 @@ EVERY: tuple[Mutation, ...] = (
     *PASSING,
     *TYPING,
     *SERVING,
+    *BROWSING,
 )

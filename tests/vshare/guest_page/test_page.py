@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.loops import run
 from tests.vshare.guest_page.small_page import HOST, SmallPage, upgrade
 from tests.vshare.web.requests import BROWSER, refused, request, value
-from tests.vshare.web.test_stage import Keeper
+from tests.vshare.web.test_stage import Keeper, Room
 from tunnel.ends import End
+from tunnel.errors import RefusedError
 from vshare.guest_page.sessions import MAX_OPEN
+from vshare.policy import Policy, Target
+from vshare.reach_direct import DirectReach
 from vshare.web.rules import Form, Reply
+from vshare.web.sites import Sites
+from vshare.web.visits import Visits
 
 MACHINE = "https://frosty-weasel-0857.relay.example"  # the machine's own page: another origin
 
@@ -166,5 +173,45 @@ def test_no_terminals_where_the_sharer_shows_none() -> None:
         reply = small.open(upgrade("/terminal?name=main", small.come_in()))
         assert isinstance(reply, Reply | Form)
         assert refused(reply).status == 404
+
+    run(main)
+
+
+def test_nobody_looks_on() -> None:
+    """The dashboard would show the cookies, and could send a request again."""
+
+    async def main() -> None:
+        small, room = SmallPage(), Room()
+        visits = Visits(Sites(), lambda _: (), room)
+        visits.add_own(small.page)
+        assert visits.sites.labels == ["join"]
+        visitor = Keeper()
+        stage = visits.stage(small.page.site, visitor)
+        head = request(host=HOST).serialize()  # without a cookie
+        asyncio.get_running_loop().call_soon(lambda: visitor.peer.send(head))
+        await visits.open(small.page.site, Target("", 0), DirectReach("127.0.0.1"), stage)
+        assert not room.seen
+        assert visitor.sent.startswith(b"HTTP/1.1 403 ")
+
+    run(main)
+
+
+def test_the_passcode_gives_no_rights_but_the_pages() -> None:
+    """A visitor has no certificate, and a role that opens no port, no terminal by a stream."""
+
+    async def main() -> None:
+        small = SmallPage("write")
+        small.come_in()
+        [session] = small.sessions
+        policy = Policy(names=frozenset(), http_ports=frozenset({3000}))
+        role = session.visitor.role
+        for port in (22, 5432):
+            with pytest.raises(RefusedError):
+                policy.decide(role, "tcp", "", port)
+        with pytest.raises(RefusedError):
+            policy.decide_terminal(role, session.visitor.rights)
+        with pytest.raises(RefusedError):
+            policy.decide(role, "tcp", "", small.page.site.port)
+        assert small.page.site.port not in small.sites.ports
 
     run(main)

@@ -1,0 +1,55 @@
+"""One-time ways past a site's passcode."""
+
+from __future__ import annotations
+
+import itertools
+
+from tests.vshare.web.requests import HOST, Clock, cookie, refused, request, value
+from vshare.web.cookies import Cookies
+from vshare.web.passcode import Passcode
+from vshare.web.tickets import LASTS, MAX_TICKETS, Tickets
+from vshare.web.tries import Tries
+
+OTHER = b"other.relay.example"
+
+
+def tickets(clock: Clock | None = None) -> Tickets:
+    numbers = itertools.count()
+    return Tickets(lambda: f"ticket-{next(numbers)}", clock or Clock())
+
+
+def test_a_ticket_is_good_once_and_at_its_host() -> None:
+    desk = tickets()
+    token = desk.issue(HOST.encode()).encode()
+    assert not desk.redeem(b"ticket-9", HOST.encode())
+    assert desk.redeem(token, HOST.encode())
+    assert not desk.redeem(token, HOST.encode())
+    elsewhere = desk.issue(HOST.encode()).encode()
+    assert not desk.redeem(elsewhere, OTHER)
+
+
+def test_a_ticket_is_good_for_a_while() -> None:
+    clock = Clock()
+    desk = tickets(clock)
+    token = desk.issue(OTHER).encode()
+    clock.now += LASTS
+    assert not desk.redeem(token, OTHER)
+
+
+def test_so_many_are_kept() -> None:
+    desk = tickets()
+    tokens = [desk.issue(OTHER).encode() for _ in range(MAX_TICKETS + 1)]
+    assert not desk.redeem(tokens[0], OTHER)
+    assert desk.redeem(tokens[1], OTHER)
+
+
+def test_the_sites_passcode_takes_it_and_gives_its_cookie() -> None:
+    desk, clock = tickets(), Clock()
+    cookies = Cookies(b"vshare", b"k" * 32, clock)
+    rule = Passcode("k7mq-2xdp", cookies, Tries(clock), (), desk)
+    path = f"/.vshare/passcode?ticket={desk.issue(HOST.encode())}"
+    entered = refused(rule.request(request(path)))
+    assert (entered.status, value(entered, b"Location")) == (303, b"/")
+    assert rule.request(request(more={"Cookie": cookie(entered)})) is None
+    assert refused(rule.request(request(path))).status == 403
+    assert refused(rule.request(request("/?ticket=ticket-0"))).status == 403
