@@ -30,6 +30,11 @@ HANDSHAKE_SECONDS = 5.0  # as the agent's
 FIRST_PAUSE, LAST_PAUSE = 0.1, 1.0  # between tries, doubled each time
 
 
+def the_machine(header: wire.Header) -> str:
+    """The host that is meant where there is one machine."""
+    return ""
+
+
 class AgentError(VshareError):
     """The connect VM does not answer, or is not ours."""
 
@@ -51,7 +56,7 @@ class AgentLink:
         session: Opener,
         *,
         on_dropped: Callable[[int], None] = lambda count: None,
-        host_of: Callable[[wire.Header], str] = lambda header: "",
+        host_of: Callable[[wire.Header], str] = the_machine,
     ) -> None:
         self._host_of = host_of
         self._address = (address, port)

@@ -36,6 +36,7 @@ from tunnel.errors import UsageError
     metavar="PORT:LOCAL",
     help="have the machine's PORT on localhost:LOCAL (repeat)",
 )
+@click.option("--only", is_flag=True, help="this machine alone, of several shared together")
 @click.option("--no-localhost", is_flag=True, help="what is shared by name gets no local port")
 @click.option("--ssh", is_flag=True, help="log in to the machine: no VM, no SOCKS")
 @click.option(
@@ -59,6 +60,7 @@ def cli(
     socks_port: str,
     socks_host: str,
     maps: tuple[tuple[int, int], ...],
+    only: bool,
     no_localhost: bool,
     ssh: bool,
     ssh_password_file: Path | None,
@@ -93,6 +95,7 @@ def cli(
         socks_port=0 if socks_port == "0" else parse_port(socks_port),
         driver=driver,
         localhost=not no_localhost,
+        only=only,
         maps=maps,
         guest=guest,
         ssh_password_file=ssh_password_file,
@@ -120,6 +123,7 @@ _NOT_WITH_SSH = {
     "socks_host": "--socks-host",
     "maps": "--map",
     "no_localhost": "--no-localhost",
+    "only": "--only",
     "driver": "--driver",
     "as_json": "--json",
 }
@@ -142,7 +146,7 @@ def _check(
 
 
 # Commands for a `vconnect` that runs, of connect_vm/cli_running.py.
-OF_A_CONNECTION = frozenset({"servers", "map", "unmap", "open", "copy", "guests"})
+OF_A_CONNECTION = frozenset({"servers", "map", "unmap", "open", "copy", "guests", "terminals"})
 
 
 def main() -> NoReturn:

@@ -12,7 +12,14 @@ from tunnel.alerts import explain
 from tunnel.client import SNI_SUFFIX, Dial
 from tunnel.codes import Code
 from tunnel.errors import LostError, RefusedError, RemoteProtocolError, VshareError
-from tunnel.identity import Identity, join_client_context, make_key, make_request, require_issued
+from tunnel.identity import (
+    Identity,
+    PrivateKey,
+    join_client_context,
+    make_key,
+    make_request,
+    require_issued,
+)
 from tunnel.names import JoinCode, ShareName, plate_of
 from tunnel.tls_messages import TlsMessages
 from tunnel.tls_socket import handshake
@@ -26,14 +33,16 @@ async def join_share(
     code: JoinCode,
     guest: str,
     on_waiting: Callable[[str], None] = lambda text: None,
+    *,
+    key: PrivateKey | None = None,
 ) -> Identity:
-    """Prove the code to the share that `dial` leads to; its CA then signs a key made here.
+    """Prove the code to the share that `dial` leads to; its CA then signs `key`, or one made here.
 
     One attempt: it never tries again by itself, since each is a guess in somebody's eyes.
     `on_waiting(text)` is told, in the share's words, when the sharer has to be asked first.
     Raises RefusedError(wrong-code), or another VshareError that says what was in the way.
     """
-    key = make_key()
+    key = key or make_key()
     request = make_request(key, guest)
     try:
         async with asyncio.timeout(join.JOIN_TIMEOUT) as deadline:

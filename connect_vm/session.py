@@ -7,7 +7,7 @@ import contextlib
 import getpass
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,22 +17,24 @@ import platformdirs
 
 from connect_vm import vm
 from connect_vm.addresses import around, parse_static_ip
-from connect_vm.agent_link import AgentLink
+from connect_vm.agent_link import AgentLink, the_machine
 from connect_vm.join_share import join_share
+from connect_vm.machines import Machine, Machines, host_of
 from connect_vm.notices import Notices
+from connect_vm.opener import Opener
 from connect_vm.own_names import OwnNames
 from connect_vm.socks_server import SocksServer
 from connect_vm.together import together
-from connect_vm.ways import Guest, GuestClient, Ways, guest_client, networks_for
+from connect_vm.ways import Guest, Ways, guest_client, networks_for
 from tunnel.address import ConnectLine, RelayAddress, parse_connect_line, parse_relay
 from tunnel.alerts import AccessLostError, ShareNotFoundError
 from tunnel.client import Client, Dial
 from tunnel.console import Console, Interrupt
 from tunnel.errors import UsageError, VshareError
 from tunnel.flows import Datagrams
-from tunnel.identity import Identity
+from tunnel.identity import Identity, PrivateKey
 from tunnel.lan import Place, serialize_place
-from tunnel.names import JoinCode, ShareName, parse_code
+from tunnel.names import JoinCode, ShareName, parse_code, parse_name
 from tunnel.prompt import ask_hidden
 from tunnel.relay_tls import dial_relay
 
@@ -41,6 +43,7 @@ LOOK_EVERY = 0.5  # seconds
 DRAIN_WITHIN = 3.0  # seconds at Ctrl-C, which is to have cleaned up everything within 5
 GONE_AFTER = 8.0  # seconds that a relay which lost its state may not know a share; it is back in 2
 MAX_CODE_FILE = 256  # bytes
+MAX_MACHINES = 16  # of one group: what one connect VM has addresses for, and what vshare shares
 MAX_SHOWN = 12  # ports named on the screen
 T = TypeVar("T")
 
@@ -61,8 +64,16 @@ class Options:
     ssh_password_file: Path | None = None
     ssh_arguments: tuple[str, ...] = ()
     relay_only: bool = False
+    only: bool = False  # this machine, and none of those that are shared together with it
     localhost: bool = True  # whether what is shared by name gets a local port by itself
     maps: tuple[tuple[int, int], ...] = ()  # a port of the machine's, and the local one for it
+
+
+class GroupMember(msgspec.Struct):
+    """A share beside this one, which the same code opens."""
+
+    name: str
+    machine: str = ""
 
 
 class ShareInfo(msgspec.Struct):
@@ -72,6 +83,7 @@ class ShareInfo(msgspec.Struct):
     shared: str = ""
     ssh: str | None = None  # "password" or "open" when there is a key to be had
     ssh_once: bool = False
+    group: list[GroupMember] = []
 
 
 class _Listener(msgspec.Struct):
@@ -95,28 +107,73 @@ async def connect(options: Options, console: Console, interrupt: Interrupt) -> N
             )
         around(parse_static_ip(options.ip))  # before a code is asked for and an attempt is spent
     console.step(f"Connecting to: {line.name}")
-    dial, identity = await join(options, line, console)
+    code = await _code(options, line)
+    dial, identity = await _join(options, line, code, console)
+    async with contextlib.AsyncExitStack() as stack:
+        first, info = await _enter(stack, options, line, (dial, identity), console)
+        machines = [first]
+        for member in () if options.only else info.group[: MAX_MACHINES - 1]:
+            beside = console.beside(member.machine or member.name)
+            try:
+                other = ConnectLine(parse_name(member.name), relay=line.relay)
+                console.step(f"Connecting to: {other.name}")
+                joined = await _join(options, other, code, beside, identity.key)
+                machine, _ = await _enter(stack, options, other, joined, beside)
+                machines.append(machine)
+            except VshareError as error:
+                beside.warn(f"this machine is left out: {error.text}")
+        socks = await stack.enter_async_context(_socks(options, machines))
+        await _stay(options, machines, socks, console, interrupt)
+
+
+async def _enter(
+    stack: contextlib.AsyncExitStack,
+    options: Options,
+    line: ConnectLine,
+    joined: tuple[Dial, Identity],
+    console: Console,
+) -> tuple[Machine, ShareInfo]:
+    """Connect to a share that was joined, for as long as `stack`. Raises VshareError."""
+    dial, identity = joined
     notices = Notices(console)
     watch = Watch(line.name, console, notices)
     guest = Guest(identity, line.name)
     ways = Ways(dial, guest, watch.way_changed, networks_for(relay_only=options.relay_only))
-    async with guest_client(ways, guest, watch.changed, notices) as client:
-        info = await _describe(client, line, console)
-        names = OwnNames(line.name, info.machine)
-        async with (
-            SocksServer(client, options.socks_host, options.socks_port, names) as socks,
-            together(
-                client, line.name, console, dict(options.maps), automatic=options.localhost
-            ) as following,
-        ):
-            watch.on_way = following.again
-            await _stay(options, client, socks, console, interrupt, notices)
+    client = await stack.enter_async_context(guest_client(ways, guest, watch.changed, notices))
+    info = await _describe(client, line, console)
+    maps = dict(options.maps) if line.name == parse_connect_line(options.line).name else {}
+    following = await stack.enter_async_context(
+        together(client, line.name, console, maps, automatic=options.localhost)
+    )
+    watch.on_way = following.again
+    names = OwnNames(line.name, info.machine)
+    return Machine(line.name, info.machine, client, names, notices, console), info
+
+
+def _socks(options: Options, machines: Sequence[Machine]) -> SocksServer:
+    """For all of them. One needs no looking up which is meant."""
+    if len(machines) == 1:
+        opener: Opener = machines[0].client
+        names = machines[0].names
+    else:
+        opener, names = Machines(machines), OwnNames()
+    return SocksServer(opener, options.socks_host, options.socks_port, names)
 
 
 async def join(options: Options, line: ConnectLine, console: Console) -> tuple[Dial, Identity]:
     """Ask for the code and join: the way to the share, and who we are there. Raises VshareError."""
+    return await _join(options, line, await _code(options, line), console)
+
+
+async def _join(
+    options: Options,
+    line: ConnectLine,
+    code: JoinCode,
+    console: Console,
+    key: PrivateKey | None = None,
+) -> tuple[Dial, Identity]:
+    """`key`: the one that another share of the same sharer's knows already."""
     relay = _relay(options, line)
-    code = await _code(options, line)
 
     async def dial() -> socket.socket:
         return await dial_relay(relay)
@@ -128,7 +185,7 @@ async def join(options: Options, line: ConnectLine, console: Console) -> tuple[D
             console.detail(text)
 
     guest = options.guest or _guest_name()
-    return dial, await join_share(dial, line.name, code, guest, waiting)
+    return dial, await join_share(dial, line.name, code, guest, waiting, key=key)
 
 
 def _relay(options: Options, line: ConnectLine) -> RelayAddress:
@@ -234,26 +291,28 @@ class Watch:
 
 async def _stay(
     options: Options,
-    client: GuestClient,
+    machines: Sequence[Machine],
     socks: SocksServer,
     console: Console,
     interrupt: Interrupt,
-    notices: Notices,
 ) -> None:
     host, port = socks.address
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     async with contextlib.AsyncExitStack() as stack:
-        ip = ""
+        ips: list[str] = []
         if options.static_ip:
-            ip = await _start_vm(options, client, console, stack)
-            socks.add_name(ip)
+            ips = await _start_vm(options, machines, console, stack)
+            for machine, ip in zip(machines, ips, strict=True):
+                machine.names.add(ip)
             console.step("Connect is running!")
         else:
             console.step("Connect is running! There is no static IP, as was asked for.")
         console.result("SOCKS address:", address, event="socks", address=address)
-        if ip:
-            console.result("Machine IP:", ip, event="machine", ip=ip)
-        way = client.way
+        for machine, ip in zip(machines, ips, strict=False):
+            machine.console.result("Machine IP:", ip, event="machine", ip=ip)
+        if len(machines) > 1:
+            _tell_apart(machines, console)
+        way = machines[0].client.way
         console.detail(f"Streams go {'directly' if way == 'direct' else 'through the relay'}.")
         console.event(event="running", path=way)
         console.step("")
@@ -261,11 +320,40 @@ async def _stay(
         console.step("Press Ctrl-C to stop connection.")
         interrupt.serving = True
         console.waits_for_reader = False
-        await until_the_end(client, interrupt, notices)
+        await _until_all_end(machines, interrupt)
         console.step("Disconnecting...")
-        await _drain(client, console)
-    _tell_of_datagrams(client.flows.count, socks.dropped, console)
+        async with asyncio.TaskGroup() as group:
+            for machine in machines:
+                group.create_task(_drain(machine.client, machine.console), name="drain")
+    for number, machine in enumerate(machines):
+        lost = 0 if number else socks.dropped
+        _tell_of_datagrams(machine.client.flows.count, lost, machine.console)
     console.event(event="ended", reason="interrupted")
+
+
+def _tell_apart(machines: Sequence[Machine], console: Console) -> None:
+    """What each is called, for programs that use SOCKS."""
+    for machine in machines:
+        console.detail(f"{machine.name} is also {machine.share}, by SOCKS.")
+
+
+async def _until_all_end(machines: Sequence[Machine], interrupt: Interrupt) -> None:
+    """Until Ctrl-C. Raises VshareError when the last of the shares has gone for good."""
+    left = len(machines)
+
+    async def one(machine: Machine) -> None:
+        nonlocal left
+        try:
+            await until_the_end(machine.client, interrupt, machine.notices)
+        except VshareError as error:
+            left -= 1
+            if not left:
+                raise
+            machine.console.warn(error.text)
+
+    async with asyncio.TaskGroup() as group:
+        for machine in machines:
+            group.create_task(one(machine), name=f"end of {machine.share}")
 
 
 async def _drain(client: Client, console: Console) -> None:
@@ -300,24 +388,30 @@ def _tell_of_datagrams(count: Datagrams, dropped_by_socks: int, console: Console
 
 
 async def _start_vm(
-    options: Options, client: Client, console: Console, stack: contextlib.AsyncExitStack
-) -> str:
-    """Boot the connect VM, which stays as long as `stack`; the static IP."""
+    options: Options,
+    machines: Sequence[Machine],
+    console: Console,
+    stack: contextlib.AsyncExitStack,
+) -> list[str]:
+    """Boot the connect VM, which stays as long as `stack`; the machines' static IPs."""
     console.step("Starting a VM for a static connect IP.")
-    wish = vm.Wish(options.ip, _console_log(console), console.detail)
+    wish = vm.Wish(options.ip, len(machines), _console_log(console), console.detail)
+    several = len(machines) > 1
+    client = machines[0].client
     with console.busy("the connect VM boots"):
         machine = await stack.enter_async_context(vm.run(options.driver, wish))
         link = AgentLink(
             str(machine.control),
             machine.port,
             machine.secret,
-            client,
+            Machines(machines) if several else client,
             on_dropped=client.flows.lost_outside,
+            host_of=host_of if several else the_machine,
         )
         await stack.enter_async_context(link)
         await link.ready(BOOT_TIMEOUT)
     console.detail("The machine is booted and ready!")
-    return str(machine.static_ip)
+    return list(map(str, machine.static_ips))
 
 
 def _console_log(console: Console) -> Path | None:
