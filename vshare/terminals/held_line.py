@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 
-MAX_LINE = 1_024  # characters
+MAX_LINE = 300  # characters: the sharer is shown all of it; more is thrown away
 MAX_NEXT = 4_096  # characters typed while a line waits; more is thrown away
 # Arrows and the like have no meaning in a line that nothing has seen yet; nor have the marks
 # around what is pasted.

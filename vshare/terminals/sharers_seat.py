@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable
 
 from tunnel.codes import Code
 from tunnel.console import Console, Interrupt
-from tunnel.errors import LostError, VshareError
+from tunnel.errors import VshareError
 from tunnel.running import Running
 from tunnel.terminal_messages import Do, End, Person, State, serialize_payload
 from tunnel.vt.seat import Escape, Link, Seat
+from tunnel.vt.socket_link import SocketLink
 from tunnel.vt.tty import require_terminal
 from vshare.terminals import requests
 
-READ = 64 * 1024  # bytes at once
-SHOWN = 60  # characters of a line that waits: the sharer reads all of it in `--list`
+PIECE = 60  # characters of a line that waits: nothing of it is left out
 _NOBODY_ASKS = "Nobody asks; `vshare terminal grant GUEST` lets a guest type."
 _HELP = "Enter ~ ? tells what you can do; when you leave with Enter ~ . it ends."
 
@@ -31,7 +31,7 @@ async def sit_at(
         interrupt.serving = True
         async with asyncio.TaskGroup() as group:
             sitting = group.create_task(
-                seat.run(_once(_SocketLink(reader, writer), share.name)), name="seat"
+                seat.run(_once(SocketLink(reader, writer, "share"), share.name)), name="seat"
             )
             stopped = group.create_task(interrupt.stopped.wait(), name="signal")
             await asyncio.wait([sitting, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -39,40 +39,6 @@ async def sit_at(
             stopped.cancel()
     end = sitting.result() if not sitting.cancelled() else None
     _tell_end(end, showing.name, console)
-
-
-class _SocketLink:
-    """See Link."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    def write(self, data: bytes) -> None:
-        """See Link.write."""
-        if not self._writer.is_closing():
-            self._writer.write(data)
-
-    async def drain(self) -> None:
-        """See Link.drain."""
-        try:
-            await self._writer.drain()
-        except OSError as error:
-            raise LostError("the share has ended") from error
-
-    async def receive(self) -> bytes:
-        """See Link.receive."""
-        try:
-            data = await self._reader.read(READ)
-        except OSError as error:
-            raise LostError("the share has ended") from error
-        if not data:
-            raise LostError("the share has ended")
-        return data
-
-    def close(self) -> None:
-        """See Link.close."""
-        self._writer.close()
 
 
 def _once(link: Link, share: str) -> Callable[[], Awaitable[Link]]:
@@ -121,8 +87,9 @@ class _Words:
         asking = [each for each in state.people if each.asks]
         lines = []
         if held:
-            line = held[0].held if len(held[0].held) <= SHOWN else f"{held[0].held[:SHOWN]}..."
-            lines.append(f"{held[0].name} wants to run: {line}")
+            line = held[0].held
+            lines.append(f"{held[0].name} wants to run:")
+            lines += [f"> {line[at : at + PIECE]}" for at in range(0, max(1, len(line)), PIECE)]
             lines.append("Enter ~ y lets it through, Enter ~ n throws it away" + _more(held))
         if asking:
             lines.append(f"{asking[0].name} asks to type: Enter ~ g allows it" + _more(asking))
@@ -165,7 +132,7 @@ def _who(seat: Seat) -> None:
 
 def _described(person: Person) -> str:
     may = "may type" if person.write else "asks to type" if person.asks else "looks on"
-    return f"{person.name}: {may}" + (f", waits with: {person.held[:SHOWN]}" if person.held else "")
+    return f"{person.name}: {may}" + (f", a line waits" if person.held else "")
 
 
 ESCAPES = {

@@ -179,7 +179,7 @@ def test_a_guests_line_waits_for_the_sharers_key(share: SharersShare) -> None:
         ada.type("echo $((6*7))")
         ada.wait_for("> echo $((6*7))")
         ada.press("Enter")
-        owner.wait_for("ada wants to run: echo $((6*7))")
+        owner.wait_for("ada wants to run:\n> echo $((6*7))")
         assert "\n42" not in "\n".join(owner.screen())
         owner.press("Enter")
         owner.type("~y")
