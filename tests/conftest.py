@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,6 +20,7 @@ settings.register_profile("vshare", deadline=None, max_examples=25, derandomize=
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("vshare")
 
+ROOT = Path(__file__).resolve().parent.parent
 _DIRECTORIES = tempfile.TemporaryDirectory(prefix="vshare-")
 
 
@@ -45,6 +49,18 @@ def default_signals() -> Iterator[None]:
 def pytest_unconfigure() -> None:
     """Leave nothing."""
     _DIRECTORIES.cleanup()
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Where several processes run all tests, each imports a part first: most of that time goes into
+    rewriting a file's assertions, which one of them does and writes down for the others."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker or session.config.args != ["tests"]:
+        return
+    names = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in names[int(worker[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # told when it is collected
+            importlib.import_module(".".join(name.with_suffix("").parts))
 
 
 def pytest_collection_finish() -> None:
