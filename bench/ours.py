@@ -183,7 +183,7 @@ class SharedTerminal:
         code.write_text(self.code)
         words = ["terminal", "--relay-only", "--code-file", str(code), self.connect_to]
         guest = Keyboard([str(BIN / "vconnect"), *words], self._system.environment)
-        guest.wait_for(READY.encode(), READY_WITHIN)
+        guest.wait_for(b"\x1b]2;", READY_WITHIN)  # what the window is called, with the screen
         return guest
 
     def close(self) -> None:

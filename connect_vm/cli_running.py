@@ -120,6 +120,28 @@ def guests(share: str | None, as_json: bool) -> None:
     _print_table((name,) for name in found.guests)
 
 
+@click.command(context_settings=HELP)
+@_of_a_connection
+def terminals(share: str | None, as_json: bool) -> None:
+    """The terminals that the sharer shares; `vconnect terminal` sits before one."""
+    chosen = choose_connection(share)
+    found = chosen.ask(requests.Terminals(), requests.TerminalList).terminals
+    console = _console(chosen.name, as_json, requests.TerminalList(found))
+    if as_json:
+        return
+    if not found:
+        console.step("No terminal is shared.")
+    _print_table(
+        (
+            each.name,
+            f"{each.columns}x{each.rows}",
+            f"{each.mode}, locked" if each.locked else each.mode,
+            f"{each.viewers} here",
+        )
+        for each in found
+    )
+
+
 COMMANDS: dict[str, click.Command] = {
     "servers": servers,
     "map": map_server,
@@ -127,6 +149,7 @@ COMMANDS: dict[str, click.Command] = {
     "open": open_server,
     "copy": copy,
     "guests": guests,
+    "terminals": terminals,
 }
 
 

@@ -25,6 +25,7 @@ class Handlers:
                 on(requests.Map, self.map),
                 on(requests.Unmap, self.unmap),
                 on(requests.People, self.people),
+                on(requests.Terminals, self.terminals),
             ]
         )
 
@@ -43,3 +44,7 @@ class Handlers:
     async def people(self, request: requests.People) -> requests.PeopleList:
         """See requests.People."""
         return self._news.people
+
+    async def terminals(self, request: requests.Terminals) -> requests.TerminalList:
+        """See requests.Terminals."""
+        return requests.TerminalList(self._news.terminals)

@@ -9,7 +9,10 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from tunnel.follow import Label
 from tunnel.requests import Request, Result, parse_with
+
+TRY_AGAIN = 75  # exit code of what may pass, as sysexits.h has it
 
 Local: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Which: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -35,6 +38,38 @@ class Unmap(Request, frozen=True, tag="unmap"):
 
 class People(Request, frozen=True, tag="guests"):
     """Which other guests are there: PeopleList."""
+
+
+class Terminals(Request, frozen=True, tag="terminals"):
+    """Which terminals the sharer shares: TerminalList."""
+
+
+class Terminal(Request, frozen=True, tag="terminal"):
+    """Sit before the terminal `name`, "" for the only one: Joined, then the messages of
+    docs/protocol.md 8.9 both ways until either hangs up."""
+
+    name: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class Joined(Result, frozen=True):
+    """The messages follow."""
+
+
+class TerminalRow(Result, frozen=True):
+    """One terminal, as the share says it is: `mode` is read-only or read-write."""
+
+    name: Label
+    mode: str = ""
+    locked: bool = False
+    columns: int = 0
+    rows: int = 0
+    viewers: int = 0
+
+
+class TerminalList(Result, frozen=True):
+    """In the order in which the share names them."""
+
+    terminals: list[TerminalRow]
 
 
 class ServerRow(Result, frozen=True):
@@ -73,7 +108,7 @@ class PeopleList(Result, frozen=True):
     shown: bool
 
 
-AnyRequest: TypeAlias = Servers | Map | Unmap | People
+AnyRequest: TypeAlias = Servers | Map | Unmap | People | Terminals | Terminal
 
 _request: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 from connect_vm.requests import parse
-from tunnel.control_socket import ControlSocket, Handler, TakenError
+from tunnel.control_socket import NO_SESSIONS, ControlSocket, Handler, Session, TakenError
 from tunnel.errors import UsageError, VshareError
 from tunnel.names import ShareName, parse_name
 from tunnel.requests import Request
@@ -41,13 +41,15 @@ def choose_connection(name: str | None) -> Running:
 
 @contextlib.asynccontextmanager
 async def connection_socket(
-    name: ShareName, handlers: Mapping[type[Request], Handler]
+    name: ShareName,
+    handlers: Mapping[type[Request], Handler],
+    sessions: Mapping[type[Request], Session] = NO_SESSIONS,
 ) -> AsyncIterator[str]:
     """What other terminals call this connection, while they can talk to it. Raises VshareError."""
     async with contextlib.AsyncExitStack() as stack:
         for number in range(1, MAX_OF_A_SHARE + 1):
             label = name if number == 1 else f"{name}.{number}"
-            socket = ControlSocket(CONNECTIONS, label, parse, handlers)
+            socket = ControlSocket(CONNECTIONS, label, parse, handlers, sessions)
             with contextlib.suppress(TakenError):
                 await stack.enter_async_context(socket)
                 yield label

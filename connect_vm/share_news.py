@@ -12,18 +12,12 @@ from typing import TypeVar
 import msgspec
 
 from connect_vm.local_ports import LocalPorts
-from connect_vm.requests import PeopleList, ServerRow
+from connect_vm.requests import PeopleList, ServerRow, TerminalRow
 from tunnel.console import Console
-from tunnel.follow import Label, Person, Say, Server, State, items_of
+from tunnel.follow import Person, Say, Server, State, items_of
 
 MAX_SHOWN = 12  # lines or names at once; `vconnect servers` and `guests` have them all
 T = TypeVar("T")
-
-
-class Terminal(msgspec.Struct, frozen=True):
-    """A terminal that may be opened."""
-
-    name: Label
 
 
 class ShareNews:
@@ -35,6 +29,7 @@ class ShareNews:
         self._heard: int | None = None  # number of the last message; None: none yet
         self._people: list[str] | None = None
         self._terminals: list[str] = []
+        self.terminals: list[TerminalRow] = []
 
     @property
     def people(self) -> PeopleList:
@@ -50,7 +45,8 @@ class ShareNews:
         elif state.type == "guests":
             self._guests([each.name for each in items_of(state, Person)])
         elif state.type == "terminals":
-            self._tell_of_terminals([each.name for each in items_of(state, Terminal)])
+            self.terminals = items_of(state, TerminalRow)
+            self._tell_of_terminals([each.name for each in self.terminals])
 
     def _servers(self, servers: Sequence[Server]) -> None:
         self._ports.set_servers(servers)
@@ -91,7 +87,7 @@ class ShareNews:
         gone = [name for name in before if name not in names]
         lines = [f"Shared terminal: {name} (vconnect terminal)" for name in new]
         lines += [f"No longer shared: the terminal {name}" for name in gone]
-        self._lines(lines, "there are more")
+        self._lines(lines, "`vconnect terminals` shows all")
         if new or gone:
             self._console.event(event="terminals", terminals=names)
 

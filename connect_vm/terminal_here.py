@@ -7,9 +7,13 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 
+from connect_vm import requests
 from connect_vm.notices import Notices
+from connect_vm.requests import TRY_AGAIN
+from connect_vm.running import parse_label
 from connect_vm.session import Options, join, until_the_end
 from connect_vm.terminal_link import StreamLink
+from connect_vm.terminal_stream import open_terminal
 from connect_vm.ways import Guest, Ways, guest_client, networks_for
 from tunnel.address import parse_connect_line
 from tunnel.alerts import AccessLostError
@@ -17,10 +21,10 @@ from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.console import Console, Interrupt
 from tunnel.errors import RefusedError, VshareError
-from tunnel.names import ShareName
-from tunnel.stream_end import StreamEnd
-from tunnel.terminal_messages import PROTOCOL, End, MessageType, State, serialize
+from tunnel.running import Running
+from tunnel.terminal_messages import End, MessageType, State, serialize
 from tunnel.vt.seat import Escape, Link, Seat
+from tunnel.vt.socket_link import SocketLink
 from tunnel.vt.tty import require_terminal
 
 RETRY = 0.3  # seconds between tries to open the terminal again; the pool finds the way meanwhile
@@ -60,7 +64,7 @@ async def connect_terminal(
     )
     async with guest_client(ways, guest, lambda error: None, notices) as client:
         seat = Seat(lambda state: title(line.name, state), ESCAPES)
-        first = StreamLink(await _open(client, terminal))
+        first = StreamLink(await open_terminal(client, terminal))
 
         async def watch() -> None:
             await until_the_end(client, interrupt, notices)
@@ -69,6 +73,43 @@ async def connect_terminal(
         if notices.error is not None:
             raise notices.error
     tell_end(end, console)
+
+
+async def sit_beside(
+    running: Running, terminal: str, console: SeatConsole, interrupt: Interrupt
+) -> None:
+    """The same through a `vconnect` that runs, as the guest that it is. Raises VshareError."""
+    require_terminal()
+    name = parse_label(running.name).partition(".")[0]
+    async with contextlib.AsyncExitStack() as stack:
+        first = await _session(running, terminal, stack)
+        ready = [first]
+
+        async def connect() -> Link:
+            while True:
+                if ready:
+                    return ready.pop()
+                try:
+                    return await _session(running, terminal, stack)
+                except VshareError as error:
+                    if error.exit_code != TRY_AGAIN:
+                        raise
+                await asyncio.sleep(RETRY)
+
+        async def watch() -> None:
+            await interrupt.stopped.wait()
+
+        interrupt.serving = True
+        seat = Seat(lambda state: title(name, state), ESCAPES)
+        end = await sit(seat, connect, watch, console)
+    tell_end(end, console)
+
+
+async def _session(running: Running, terminal: str, stack: contextlib.AsyncExitStack) -> SocketLink:
+    """One more, closed with `stack` at the latest."""
+    begun = running.session(requests.Terminal(terminal), requests.Joined)
+    _, reader, writer = await stack.enter_async_context(begun)
+    return SocketLink(reader, writer, "connection")
 
 
 async def sit(
@@ -119,7 +160,7 @@ def links(client: Client, terminal: str, first: Link) -> Callable[[], Awaitable[
             return ready.pop()
         while True:
             try:
-                return StreamLink(await _open(client, terminal))
+                return StreamLink(await open_terminal(client, terminal))
             except (RefusedError, AccessLostError):
                 raise
             except VshareError:  # `until_the_end` knows when that is for good
@@ -128,18 +169,7 @@ def links(client: Client, terminal: str, first: Link) -> Callable[[], Awaitable[
     return connect
 
 
-async def _open(client: Client, terminal: str) -> StreamEnd:
-    try:
-        return await client.open_special(PROTOCOL, terminal)
-    except RefusedError as error:
-        if error.code is Code.UNSUPPORTED:
-            hint = "install the same version of vshare on both sides"
-            raise RefusedError(error.code, "this share has no terminals", hint) from error
-        hint = error.hint or "the sharer shares one with `vshare terminal`"
-        raise RefusedError(error.code, error.text, hint) from error
-
-
-def title(name: ShareName, state: State) -> str:
+def title(name: str, state: State) -> str:
     """What the window is called."""
     rights = "you may type" if state.write else "locked" if state.locked else "look on"
     others = f", {state.viewers} here" if state.viewers > 1 else ""

@@ -11,6 +11,7 @@ from connect_vm.handlers import Handlers
 from connect_vm.local_ports import LocalPorts
 from connect_vm.running import connection_socket
 from connect_vm.share_news import ShareNews
+from connect_vm.terminal_session import terminal_session
 from tunnel.client import Client
 from tunnel.console import Console
 from tunnel.errors import VshareError
@@ -41,7 +42,8 @@ async def together(
         async with contextlib.AsyncExitStack() as stack:
             try:
                 table = Handlers(ports, news).table()
-                label = await stack.enter_async_context(connection_socket(name, table))
+                made = connection_socket(name, table, terminal_session(client))
+                label = await stack.enter_async_context(made)
                 if label != name:
                     console.detail(f"Other terminals know this connection as {label}")
             except VshareError as error:

@@ -14,10 +14,12 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
 from tests.share_pair import CODE, NAME, Pair, share_pair
+from vshare.guests import Guest
 from vshare.terminals.terminal import SharedTerminal, Terms
 
 COMMAND_WITHIN = 10.0  # seconds for something to be done in the share's loop
@@ -86,11 +88,25 @@ class TerminalShare:
     loop: asyncio.AbstractEventLoop = field(repr=False)
 
     @property
+    def line(self) -> str:
+        return f"{NAME}@127.0.0.1:{self.pair.port}"
+
+    def lose(self, guest: Guest) -> None:
+        """Cut all connections of a guest, who may come back."""
+
+        def work() -> None:
+            for connection, owner in list(self.pair.server._connections.items()):
+                if owner is guest:
+                    connection.abort("lost")
+
+        self.do(work)
+
+    @property
     def command(self) -> str:
         """What a guest types."""
         code = self.folder / "code"
         code.write_text(CODE)
-        return f"vconnect terminal {NAME}@127.0.0.1:{self.pair.port} --code-file {code}"
+        return f"vconnect terminal {self.line} --code-file {code} --relay-only"
 
     def do(self, work: Callable[[], None]) -> None:
         done = threading.Event()
@@ -124,6 +140,8 @@ def terminal_share(folder: Path) -> Iterator[TerminalShare]:
 
     async def main() -> None:
         async with share_pair() as pair:
+            calls = cast(dict[str, object], pair.streams._calls)
+            calls["share-info"] = calls["shared-ports"] = lambda guest, policy: {}
             started.append(TerminalShare(pair, folder, asyncio.get_running_loop()))
             ready.set()
             await end.wait()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.share_pair import CODE
 from tests.terminal_share import TerminalShare, terminal_share
 from tests.tmux import Person, differences, here, person
 from tunnel.identity import Role
@@ -36,7 +37,14 @@ def guest(
     words = " ".join((f"{BIN}/{share.command}", "--as", name, *options))
     command = f"PS1='mine> ' sh -c 'echo before; {words}; echo code $?; stty -a; exec cat'"
     socket = f"vshare-{os.getpid()}-{name}"
-    return person(here, socket, command, size, {"LANG": "C.UTF-8"})
+    return person(here, socket, command, size, environment(share))
+
+
+def environment(share: TerminalShare) -> dict[str, str]:
+    """Other tests' connections are not this one's."""
+    runtime = share.folder / "run"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    return {"LANG": "C.UTF-8", "XDG_RUNTIME_DIR": str(runtime)}
 
 
 def check_same(one: Person, other: Person) -> None:
@@ -217,10 +225,9 @@ def test_the_way_is_lost_and_found(share: TerminalShare) -> None:
     with guest(share, "ada") as ada:
         ada.wait_for("$")
         (one,) = share.pair.guests.of_role(Role.GUEST)
-        share.do(lambda: [each.abort("test") for each in share.pair.server.connections_of(one)])
-        ada.type("echo wor''ks")
-        ada.press("Enter")
-        ada.wait_for("works")
+        share.lose(one)
+        ada.wait_for(lambda: "49" in pressed(ada))
+        ada.wait_for(lambda: "lost" not in "".join(ada.screen()))
 
 
 @pytest.mark.parametrize("words", ["</dev/null", "| cat", ">/dev/null"])
@@ -242,3 +249,48 @@ def test_a_terminal_that_is_not_there(share: TerminalShare) -> None:
         bob.wait_for("code 1")
     with guest(share, "eve", (80, 24), "--terminal", "two") as eve:
         eve.wait_for("$")
+
+
+def test_beside_a_connection_that_runs(share: TerminalShare) -> None:
+    """No code is asked for, and it is the same guest."""
+    share.open(PLAIN, read_write=True)
+    code = share.folder / "code"
+    code.write_text(CODE)
+    command = [f"{BIN}/vconnect", "--disable-static-ip", "--relay-only", "--as", "ada", "--json"]
+    with subprocess.Popen(
+        [*command, "--code-file", str(code), share.line],
+        stdout=subprocess.PIPE, text=True, env=os.environ | environment(share),
+    ) as running:  # fmt: skip
+        try:
+            assert running.stdout is not None
+            while '"running"' not in running.stdout.readline():
+                assert running.poll() is None
+            list_it = [f"{BIN}/vconnect", "terminals"]
+            wanted = os.environ | environment(share)
+            said = subprocess.run(list_it, env=wanted, capture_output=True, text=True, check=True)
+            assert "main" in said.stdout
+            words = f"sh -c '{BIN}/vconnect terminal; echo code $?; exec cat'"
+            with person(here, f"vshare-{os.getpid()}-ada", words, (80, 24), wanted) as ada:
+                ada.wait_for("$")
+                ada.type("echo $((6*7))")
+                ada.press("Enter")
+                ada.wait_for("42")
+                (one,) = share.pair.guests.of_role(Role.GUEST)
+                share.lose(one)
+                ada.wait_for(lambda: share.pair.streams.terminals.all()[0].viewers)
+                ada.type("echo $((7*7))")
+                ada.wait_for(lambda: "49" in pressed(ada))
+                ada.type("exit")
+                ada.press("Enter")
+                ada.wait_for("code 0")
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.communicate(timeout=20)
+
+
+def pressed(one: Person) -> str:
+    """The screen after Enter: what was typed while there was no way is lost."""
+    one.press("Enter")
+    one.type("echo $((7*7))")
+    one.press("Enter")
+    return "".join(one.screen())
