@@ -15,6 +15,7 @@ from tunnel.errors import RefusedError, RemoteProtocolError, UsageError
 from tunnel.terminal_messages import WINDOW, Do, MessageType, Seen, Size
 from vshare.terminals.hub import Hub
 from vshare.terminals.identity import SHARER, Identity
+from vshare.terminals.input_bucket import BURST
 from vshare.terminals.terminal import Terms
 
 READ_WRITE = Terms(read_write=True)
@@ -250,6 +251,44 @@ def test_nobody_waits_for_a_guest() -> None:
         for _ in range(100):
             terminal.output(b"x" * 4096)
         assert not program.is_paused
+
+    with_hub(main)
+
+
+def test_the_sharers_keys_stand_behind_nobodys() -> None:
+    async def main(hub: Hub) -> None:
+        program = MemoryProgram(hub.open("build", READ_WRITE))
+        sharer, ada = Watcher(hub), Watcher(hub, ADA)
+        for _ in range(100):
+            ada.type(b"a" * 4096)
+        before = len(program.typed)
+        assert before <= BURST
+        sharer.type(b"\x03")
+        assert program.typed.endswith(b"\x03")
+        assert len(program.typed) == before + 1
+
+    with_hub(main)
+
+
+def test_the_sharer_is_shown_first_however_many_look() -> None:
+    async def main(hub: Hub) -> None:
+        terminal = hub.open("build", Terms())
+        MemoryProgram(terminal, echo=True)
+        order: list[str] = []
+
+        def sink(name: str) -> Callable[[bytes], bool]:
+            def take(message: bytes) -> bool:
+                if message[0] == MessageType.OUTPUT:
+                    order.append(name)
+                return True
+
+            return take
+
+        for at in range(50):
+            hub.view("", Identity(str(at), f"guest-{at}"), sink("guest"))
+        sharer = hub.view("", SHARER, sink("sharer"))
+        sharer.receive(MessageType.INPUT, b"x")
+        assert order == ["sharer", *["guest"] * 50]
 
     with_hub(main)
 
