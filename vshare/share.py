@@ -232,7 +232,8 @@ async def _serve_guests(
     door = DirectDoor(sharing.route, doorman.direct_visitor, _networks(options, sharing.relay))
     calls = share_calls(sharing.found, name, ssh, door.places, lambda: sharing.group.others(name))
     access = await make_access(options.access, name, sharing.found.machine.name, newsroom)
-    rules = site_rules(sharing.found, access, name, link.registered.https_url)
+    registered = link.registered
+    rules = site_rules(sharing.found, access, name, registered.https_url, registered.url)
     request_log = RequestLog()
     visits = Visits(sharing.found.sites, rules.__getitem__, request_log)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh, visits)

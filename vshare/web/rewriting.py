@@ -12,7 +12,8 @@ cookies, and what it allows other origins. So where Host is changed (`Rewriting`
 * the Domain of a cookie is dropped where it is the machine's: the cookie is that one site's then.
 
 Where Host is the visitor's own (`keep`), a server that sends visitors on to one of its virtual
-hosts still names that: Location and Refresh are brought back (`Redirects`), and nothing else.
+hosts still names that, and nginx makes absolute URLs of that Host and the port where it listens
+itself. Location and Refresh that would lead nowhere are brought back (`Redirects`); nothing else.
 
 X-Forwarded-Host and -Proto go on to virtual hosts: what trusts them makes public URLs. With
 `rewrite` the machine shall believe that it is visited from within. There they would be compared
@@ -143,8 +144,8 @@ class _Outward:
             return url
         scheme = match[1].decode().lower() if match[1] else self._site.scheme
         port = int(match[4]) if match[4] else None
-        site = self._places.find(scheme, host_of(match[3].decode()), port, self._site)
-        if site is None or not self._is_meant(site, match[3], visit):
+        site = self._find(scheme, match, port, visit)
+        if site is None:
             return url
         secure = scheme == "https" and bool(self._secure_host)
         public = "https" if secure or visit.scheme == "https" else "http"
@@ -154,9 +155,11 @@ class _Outward:
         begin = f"{public}://" if match[1] else "//"
         return begin.encode() + (match[2] or b"") + host.encode() + url[match.end() :]
 
-    def _is_meant(self, site: Site, host: bytes, visit: _Visit) -> bool:
-        """Whether `host` is to be brought back, which names `site`."""
-        return True
+    def _find(
+        self, scheme: str, named: re.Match[bytes], port: int | None, visit: _Visit
+    ) -> Site | None:
+        """The site that is meant by a URL of the machine's; None: it is to stay as it is."""
+        return self._places.find(scheme, host_of(named[3].decode()), port, self._site)
 
     def _public_host(self, label: str, scheme: str, visit: _Visit) -> str | None:
         """Where a site is, for this visitor; None if there it cannot be told."""
@@ -170,8 +173,17 @@ class _Outward:
 
 
 class Redirects(_Outward):
-    """The Rule of a `site` whose server is sent the visitor's Host, where the machine has virtual
-    hosts. It comes after all others."""
+    """The Rule of a `site` whose server is sent the visitor's Host. It comes after all others.
+
+    `url` is the share's main site's without TLS, empty if there is none.
+    """
+
+    def __init__(
+        self, site: Site, places: Places, name: ShareName, https_url: str, url: str
+    ) -> None:
+        super().__init__(site, places, name, https_url)
+        match = _URL.match(url.encode())
+        self._plain_host = "" if match is None else _host_and_port(match).decode()
 
     def request(self, head: RequestHead) -> Reply | None:
         """See Rule.request."""
@@ -189,9 +201,24 @@ class Redirects(_Outward):
         _change(head, (b"location",), back)
         _change(head, (b"refresh",), lambda value: _in_refresh(value, back))
 
-    def _is_meant(self, site: Site, host: bytes, visit: _Visit) -> bool:
-        """A virtual host, but not where the server is configured with the public name itself."""
-        return site.is_virtual and _plain(host_of(host.decode())) != host_of(visit.host)
+    def _find(
+        self, scheme: str, named: re.Match[bytes], port: int | None, visit: _Visit
+    ) -> Site | None:
+        """A virtual host's, or what is at a port of the machine's under the visitor's own Host."""
+        host = _plain(host_of(named[3].decode()))
+        if host == host_of(visit.host):
+            if not named[1] or self._is_public(scheme, _host_and_port(named).decode(), visit):
+                return None
+            return self._places.find(scheme, LOCALHOST, port, self._site)
+        site = self._places.find(scheme, host, port, self._site)
+        return site if site is not None and site.is_virtual else None
+
+    def _is_public(self, scheme: str, host: str, visit: _Visit) -> bool:
+        """Whether this site is there, so that the visitor gets there anyway."""
+        if scheme == visit.scheme:
+            return host.lower() == visit.host
+        main = self._secure_host if scheme == "https" else self._plain_host
+        return host.lower() == (with_label(main, self._name, self._site.label) or main)
 
 
 class Rewriting(_Outward):
@@ -281,6 +308,15 @@ def _visit(request: RequestHead) -> _Visit | None:
 
 def _without_default_port(host: str, scheme: str) -> str:
     return host.removesuffix(f":{_PORTS[scheme]}") if not host.endswith("]") else host
+
+
+def says_other_port(site: Site, url: str) -> bool:
+    """Whether redirects that name the port where `site` listens lead visitors of `url` nowhere."""
+    match = _URL.match(url.encode())
+    if match is None or not site.says_port:
+        return False
+    public = int(match[4]) if match[4] else _PORTS[(match[1] or b"http").decode().lower()]
+    return public != site.port
 
 
 def _host_and_port(match: re.Match[bytes]) -> bytes:

@@ -27,6 +27,7 @@ class Site:
     title: str = ""
     loopback: bool = False  # it listens on the machine's loopback, and the sharer named it
     as_local: bool = False
+    says_port: bool = False  # its server writes the port where it listens into redirects
     is_own: bool = False  # the share's own, which the machine does not see; `port` is 0
 
     @property

@@ -27,6 +27,7 @@ MAX_PARALLEL = 8  # sockets, or SSH channels, at once
 MAX_PAGE = 64 * 1024  # bytes of a page in which its title is looked for
 MAX_TITLE_SOURCE = 1024  # bytes of it, with entities
 MAX_TITLE = 60  # characters that are shown
+_SAYS_PORT = (b"nginx", b"openresty")  # servers that make redirects of Host and their own port
 MAX_REDIRECTS = 3  # to a page of the same site, as a log-in
 _BEGIN = re.compile(rb"<title(?:\s[^<>]{0,200})?>", re.IGNORECASE)
 _END = re.compile(rb"</title", re.IGNORECASE)
@@ -41,16 +42,18 @@ _PATH = re.compile(rb"(?:(https?)://([^/?#\\@]+))?(/(?!/)[!-~]*)", re.IGNORECASE
 
 
 async def add_titles(reach: Reach, sites: Sites) -> Sites:
-    """`sites` with the titles of their pages, as far as they come within TITLES_WITHIN.
+    """`sites` with the titles of their pages, and what their servers are known to do, as far as
+    that comes within TITLES_WITHIN.
 
     Does not raise for a site.
     """
     titles: dict[Site, str] = {}
+    servers: dict[Site, bytes] = {}
     room = asyncio.Semaphore(MAX_PARALLEL)
 
     async def ask(site: Site) -> None:
         async with room:
-            titles[site] = await _title(reach, site)
+            titles[site] = await _title(reach, site, servers)
 
     try:
         async with asyncio.timeout(TITLES_WITHIN), asyncio.TaskGroup() as group:
@@ -58,7 +61,13 @@ async def add_titles(reach: Reach, sites: Sites) -> Sites:
                 group.create_task(ask(site), name=f"title of {site.port}")
     except TimeoutError:
         pass  # they have none
-    return sites.map(lambda site: replace(site, title=titles.get(site, "")))
+    return sites.map(
+        lambda site: replace(
+            site,
+            title=titles.get(site, ""),
+            says_port=servers.get(site, b"").lower().startswith(_SAYS_PORT),
+        )
+    )
 
 
 def title_of(head: AnswerHead, page: bytes) -> str:
@@ -123,8 +132,8 @@ class PageReader:
         return None if self._head is None else Page(self._head, bytes(self._page))
 
 
-async def _title(reach: Reach, site: Site) -> str:
-    """The title of the site's first page; "" without one."""
+async def _title(reach: Reach, site: Site, servers: dict[Site, bytes]) -> str:
+    """The title of the site's first page; "" without one. `servers` is told what answers."""
     host = site.host or authority(LOCALHOST, site.port, tls=site.tls)
     path = b"/"
     for _ in range(MAX_REDIRECTS + 1):
@@ -134,6 +143,7 @@ async def _title(reach: Reach, site: Site) -> str:
             return ""
         if page is None:
             return ""
+        servers[site] = page.head.value(b"server") or b""
         location = page.head.value(b"location")
         if not 300 <= page.head.status < 400 or location is None:
             return title_of(page.head, page.body)

@@ -29,6 +29,7 @@ from vshare.web.stage import Stage
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 NAME = ShareName("calm-otter")
 PUBLIC = {label: f"{NAME}{label}.relay.example" for label in ("", "--app-test", "--www-app-test")}
+URLS = f"https://{PUBLIC['']}/", f"http://{PUBLIC['']}/"
 _CONFIG = """\
 daemon off; pid {tmp}/pid; error_log stderr; events {{ }}
 http {{
@@ -37,6 +38,7 @@ http {{
   server {{
     listen {port} default_server; server_name _;
     location = /app {{ return 301 http://app.test:{port}/x; }}
+    location = /folder {{ return 301 /folder/; }}
     location / {{ return 200 "<title>Other</title>"; }}
   }}
   server {{
@@ -74,7 +76,7 @@ def nginx(tmp_path: Path) -> Iterator[int]:
 async def visit(found: Found, label: str, path: str) -> tuple[AnswerHead, bytes]:
     """What a visitor with TLS gets who opens a page of a site."""
     site = found.sites.find(label.strip("-"), 443)
-    rules = site_rules(found, Access(), NAME, f"https://{PUBLIC['']}/")[site]
+    rules = site_rules(found, Access(), NAME, *URLS)[site]
     visitor = Keeper()
     stage = Stage(visitor, site.label, rules, Room(is_empty=True), lambda: None)
     async with DirectReach("127.0.0.1") as reach:
@@ -109,6 +111,8 @@ def test_virtual_hosts_of_a_real_nginx(tmp_path: Path) -> None:
         assert (await visit(found, "", "/"))[1] == b"<title>Other</title>"
         head, _ = await visit(found, "", "/app")  # though that one gets the visitor's Host
         assert head.value(b"location") == f"https://{PUBLIC['--app-test']}/x".encode()
+        head, _ = await visit(found, "", "/folder")  # of which nginx makes HOST:PORT
+        assert head.value(b"location") == f"https://{PUBLIC['']}/folder/".encode()
 
         head, _ = await visit(found, "--app-test", "/www")
         assert head.value(b"location") == f"https://{PUBLIC['--www-app-test']}/".encode()

@@ -406,11 +406,19 @@ OWN = Sites(
 )
 
 
-def kept(field: str, value: str, *, scheme: str = "https", secure: bool = True) -> str:
-    """What a visitor of the main site gets, whose server is sent the visitor's Host."""
-    places = Places(OWN, MACHINE)
-    rule = Redirects(OWN.find("", 80), places, NAME, SECURE_URL if secure else "")
-    head = [("Host", PUBLIC), ("X-Forwarded-Proto", scheme), ("X-Forwarded-Host", PUBLIC)]
+def kept(
+    field: str,
+    value: str,
+    *,
+    scheme: str = "https",
+    secure: str = SECURE_URL,
+    plain: str = f"http://{PUBLIC}/",
+) -> str:
+    """What a visitor of the main site gets, whose server is sent the visitor's Host. `secure` and
+    `plain` are the share's URLs."""
+    rule = Redirects(OWN.find("", 80), Places(OWN, MACHINE), NAME, secure, plain)
+    host = (secure if scheme == "https" else plain).split("/")[2]
+    head = [("Host", host), ("X-Forwarded-Proto", scheme), ("X-Forwarded-Host", host)]
     asked = RequestHead(1, [(a.encode(), b.encode()) for a, b in head], b"GET", b"/")
     sent = RequestHead(1, list(asked.fields), b"GET", b"/")
     assert rule.request(sent) is None
@@ -426,7 +434,7 @@ def test_a_redirect_to_a_virtual_host_is_brought_back_though_host_is_kept() -> N
     assert kept("Location", "http://app.test/a?b#c") == f"https://{APP}/a?b#c"
     assert kept("location", "http://app.test/", scheme="http") == f"http://{APP}/"
     assert kept("location", "https://app.test/", scheme="http") == f"https://{APP}/"
-    assert kept("location", "https://app.test/", scheme="http", secure=False) == f"http://{APP}/"
+    assert kept("location", "https://app.test/", scheme="http", secure="") == f"http://{APP}/"
     assert kept("Refresh", "3; url=//app.test/") == f"3; url=//{APP}/"
 
 
@@ -439,7 +447,7 @@ def test_a_redirect_to_a_virtual_host_is_brought_back_though_host_is_kept() -> N
         ("Location", "http://localhost/"),  # no virtual host
         ("Location", "http://192.168.33.10:3000/"),
         ("Location", f"https://{PUBLIC}/"),  # a server that is configured with the public name
-        ("Location", f"http://{PUBLIC.upper()}./"),
+        ("Location", f"http://{PUBLIC.upper()}/"),
         ("Set-Cookie", "a=b; Domain=app.test"),
         ("Link", "<http://app.test/>; rel=next"),
         ("Content-Location", "http://app.test/"),
@@ -450,16 +458,46 @@ def test_all_else_is_kept(field: str, value: str) -> None:
     assert kept(field, value) == value
 
 
-def test_only_where_there_are_virtual_hosts_is_there_anything_to_look_for() -> None:
+@pytest.mark.parametrize(
+    ("url", "scheme", "expected"),
+    [
+        # A relay at one port for both, an nginx at port 80, and one at 3000.
+        (f"http://{PUBLIC}/a/", "https", f"https://{PUBLIC}:7443/a/"),
+        (f"http://{PUBLIC}/a/", "http", f"http://{PUBLIC}:7443/a/"),
+        (f"http://{PUBLIC}:3000/a", "https", f"https://{NAME}--3000.example:7443/a"),
+        (f"http://{PUBLIC}:80/a/?b#c", "http", f"http://{PUBLIC}:7443/a/?b#c"),
+        (f"http://{PUBLIC}:8888/", "http", f"http://{PUBLIC}:7443/"),  # forwarded
+        # What leads to a site, and what is none of the machine's.
+        (f"http://{PUBLIC}:7443/", "https", f"http://{PUBLIC}:7443/"),
+        (f"https://{PUBLIC}:7443/", "http", f"https://{PUBLIC}:7443/"),
+        (f"http://{PUBLIC}:9/", "http", f"http://{PUBLIC}:9/"),
+        (f"//{PUBLIC}:3000/", "http", f"//{PUBLIC}:3000/"),
+        (f"http://{APP}/", "http", f"http://{APP}/"),
+    ],
+)
+def test_the_servers_port_under_the_visitors_host_leads_to_the_site(
+    url: str, scheme: str, expected: str
+) -> None:
+    secure, plain = (f"{each}://{PUBLIC}:7443/" for each in ("https", "http"))
+    assert kept("Location", url, scheme=scheme, secure=secure, plain=plain) == expected
+
+
+def test_only_where_there_is_something_to_mend_is_there_anything_to_look_for() -> None:
     report = Report(Listening())
     found = Found(MACHINE, report, OWN)
-    rules = site_rules(found, Access(), NAME, "")
+    rules = site_rules(found, Access(), NAME, "", "http://x/")
     assert {site.label: [type(each) for each in rules[site]] for site in OWN.all()} == {
         "": [Redirects],
         "3000": [Redirects],
         "app-test": [Rewriting],
         "calm": [Rewriting],
     }
-    alone = Sites(Site("", 80), None, {"3000": Site("3000", 3000)})
-    rules = site_rules(Found(MACHINE, report, alone), Access(), NAME, "")
-    assert list(rules.values()) == [[], []]
+    alone = Sites(Site("", 80, says_port=True), None, {"3000": Site("3000", 3000)})
+    for url, kinds in (
+        ("http://x/", []),
+        ("http://x:80/", []),
+        ("", []),
+        ("http://x:7443/", [Redirects]),
+    ):
+        rules = site_rules(Found(MACHINE, report, alone), Access(), NAME, "https://x:7443/", url)
+        assert [[type(each) for each in some] for some in rules.values()] == [kinds, []]

@@ -187,3 +187,21 @@ def test_each_site_is_asked_under_its_own_host(
         assert sum(host == "loop.test" for host, _ in machine.asked) == 4
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    ("server", "says_port"),
+    [("nginx/1.22.1", True), ("nginx", True), ("openresty/1.21", True), ("Apache", False)],
+)
+def test_whose_redirects_have_its_own_port(server: str, says_port: bool) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 404 Not Found\r\nServer: {server}\r\n\r\n".encode())
+        writer.close()
+
+    async def main() -> None:
+        async with tcp_server(serve) as port, DirectReach("127.0.0.1") as reach:
+            found = await add_titles(reach, Sites(Site("", port)))
+        assert found.find("", 80).says_port is says_port
+
+    run(main)
