@@ -242,6 +242,8 @@ def _print_code(console: Console, name: str, code: str, connect: str) -> None:
 
 def _guest_cells(guest: GuestRow) -> tuple[str, ...]:
     notes = [f"invite {guest.invite}"] if guest.invite else []
+    if guest.uses:
+        notes.append(f"uses {', '.join(guest.uses)}")
     if guest.ssh:
         notes.append("SSH")
     if guest.dropped:

@@ -70,7 +70,7 @@ class Handlers:
 
     async def guests(self, request: requests.Guests) -> requests.GuestList:
         """See requests.Guests."""
-        rows = []
+        rows, together = [], self._share.together
         for guest in self._guests.of_role(Role.GUEST):
             bytes_in, bytes_out = self._share.streams.traffic(guest)
             rows.append(
@@ -86,6 +86,7 @@ class Handlers:
                     dropped=self._share.streams.dropped(guest),
                     invite=guest.invite,
                     ssh=guest.has_ssh_key,
+                    uses=together.servers.used_by(guest) if together is not None else [],
                 )
             )
         approvals = self._reception.approvals

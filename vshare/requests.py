@@ -177,7 +177,7 @@ class GuestRow(Result, frozen=True):
     """One guest. `address` is the relay's word, `direct` how many of `connections` come directly
     and not through the relay, `bytes_in` came from the guest, `bytes_out` went to it, `dropped`
     datagrams were lost here for want of room, `invite` is the plate of the invite it came by,
-    `ssh` whether it was given the key."""
+    `ssh` whether it was given the key, `uses` what it has open now: names of servers, or ports."""
 
     name: str
     since: float
@@ -190,6 +190,7 @@ class GuestRow(Result, frozen=True):
     ssh: bool = False
     dropped: int = 0
     direct: int = 0
+    uses: list[str] = msgspec.field(default_factory=list)
 
 
 class WaitingRow(Result, frozen=True):

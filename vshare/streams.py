@@ -315,6 +315,14 @@ class Streams:
         except RemoteProtocolError as error:
             connection.refuse(end, Code.PROTOCOL_ERROR, error.text)
 
+    def in_use(self, guest: Guest) -> list[tuple[str, str, int]]:
+        """Protocol, host and port of what is open, each once, in the order of its opening."""
+        streams = [each for each in self._open if each.guest is guest]
+        streams.sort(key=lambda each: each.began)
+        open_ = [(each.asked.protocol, each.asked.host, each.asked.port) for each in streams]
+        open_ += [("udp", each.host, each.port) for each in self._flows_of(guest)]
+        return list(dict.fromkeys(open_))
+
     def cut(self, port: int) -> int:
         """End guests' streams to `port` of the machine, which the policy gives no more; how many
         there were."""

@@ -16,6 +16,7 @@ from vshare.policy import MACHINE, Policy
 from vshare.streams import Streams
 
 MAX_SERVERS = MAX_ITEMS  # what guests are told of
+MAX_USED = 16  # of what one guest uses, that are shown
 
 
 def parse_server(text: str) -> Server:
@@ -103,6 +104,19 @@ class Servers:
         text = f"{name!r} (port {server.port}) is shared by name no more"
         self._newsroom.tell("unserved", text, name=name, port=server.port, streams=cut)
         return server, cut
+
+    def used_by(self, guest: Guest) -> list[str]:
+        """What the guest has open: names of servers, else ports: `80`, `udp/53`, `host:80`."""
+        names = {each.port: each.name for each in self._servers.values()}
+        found = []
+        for protocol, host, port in self._streams.in_use(guest)[:MAX_USED]:
+            is_machine = self._streams.policy.is_machine(host)
+            if protocol == "tcp" and is_machine and port in names:
+                found.append(names[port])
+                continue
+            where = str(port) if is_machine else f"{host}:{port}"
+            found.append(where if protocol == "tcp" else f"{protocol}/{where}")
+        return found
 
     def is_open(self, port: int) -> bool:
         """Whether guests may open `port`, by whatever rule."""

@@ -19,7 +19,7 @@ from tunnel.client import Client
 from tunnel.errors import RefusedError, UsageError, VshareError
 from tunnel.follow import Person, Say, Server, items_of
 from vshare.options import Options
-from vshare.requests import MakeInvite, NewInvite
+from vshare.requests import GuestList, Guests, MakeInvite, NewInvite
 from vshare.together.requests import (
     Said,
     SayToAll,
@@ -69,6 +69,8 @@ def test_only_what_is_served_is_open_and_unserve_cuts() -> None:
                 for each in (sock, kept):
                     await loop.sock_sendall(each, b"four")
                     assert await loop.sock_recv(each, 9) == b"four"
+                (row,) = (await ask(Guests(), GuestList)).guests
+                assert row.uses == ["web", "other"]
                 taken = await ask(Unserve("web"), Unserved)
                 assert taken == Unserved(done.server, cut=1, is_open=False)
                 with pytest.raises(ConnectionResetError):
