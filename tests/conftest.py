@@ -51,6 +51,9 @@ def pytest_unconfigure() -> None:
     _DIRECTORIES.cleanup()
 
 
+_TOLD_WHEN_COLLECTED = (Exception, pytest.skip.Exception, pytest.fail.Exception)
+
+
 def pytest_collection(session: pytest.Session) -> None:
     """Where several processes run all tests, each imports a part first: most of that time goes into
     rewriting a file's assertions, which one of them does and writes down for the others."""
@@ -59,7 +62,7 @@ def pytest_collection(session: pytest.Session) -> None:
         return
     names = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py"))
     for name in names[int(worker[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
-        with contextlib.suppress(Exception, pytest.skip.Exception):  # told when it is collected
+        with contextlib.suppress(*_TOLD_WHEN_COLLECTED):
             importlib.import_module(".".join(name.with_suffix("").parts))
 
 
