@@ -42,6 +42,7 @@ _PORTS = {"http": 80, "https": HTTPS_PORT}
 
 _ASKED = (b"origin", b"referer", b"destination")
 _ANSWERED = (b"location", b"content-location", b"access-control-allow-origin")
+_LEADING_ON = (b"location", b"refresh")
 _TELLING = (b"x-forwarded-host", b"x-forwarded-proto", b"forwarded")
 _AUTHORITY = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?"
 _HOST = re.compile(_AUTHORITY)
@@ -191,6 +192,8 @@ class Redirects(_Outward):
 
     def answer(self, request: RequestHead, head: AnswerHead) -> None:
         """See Rule.answer."""
+        if not any(name.lower() in _LEADING_ON for name, _ in head.fields):
+            return  # nearly all
         visit = _visit(request)
         if visit is None:
             return
