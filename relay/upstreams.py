@@ -58,6 +58,11 @@ class _ShareClient:
         self.streams = 0
         self.unused = asyncio.Event()
 
+    def is_for(self, published: Publish) -> bool:
+        """Whether what is published now is this client's, too: other sites make no other one."""
+        now, then = published, self.published
+        return now is then or (now.certificate, now.ca) == (then.certificate, then.ca)
+
     async def run(self, key: EllipticCurvePrivateKey) -> None:
         """Keep the client until the session is over and its last stream has ended."""
         try:
@@ -108,7 +113,7 @@ class Upstreams:
         site = door.site
         share, published = self._published(site)
         holder = self._clients.get(share)
-        if holder is None or holder.published is not published:
+        if holder is None or not holder.is_for(published):
             holder = self._start(share, published)
         if holder.streams >= MAX_STREAMS:
             raise HttpError(
@@ -142,7 +147,7 @@ class Upstreams:
         except HttpError:
             return None
         holder = self._clients.get(share)
-        if holder is None or holder.published is not published or not holder.client.done():
+        if holder is None or not holder.is_for(published) or not holder.client.done():
             return None
         if holder.client.cancelled() or holder.streams >= MAX_STREAMS:
             return None

@@ -154,6 +154,13 @@ class RelayLink:
         self._published = Publish(sites, certificate_pem, ca_pem)
         await self._send_published()
 
+    async def publish_sites(self, sites: list[str]) -> None:
+        """As `publish`, of other sites with the same certificate, once that was published."""
+        if self._published is not None:
+            before = self._published
+            self._published = Publish(sites, before.certificate, before.ca)
+            await self._send_published()
+
     async def extend(self, expires_at: float) -> float:
         """Let the share end at `expires_at` (seconds since the epoch), sooner or later.
 

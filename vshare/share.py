@@ -442,6 +442,9 @@ async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> _End:
             group.create_task(share.reception.end_invites(), name="invites"),
             group.create_task(share.extend_ssh(), name="SSH key's end"),
         ]
+        if share.guest_page is not None and share.guest_page.served is not None:
+            serving = share.guest_page.served.run(sharing.reach, share.link.publish_sites)
+            helpers.append(group.create_task(serving, name="served sites"))
         if share.reception.approvals is not None and not console.as_json:
             asking = ask_for_approvals(share.reception.approvals, console)
             helpers.append(group.create_task(asking, name="approvals"))

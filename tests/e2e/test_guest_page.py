@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 PASSCODE = "a-passcode-for-browsers"
-WEB, OTHER = 8000, 8001
+WEB, LATER = 8000, 8010
 PATIENCE = 60_000  # milliseconds
+STARTS_WITHIN = 20.0  # seconds
 PHONE = (390, 844)
 SCREEN = "document.querySelector('.xterm-rows')?.innerText.replaceAll('\\u00a0', ' ') ?? ''"
 SERVER = """
@@ -46,6 +49,18 @@ def on(host: Host) -> Run:
         return host.run(command, env={"TERM": "xterm-256color"}).stdout
 
     return run
+
+
+def serve(machine: Host, port: int) -> subprocess.Popen[str]:
+    """A website there, once it listens."""
+    nowhere = subprocess.DEVNULL
+    command = ["python3", "-c", SERVER.format(port)]
+    server = machine.popen(command, stdout=nowhere, stderr=nowhere)
+    deadline = time.monotonic() + STARTS_WITHIN
+    while machine.run(["ss", "-Hltn", f"sport = :{port}"]).stdout == "":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return server
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +87,7 @@ def stage() -> Iterator[Stage]:
         (ssh / "id_ed25519").chmod(0o600)
         key = " ".join((theirs / "host_ed25519.pub").read_text().split()[:2])
         (ssh / "known_hosts").write_text(f"{machine.ip} {key}\n")
-        for port in (WEB, OTHER):
-            served = machine.popen(["python3", "-c", SERVER.format(port)])
-            stack.callback(served.kill)
+        stack.callback(serve(machine, WEB).kill)
         passcode = alice.tmp / "page-passcode"
         passcode.write_text(PASSCODE + "\n")
         relay = stack.enter_context(world.relay(lab, world.RELAY_PORT))
@@ -163,13 +176,25 @@ def test_bob_follows_a_shared_server(
     """Also one that is shared while he looks."""
     with come_in(browser, stage, size) as page:
         with page.expect_popup() as opened:
-            page.get_by_role("link", name="shop").click()
+            page.get_by_role("link", name=f"shop port {WEB}").click()
         opened.value.get_by_role("heading", name="The shop").wait_for()
-        name = "second-phone" if size else "second"
-        command = ["vshare", "serve", str(OTHER), "--name", name, "--share", stage.share.name]
-        stage.lab.alice.run(command)
-        with page.expect_popup() as opened:
-            page.get_by_role("link", name=name).click()
-        opened.value.get_by_role("heading", name="The shop").wait_for()
-        stage.lab.alice.run(["vshare", "unserve", name, "--share", stage.share.name])
-        page.get_by_role("link", name=name).wait_for(state="detached")
+        shoot(page, "guest-page-list-phone" if size else "guest-page-list")
+        name, port = ("later-phone", LATER + 1) if size else ("later", LATER)
+        begun = serve(stage.lab.services, port)
+        try:
+            command = ["vshare", "serve", str(port), "--name", name, "--share", stage.share.name]
+            stage.lab.alice.run(command)
+            with page.expect_popup() as opened:
+                page.get_by_role("link", name=f"{name} port {port}").click()
+            site = opened.value
+            site.get_by_role("heading", name="The shop").wait_for()
+            with contextlib.closing(new_page(browser)) as stranger:
+                stranger.goto(site.url)  # without the page's passcode
+                stranger.get_by_text("This site asks for a passcode").wait_for()
+            stage.lab.alice.run(["vshare", "unserve", name, "--share", stage.share.name])
+            page.get_by_role("link", name=f"{name} port").wait_for(state="detached")
+            gone = site.reload()
+            assert gone is not None
+            assert gone.status == 404
+        finally:
+            begun.kill()

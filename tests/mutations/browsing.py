@@ -121,6 +121,16 @@ BROWSING = (
         (f"{_TEST_SOCKET}::test_who_does_not_read_skips_to_the_present",),
     ),
     Mutation(
+        "what is shared by name is public",
+        "vshare/guest_page/served_sites.py",
+        "visits.add(site, self._rules)",
+        "visits.add(site, ())",
+        (
+            "tests/vshare/guest_page/test_served_sites.py"
+            "::test_what_is_shared_by_name_becomes_a_site_that_asks",
+        ),
+    ),
+    Mutation(
         "a ticket past a site's passcode is good at every site",
         _TICKETS,
         "found[0] == host and",

@@ -25,6 +25,7 @@ from vshare.guest_page.door import PATH as JOIN
 from vshare.guest_page.door import Door
 from vshare.guest_page.files import Files
 from vshare.guest_page.origins import authority_of, is_own_origin, may_ask
+from vshare.guest_page.served_sites import ServedSites
 from vshare.guest_page.sessions import MAX_OPEN, Session, Sessions
 from vshare.guest_page.talks import News, TerminalTalk
 from vshare.guest_page.web_socket import GOING_AWAY, Talk, WebSocketEnd
@@ -104,7 +105,9 @@ class Shown:
     sites: Callable[[], Sites]
     terminals: Terminals = "read"
     tickets: Tickets | None = None
-    """Of the sites' passcode, where they ask for one."""
+    """Past the passcode of those sites that have one."""
+    asks: Callable[[Site], bool] = lambda site: True
+    """Whether a site takes tickets."""
 
 
 class GuestPage:
@@ -125,6 +128,7 @@ class GuestPage:
         files: Files | None = None,
     ) -> None:
         self.passcode, self.url = passcode, about.url
+        self.served: ServedSites | None = None  # to be run with the share
         self.site = Site(LABEL, 0, title="the guest page", is_own=True)
         self._about, self._shown, self._newsroom = about, shown, newsroom
         self._sessions = sessions
@@ -136,6 +140,11 @@ class GuestPage:
     def close(self) -> None:
         """The share ends."""
         self._sessions.end_all()
+
+    def changed(self) -> None:
+        """There are other sites: browsers are told."""
+        for socket in list(self._sockets):
+            socket.look_again()
 
     def visitors(self) -> list[Session]:
         """The browsers that have the page open."""
@@ -170,7 +179,7 @@ class GuestPage:
         if authority is None or site.is_own:
             return None
         url = f"{'https' if is_https(head) else 'http'}://{authority}"
-        if shown.tickets is None:
+        if shown.tickets is None or not shown.asks(site):
             return f"{url}/"
         at = RequestHead(1, [(b"Host", authority.encode())], b"GET", b"/")
         ticket = shown.tickets.issue(host_of(at))

@@ -10,16 +10,20 @@ from tunnel.control import Registered
 from tunnel.errors import VshareError
 from tunnel.names import ShareName
 from vshare.guest_page.page import LABEL, About, GuestPage, Shown
+from vshare.guest_page.served_sites import ServedSites
 from vshare.guest_page.sessions import Sessions
 from vshare.news import Newsroom
 from vshare.options import Options
 from vshare.qr import pick
 from vshare.streams import Streams
 from vshare.web.access import Addresses
-from vshare.web.access_setup import Access, read_passcode
+from vshare.web.access_setup import KEY, Access, read_passcode
+from vshare.web.cookies import Cookies
 from vshare.web.guessing import Guessing
-from vshare.web.passcode import make_passcode
+from vshare.web.passcode import COOKIE, Passcode, make_passcode
+from vshare.web.rules import Rule
 from vshare.web.sites import with_label
+from vshare.web.tickets import Tickets
 from vshare.web.tries import Tries
 
 SECRET = 16  # bytes: of a cookie
@@ -53,19 +57,25 @@ def add_guest_page(
     passes_through = options.passthrough is not None
     about = About(host.name, host.machine, host.relay, url, passes_through)
     access, visits = host.access, streams.visits
-    shown = Shown(
-        streams.board, streams.terminals, lambda: visits.sites, wanted.terminals, access.tickets
-    )
     file = wanted.passcode_file
-    page = GuestPage(
-        read_passcode(file) if file is not None else make_passcode(secrets.randbelow),
-        about,
-        shown,
-        newsroom,
-        Tries(time.monotonic, Guessing(newsroom)),
-        Sessions(lambda: secrets.token_urlsafe(SECRET), time.time),
-        [rule for rule in access.rules if isinstance(rule, Addresses)],
+    passcode = read_passcode(file) if file is not None else make_passcode(secrets.randbelow)
+    tries = Tries(time.monotonic, Guessing(newsroom))
+    before = [rule for rule in access.rules if isinstance(rule, Addresses)]
+    tickets = access.tickets or Tickets(lambda: secrets.token_urlsafe(SECRET), time.monotonic)
+    cookies = Cookies(COOKIE, secrets.token_bytes(KEY), time.time)
+    rules: list[Rule] = [*before, Passcode(passcode, cookies, tries, (), tickets)]
+    served = ServedSites(streams, rules, lambda: page.changed())
+    shown = Shown(
+        streams.board,
+        streams.terminals,
+        lambda: visits.sites,
+        wanted.terminals,
+        tickets,
+        lambda site: access.tickets is not None or served.asks(site),
     )
+    sessions = Sessions(lambda: secrets.token_urlsafe(SECRET), time.time)
+    page = GuestPage(passcode, about, shown, newsroom, tries, sessions, before)
+    page.served = served if not passes_through else None
     visits.add_own(page)
     return page
 

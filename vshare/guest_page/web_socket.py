@@ -116,9 +116,10 @@ class WebSocketEnd(End):
         if self.is_full:
             self.is_full = False
             if self._is_open:
-                self._loop.call_soon(self._ready)
+                self._loop.call_soon(self.look_again)
 
-    def _ready(self) -> None:
+    def look_again(self) -> None:
+        """Let the talk say what is new."""
         if self._is_open and not self.is_full:
             self._talk.ready()
 

@@ -53,7 +53,8 @@ class Visits:
         rules_of: Callable[[Site], Sequence[Rule]] = lambda _: (),
         gallery: Gallery | None = None,
     ) -> None:
-        self._own: dict[str, OwnSite] = {}  # by label
+        self._own: dict[str, OwnSite] = {}  # by label, as are the next ones
+        self._added: dict[str, Sequence[Rule]] = {}
         self.sites = sites
         self.requests = 0  # since the share began
         self._rules_of = rules_of
@@ -67,13 +68,25 @@ class Visits:
             self.sites, others={**(self.sites.others or {}), own.site.label: own.site}
         )
 
+    def add(self, site: Site, rules: Sequence[Rule]) -> None:
+        """One more site of the machine's, with these rules. The caller publishes it."""
+        self._added[site.label] = rules
+        self.sites = replace(self.sites, others={**(self.sites.others or {}), site.label: site})
+
+    def remove(self, label: str) -> None:
+        """A site that was added is none any more."""
+        del self._added[label]
+        others = {key: site for key, site in (self.sites.others or {}).items() if key != label}
+        self.sites = replace(self.sites, others=others)
+
     def stage(self, site: Site, visitor: End, gallery: Gallery | None = None) -> Stage:
         """What stands for `visitor` towards what `open` gives. `gallery`: in place of the
         visits' own. Nobody looks on at a site of the share's own."""
         if site.is_own:
             rules, lookers = self._own[site.label].rules, _NOBODY
         else:
-            rules, lookers = self._rules_of(site), gallery or self._gallery
+            rules = self._added[site.label] if site.label in self._added else self._rules_of(site)
+            lookers = gallery or self._gallery
         return Stage(visitor, site.label, rules, lookers, self._count)
 
     async def open(
