@@ -431,7 +431,8 @@ class Conversation:
         if self._http.their_state is not h11.DONE or not self._upload.is_whole:
             headers.append((b"Connection", b"close"))
         with contextlib.suppress(LostError, h11.LocalProtocolError):
-            await self._send(h11.Response(status_code=error.status, headers=headers))
+            status, reason = error.status, error.status.phrase.encode()
+            await self._send(h11.Response(status_code=status, reason=reason, headers=headers))
             if not head_only:
                 await self._send(h11.Data(body))
             await self._send(h11.EndOfMessage())

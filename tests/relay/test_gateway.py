@@ -434,7 +434,7 @@ def test_a_site_that_has_ended_is_told_of_whatever_comes_after(
         async with world.browser() as browser:
             for _ in range(3):  # nobody tries names with it
                 head, page = await browser.ask("GET /", host=host)
-                assert head.startswith(b"HTTP/1.1 410 ")
+                assert head.startswith(b"HTTP/1.1 410 Gone\r\n")
             assert b"The share was-public has ended" in page
             hidden = RelayLink(
                 relay,
