@@ -65,12 +65,22 @@ class RememberedCommand(click.Command):
             values = read_share_file(path, self.params, ctx)
             said, _, _ = self.make_parser(ctx).parse_args(args=list(args))
             for alternatives in ALTERNATIVES:
-                if any(said.get(name) for name in alternatives):
+                if any(_is_said(said.get(name)) for name in alternatives):
                     for name in alternatives:
                         values.pop(name, None)
             ctx.default_map = values
             ctx.meta[FILE] = path
         return super().parse_args(ctx, args)
+
+
+def _is_said(value: object) -> bool:
+    """Whether a parser has found something; what it has not found, versions of click differ in."""
+    return isinstance(value, str | bool | list | tuple) and bool(value)
+
+
+def _is_said(value: object) -> bool:
+    """Whether the command line has it: click's parser has a mark, which is true, for what is not."""
+    return value is True or (isinstance(value, str | list | tuple) and bool(value))
 
 
 def read_share_file(

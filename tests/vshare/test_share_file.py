@@ -49,6 +49,23 @@ def test_all_kinds_of_options() -> None:
     assert (options["approve"], options["ssh"]) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("line", "name", "values"),
+    [
+        ('machine = "web"', "machines", ("web",)),
+        ('machine = ["web", "db"]', "machines", ("web", "db")),
+        ('target = "10.0.0.1"', "targets", ("10.0.0.1",)),
+        ('domain = ["a", "b"]', "domains", ("a", "b")),
+    ],
+)
+def test_machines(line: str, name: str, values: tuple[str, ...]) -> None:
+    write(line)
+    options = options_of()
+    assert {each: options[each] for each in ("machines", "targets", "domains")} == {
+        "machines": (), "targets": (), "domains": (), name: values,
+    }  # fmt: skip
+
+
 def test_the_command_line_counts_before_it() -> None:
     write('name = "my-share"', "port = [80]", 'expires = "2d"')
     options = options_of("--name", "other", "--port", "81", "--expires", "1h")
@@ -61,6 +78,12 @@ def test_another_machine_or_relay_takes_the_place_of_the_files() -> None:
     options = options_of("--domain", "db", "--lan")
     assert (options["targets"], options["domains"]) == ((), ("db",))
     assert (options["relay"], options["lan"]) == (None, True)
+
+
+def test_the_machine_or_relay_of_the_file() -> None:
+    write('target = "10.0.0.1"', "lan = true")
+    options = options_of()
+    assert (options["targets"], options["lan"]) == (("10.0.0.1",), True)
 
 
 def test_files_are_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
