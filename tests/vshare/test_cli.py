@@ -84,7 +84,6 @@ def vshare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         ("--bogus", "no such option"),
         ("up --bogus", "no such option"),
         ("--port", "requires an argument"),
-        ("one two", "unexpected extra argument"),
     ],
 )
 def test_what_cannot_be_meant(vshare: Command, arguments: str, text: str) -> None:
