@@ -78,11 +78,6 @@ def _is_said(value: object) -> bool:
     return isinstance(value, str | bool | list | tuple) and bool(value)
 
 
-def _is_said(value: object) -> bool:
-    """Whether the command line has it: click's parser has a mark, which is true, for what is not."""
-    return value is True or (isinstance(value, str | list | tuple) and bool(value))
-
-
 def read_share_file(
     path: Path, params: Sequence[click.Parameter], context: click.Context
 ) -> dict[str, Any]:
