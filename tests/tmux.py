@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tunnel.vt.drawing import row_text
+from tunnel.vt.screen import Screen
+
 Run = Callable[[Sequence[str]], str]
 LOOK = 0.05  # seconds between looks
 
@@ -37,8 +40,13 @@ class Person:
     def cells(self) -> list[str]:
         """The rows with their colours, and where the cursor is, if it is shown."""
         rows = self._tmux("capture-pane", "-p", "-e", "-N").split("\n")[:-1]
+        size = self._tmux("display-message", "-p", "#{pane_width} #{pane_height}").split()
+        seen = Screen(int(size[0]), int(size[1]))  # since tmux says the same in several ways
+        for y, row in enumerate(rows[: seen.rows]):
+            seen.feed(f"\x1b[{y + 1}H{row}".encode())
         cursor = "#{?cursor_flag,#{cursor_x} #{cursor_y},hidden}"
-        return [*rows, self._tmux("display-message", "-p", cursor).strip()]
+        where = self._tmux("display-message", "-p", cursor).strip()
+        return [*map(row_text, seen.lines), where]
 
     def scrollback(self) -> list[str]:
         """All rows, those that have left at the top first."""
