@@ -38,6 +38,7 @@ pytestmark = pytest.mark.programs
 T = TypeVar("T")
 STARTS_WITHIN = 10.0  # seconds
 PHONE: ViewportSize = {"width": 390, "height": 844}
+TABLET: ViewportSize = {"width": 820, "height": 1180}
 NASTY = "<img src=x onerror=\"document.title='owned'\">"
 SHOP = b"<!doctype html><title>Shop</title><h1>The shop</h1>"
 WITHIN = 20.0  # seconds
@@ -179,12 +180,17 @@ def browser(running: Running) -> Iterator[Browser]:
         yield started
 
 
-@pytest.fixture(params=["desk", "phone"])
+@pytest.fixture(params=["desk", "phone", "tablet"])
 def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     """A window; whatever its console says at the end is a fault."""
-    opened = new_page(browser)
-    if request.param == "phone":
-        opened.set_viewport_size(PHONE)
+    if request.param == "desk":
+        opened = new_page(browser)
+    else:
+        size = PHONE if request.param == "phone" else TABLET
+        opened = browser.new_page(
+            viewport=size, has_touch=True, is_mobile=True, color_scheme="light"
+        )
+        opened.set_default_timeout(WITHIN * 1000)
     said: list[str] = []
     opened.on("console", lambda message: said.append(message.text))
     opened.on("pageerror", lambda error: said.append(str(error)))
@@ -212,8 +218,21 @@ def is_within(page: Page) -> bool:
 
 
 def picture(page: Page, name: str) -> None:
-    wide = page.viewport_size is not None and page.viewport_size["width"] > PHONE["width"]
-    shoot(page, f"guest-page-{name}" if wide else f"guest-page-{name}-phone")
+    where = {PHONE["width"]: "-phone", TABLET["width"]: "-tablet"}
+    shoot(page, f"guest-page-{name}{where.get(width(page), '')}")
+
+
+def width(page: Page) -> int:
+    return page.viewport_size["width"] if page.viewport_size is not None else 0
+
+
+def press(page: Page, name: str) -> None:
+    """A key of the row, with a finger where there is no mouse."""
+    key = page.get_by_role("toolbar").get_by_role("button", name=name, exact=True)
+    if width(page) in (PHONE["width"], TABLET["width"]):
+        key.tap()
+    else:
+        key.click()
 
 
 def test_the_passcode_and_the_list(page: Page, running: Running) -> None:
@@ -308,14 +327,13 @@ def test_the_row_of_keys(page: Page, running: Running) -> None:
     shell = running.shells["main"]
     shell.typed = b""
     for key in ("Esc", "Tab", "Left", "Up", "Down", "Right"):
-        page.get_by_role("toolbar").get_by_role("button", name=key, exact=True).click()
+        press(page, key)
     ctrl = page.get_by_role("button", name="Ctrl")
-    ctrl.click()
+    press(page, "Ctrl")
     assert ctrl.get_attribute("aria-pressed") == "true"
     page.keyboard.type("c")
     page.wait_for_function("document.getElementById('ctrl').ariaPressed === 'false'")
     page.keyboard.type("c")
-    page.wait_for_timeout(0)
     wait_for(lambda: shell.typed.endswith(b"\x03c"))
     assert shell.typed == b"\x1b\t\x1b[D\x1b[A\x1b[B\x1b[C\x03c"
 
