@@ -17,7 +17,7 @@ from tunnel.errors import RefusedError, RemoteProtocolError, VshareError
 from tunnel.follow import PROTOCOL, LineParser, State, parse
 
 TAKE_EVERY = 0.1  # seconds: as often as people see a difference; more is not read
-RETRY_FIRST, RETRY_MOST = 0.2, 10.0  # seconds until it is asked for again, doubling
+RETRY_FIRST, RETRY_MOST = 0.2, 3.0  # seconds until it is asked for again, doubling
 MAX_TYPES = 16  # of states; those that are not known are of a newer share's
 _FOREVER = (Code.UNSUPPORTED, Code.NOT_ALLOWED)
 
