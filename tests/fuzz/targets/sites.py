@@ -10,7 +10,7 @@ from tunnel.errors import RemoteProtocolError
 from tunnel.http_heads import AnswerHead, RequestHead, maybe_answer, maybe_request
 from tunnel.names import ShareName
 from vshare.machine import Machine, Source
-from vshare.web.rewriting import Places, Rewriting
+from vshare.web.rewriting import Places, Redirects, Rewriting
 from vshare.web.sites import Site, Sites
 from vshare.web.titles import MAX_PAGE, MAX_TITLE, PageReader, title_of
 from vshare.web.vhosts import MAX_NAME, parse_vhosts
@@ -25,6 +25,14 @@ PUBLIC = {f"{NAME}{label}.relay.example" for label in ("", "--app-test", "--shop
 OWN = {"app.test", "shop.test", "localhost", "127.0.0.1", "::1", "192.0.2.7", "web"}
 MACHINE = Machine("web", "x", "running", "192.0.2.7", Source.VAGRANT)
 RULE = Rewriting(APP, Places(SITES, MACHINE), NAME, f"https://{NAME}.relay.example/")
+PLAIN = Site("", 8000)
+KEPT = Redirects(
+    PLAIN,
+    Places(Sites(http=PLAIN, others=SITES.others), MACHINE),
+    NAME,
+    f"https://{NAME}.relay.example:7443/",
+    f"http://{NAME}.relay.example:7443/",
+)
 VISITOR = [
     (b"X-Forwarded-Proto", b"https"),
     (b"X-Forwarded-Host", f"{NAME}--app-test.relay.example".encode()),
@@ -58,6 +66,26 @@ def run_rewriting(data: bytes) -> None:
     if origin != value:
         require(_host(value) in PUBLIC, "strangers stay strangers", value)
         require(_host(origin) in OWN, "the machine knows itself", origin)
+
+
+def run_redirects(data: bytes) -> None:
+    """Where Host is kept: only what names a virtual host, or this site at another port."""
+    value = bytes(each for each in data if each == 9 or (32 <= each != 127)).strip(b" \t")
+    host = f"{NAME}.relay.example:7443".encode()
+    asked = RequestHead(
+        1, [(b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", host)], b"GET", b"/"
+    )
+    answer = AnswerHead(1, [(name, value) for name in NAMES], 302, b"Found")
+    KEPT.answer(asked, answer)
+    require([name for name, _ in answer.fields] == list(NAMES), "fields are as many as before")
+    require(maybe_answer(answer.serialize()) is not None, "the head is one")
+    require(all(each == value for _, each in answer.fields[2:]), "all else is kept")
+    location = answer.fields[0][1]
+    if location != value:
+        virtual = {"app.test", "shop.test", f"{NAME}.relay.example"}
+        require(_host(value) in virtual, "what was brought back was the machine's", value)
+        require(_host(location) in PUBLIC, "it leads to the share", location)
+        require(b":7443" in location, "at the relay's port", location)
 
 
 def run_vhosts(data: bytes) -> None:
@@ -95,6 +123,7 @@ def run_page(data: bytes) -> None:
 URLS = (
     b"http://app.test/a?b#c", b"https://shop.test:8080", b"//localhost:8000/",
     b"https://frosty-weasel-0857--shop-test.relay.example", b"5; url='http://app.test/'",
+    b"http://frosty-weasel-0857.relay.example:8000/",
     b'<http://[::1]:8000/>; rel="x"', b"a=b; Domain=.app.test; Secure", b"http://u:p@192.0.2.7:8000/",
 )  # fmt: skip
 URL_WORDS = (
@@ -125,6 +154,7 @@ PAGES = (
 )
 TARGETS = (
     Target("rewriting", run_rewriting, (), URLS, ("vshare.web.rewriting",), URL_WORDS),
+    Target("redirects", run_redirects, (), URLS, ("vshare.web.rewriting",), URL_WORDS),
     Target(
         "virtual-hosts", run_vhosts, (), CONFIGURED,
         ("vshare.web.vhosts", "vshare.web.nginx", "vshare.web.apache"), CONFIG_WORDS, None, 8192,
