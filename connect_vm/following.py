@@ -18,6 +18,7 @@ from tunnel.follow import PROTOCOL, LineParser, State, parse
 
 TAKE_EVERY = 0.1  # seconds: as often as people see a difference; more is not read
 RETRY_FIRST, RETRY_MOST = 0.2, 3.0  # seconds until it is asked for again, doubling
+SILENCE_MEANS_NONE = 0.3  # seconds after OPENED, behind which the first states come at once
 MAX_TYPES = 16  # of states; those that are not known are of a newer share's
 _FOREVER = (Code.UNSUPPORTED, Code.NOT_ALLOWED)
 
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 class Following:
     """`told` is called with each state that is another than before, and may raise
     RemoteProtocolError for one that it does not understand. `is_known` is set once the share has
-    said its first, or says nothing at all."""
+    said its first, or has nothing to say."""
 
     def __init__(self, client: Client, told: Callable[[State], None]) -> None:
         self._client, self._told = client, told
@@ -66,6 +67,7 @@ class Following:
         end = await self._client.open_special(PROTOCOL)
         inbox = self._inbox = _Inbox()
         inbox.peer = end  # before the end delivers what came early
+        silence = asyncio.get_running_loop().call_later(SILENCE_MEANS_NONE, self.is_known.set)
         try:
             end.link(inbox)
             while await inbox.wait():
@@ -77,6 +79,7 @@ class Following:
             return inbox.any_came
         finally:
             self._inbox = None
+            silence.cancel()
             end.reset(Code.CLOSED)
 
 

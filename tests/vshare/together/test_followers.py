@@ -215,6 +215,15 @@ def test_a_share_that_tells_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -
     run(main)
 
 
+def test_a_share_that_has_nothing_to_tell() -> None:
+    async def main() -> None:
+        async with share_pair() as pair, follows(pair.client()) as (reader, ours):
+            await ours.is_known.wait()
+            assert reader.told == []
+
+    run(main)
+
+
 def test_a_reader_that_does_not_understand() -> None:
     def told(state: State) -> None:
         raise RemoteProtocolError("what is that")
