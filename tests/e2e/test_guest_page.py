@@ -93,7 +93,14 @@ def stage() -> Iterator[Stage]:
         relay = stack.enter_context(world.relay(lab, world.RELAY_PORT))
         page = ["--guest-page", "--guest-page-terminals", "write"]
         page += ["--guest-page-passcode-file", str(passcode)]
-        what = ["--target", f"ssh://root@{machine.ip}", "--serve", f"{WEB}=shop", "--yes"]
+        what = [
+            "--target",
+            f"ssh://root@{machine.ip}",
+            "--serve",
+            f"{WEB}=shop",
+            "--yes",
+            "--show-guests",
+        ]
         share = stack.enter_context(world.share(alice, relay, alice.home, *what, *page))
         parts = urlsplit(share.url)
         url = f"{parts.scheme}://{share.name}--join.{parts.netloc.partition('.')[2]}/"
@@ -178,6 +185,9 @@ def test_bob_follows_a_shared_server(
         with page.expect_popup() as opened:
             page.get_by_role("link", name=f"shop port {WEB}").click()
         opened.value.get_by_role("heading", name="The shop").wait_for()
+        say = ["vshare", "say", "restarting the db", "--share", stage.share.name]
+        stage.lab.alice.run(say)
+        page.get_by_text("restarting the db").wait_for()
         shoot(page, "guest-page-list-phone" if size else "guest-page-list")
         name, port = ("later-phone", LATER + 1) if size else ("later", LATER)
         begun = serve(stage.lab.services, port)

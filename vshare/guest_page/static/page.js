@@ -57,8 +57,8 @@ function drawTerminals() {
     const button = make("button");
     button.type = "button";
     button.addEventListener("click", () => show(terminal.name));
-    const reads = here.page.terminals === "read";
-    return card(button, terminal.name || "terminal", reads ? "look on" : "look on, or type where you may");
+    const reads = here.page.terminals === "read" || terminal.mode === "read-only";
+    return card(button, terminal.name || "terminal", reads ? "to look on" : "to type, or look on");
   });
   $("terminals").replaceChildren(...rows);
   $("no-terminals").hidden = rows.length > 0;
