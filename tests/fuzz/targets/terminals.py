@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +32,9 @@ from tunnel.terminal_messages import (
     serialize,
     serialize_payload,
 )
+from tunnel.vt.screen import Screen
+from vshare.terminals.held_line import MAX_LINE, MAX_NEXT, HeldLine
+from vshare.terminals.screen import SharedScreen
 
 KINDS: tuple[Any, ...] = (Size, Seen, End, Do, State)
 PAYLOADS: tuple[Any, ...] = (
@@ -94,6 +98,66 @@ def odd_payload(chance: random.Random) -> bytes:
     return bytes([at]) + msgspec.msgpack.encode(members)
 
 
+def run_screen(data: bytes) -> None:
+    """What a machine writes to a shared terminal."""
+
+    def feed(pieces: Iterable[bytes]) -> object:
+        shared = SharedScreen(COLUMNS, ROWS)
+        outer, late = Screen(COLUMNS, ROWS), Screen(COLUMNS, ROWS)
+        shown = b""
+        for piece in pieces:
+            more, _ = shared.feed(piece)  # of the answers some are dropped, by how it came
+            outer.feed(more)
+            shown += more
+        late.feed(shared.draw(scrollback=True))
+        rows = shared.screen.lines
+        require(outer.lines == rows, "all see the same")
+        require(late.lines == rows, "a newcomer sees the same")
+        require(not outer.replies and not late.replies, "nobody's terminal is asked")
+        require(not LOUD.search(shown), "nothing reaches beyond the screen")
+        return shown, shared.title
+
+    if LONG.search(data):  # a sequence that means nothing, of which more or less is dropped
+        feed([data])
+    else:
+        same_however_cut(data, feed)
+
+
+def odd_output(chance: random.Random) -> bytes:
+    return b"".join(chance.choice(OUTPUTS) for _ in range(chance.randrange(40)))
+
+
+def run_held(data: bytes) -> None:
+    """What a guest types where lines are held."""
+
+    def feed(pieces: Iterable[bytes]) -> object:
+        line, released = HeldLine(), []
+        for piece in pieces:
+            line.receive_data(piece)
+        while line.waits:
+            released.append(line.release())
+        return released, line.text
+
+    if len(data) <= MAX_NEXT:  # of more some is thrown away, by how it came
+        same_however_cut(data, feed)
+    line = HeldLine()
+    line.receive_data(data)
+    require(len(line.text) <= MAX_LINE, "a line has its length")
+    while line.waits:
+        released = line.release().decode()
+        require(released[-1] == "\r" and released[:-1].isprintable(), "a line is text and Enter")
+
+
+COLUMNS, ROWS = 20, 5
+LOUD = re.compile(rb"\x1b(?:[PX^_]|\](?!2;)|\[[>=<])|\x1b\[[0-9;?]*[cnt]|[\x00\x05]")
+LONG = re.compile(rb"\x1b[\[ -?]{200}")
+OUTPUTS = (
+    b"word ", b"\r\n", "\u6f22".encode(), b"e\xcc\x81", b"\xff", b"\x1b[31m", b"\x1b[m", b"\x1b[2J",
+    b"\x1b[H", b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[2;4r", b"\x1b[3;7H", b"\x1b[?6h", b"\x1b[?7l",
+    b"\x1b(0", b"\x1b(B", b"\x1b7", b"\x1b8", b"\x1b[c", b"\x1b[6n", b"\x1b]0;t\x07", b"\x1b[5L",
+    b"\x1b[4h", b"\x1b[P", b"\x1bM", b"\x1bP+q\x1b\\", b"\x1b]52;c;YQ==\x07", b"\x1b[?2004$p",
+    b"\x1b[>4;2m", b"\x1bc", b"\x1b[!p", b"\x1b[3g", b"\x1bH", b"\t", b"\x1b[9999b", b"\x1b[21t",
+)  # fmt: skip
 _MODULE = (terminal_messages.__name__,)
 _WHOLE = tuple(serialize_payload(each) for each in PAYLOADS)
 TARGETS = (
@@ -107,5 +171,14 @@ TARGETS = (
         "terminal-payload", run_payload, (RemoteProtocolError,),
         tuple(bytes([at]) + each[HEADER_SIZE:] for at, each in enumerate(_WHOLE)),
         _MODULE, (b"\xa5write", b"\xc3", b"\xa6people"), odd_payload,
+    ),
+    Target(
+        "shared-screen", run_screen, (), (b"".join(OUTPUTS), *OUTPUTS),
+        ("vshare.terminals.screen", "tunnel.vt.parser", "tunnel.vt.screen"), OUTPUTS, odd_output,
+        1_024, 0.1, "four screens, and as many cuts",
+    ),
+    Target(
+        "held-line", run_held, (), (b"ls\r", b"\x1b[Als\x7f\x15\x1b[200~x\x1b[201~\rnext"),
+        ("vshare.terminals.held_line",), (b"\r", b"\x1b[", b"\x1bO", b"\x7f"),
     ),
 )  # fmt: skip
