@@ -316,7 +316,7 @@ def test_a_share_that_is_away_is_told_from_one_that_has_ended(tmp_path: Path) ->
                 await asyncio.sleep(0.01)
             alert, page = await answers(relay.port)
             assert alert == ALERT + bytes([112])
-            assert page.startswith(b"HTTP/1.1 404 ")
+            assert page.startswith(b"HTTP/1.1 410 ")
 
     run(main)
 

@@ -6,7 +6,9 @@ from typing import cast
 import pytest
 
 from tests.loops import run, until
-from tunnel.answer import answer_of
+from tunnel.answer import answer_of, look_after
+from tunnel.codes import Code
+from tunnel.ends import Sink
 from tunnel.frames import Opened
 from tunnel.stream_end import StreamEnd
 
@@ -77,5 +79,57 @@ def test_one_that_lives_and_does_not_answer_has_its_time() -> None:
             await task
         assert asyncio.get_running_loop().time() - began > 0.045
         assert (end.connection.pings, end.connection.aborted, told) == (0, "", [])
+
+    run(main)
+
+
+class Peer(Sink):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes: list[Code] = []
+
+    def reset(self, code: Code) -> None:
+        self.codes.append(code)
+
+
+class FakeStream(FakeEnd):
+    """Of one that is looked after while nobody waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peer = Peer()
+        self.codes: list[Code] = []
+
+    def reset(self, code: Code) -> None:
+        self.codes.append(code)
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_a_stream_that_nobody_waits_for_is_looked_after(alive: bool) -> None:
+    async def main() -> None:
+        end, told = FakeStream(), list[str]()
+        look_after(cast(StreamEnd, end), 0.05, lambda: told.append("silent"))
+        if not alive:
+            await until(lambda: told)
+            assert (end.connection.pings, bool(end.connection.aborted)) == (1, True)
+            return
+        end.connection.heard_at += 0.001
+        await until(end.opened.done)
+        await asyncio.sleep(0)
+        assert (end.codes, end.peer.codes) == ([Code.TIMED_OUT], [Code.TIMED_OUT])
+
+    run(main)
+
+
+def test_an_answer_ends_the_looking_after() -> None:
+    async def main() -> None:
+        end, told = FakeStream(), list[str]()
+        look_after(cast(StreamEnd, end), 1, lambda: told.append("silent"))
+        end.opened.set_result(Opened())
+        await asyncio.sleep(0.03)  # for what must not happen
+        assert (end.connection.pings, end.connection.aborted, told) == (0, "", [])
+        assert (end.codes, end.peer.codes) == ([], [])
 
     run(main)

@@ -12,6 +12,7 @@ from tests.share_pair import NAME, Pair, share_pair, socket_to, tcp_service
 from tunnel.alerts import AccessLostError
 from tunnel.client import Client
 from tunnel.codes import Code
+from tunnel.ends import Sink
 from tunnel.errors import LocalProtocolError, LostError, RefusedError, VshareError
 from tunnel.resumable_end import ResumableEnd
 
@@ -252,6 +253,56 @@ def test_an_answer_to_a_call() -> None:
             with pytest.raises(RefusedError, match="no call named 'nonsense'"):
                 await client.call("nonsense")
             await until(lambda: len(client.pool.idle) >= len(client.pool.connections))
+            assert_sound(client)
+
+    run(main)
+
+
+class Received(Sink):
+    """What comes on a stream, and how it ends."""
+
+    def __init__(self) -> None:
+        super().__init__(100)
+        self.code: Code | None = None
+
+    def reset(self, code: Code) -> None:
+        self.code = code
+
+
+def test_a_stream_that_is_opened_without_waiting_begins_with_what_it_was_given() -> None:
+    async def main() -> None:
+        async with way_to_share() as (_, way), tcp_service() as port, way.client() as client:
+            assert client.maybe_open("tcp", "", port, b"hello") is None  # nothing is idle yet
+            await client.ready()
+            end, received = client.maybe_open("tcp", "", port, b"hello"), Received()
+            assert end is not None
+            end.link(received)
+            assert end.bytes_sent == len(b"hello")
+            await until(lambda: received.data == b"hello")
+            end.send(b", world")
+            end.send_eof()
+            await asyncio.shield(end.finished)
+            assert (bytes(received.data), end.reason) == (b"hello, world", None)
+            await until(lambda: len(client.pool.idle) >= 3)
+            assert_sound(client)
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["refused", "lost"])
+def test_a_stream_that_was_opened_without_waiting_is_told_its_end(how: str) -> None:
+    async def main() -> None:
+        async with way_to_share() as (_, way), way.client() as client:
+            await client.ready()
+            end, received = client.maybe_open("no such", "", 0, b"hello"), Received()
+            assert end is not None
+            end.link(received)
+            if how == "lost":
+                end.connection.abort("pulled")
+            await until(lambda: received.code is not None)
+            assert received.code is (Code.LOST if how == "lost" else Code.UNSUPPORTED)
+            await asyncio.shield(end.finished)
+            await until(lambda: len(client.pool.idle) >= 2)
             assert_sound(client)
 
     run(main)
