@@ -16,11 +16,12 @@ MAX_STRING = 1024  # characters kept of a string (a title); the rest is thrown a
 _TOKEN = re.compile(
     r"([^\x00-\x1f\x7f-\x9f]+)"  # 1: text
     r"|\x1b\[([<-?]?)([0-9:;]*)([ -/]*)([@-~])"  # 2 to 5: prefix, parameters, intermediate, final
-    r"|\x1b([ -/]*)([0-OQ-WYZ\\`-~])"  # 6 and 7: an escape
+    r"|\x1b([ -/]{0,2})([0-OQ-WYZ\\`-~])"  # 6 and 7: an escape
     r"|\x1b([\]PX^_])"  # 8: a string begins
     r"|([\x00-\x1a\x1c-\x1f\x7f-\x9f])"  # 9: a control
 )
-_PARTIAL = re.compile(r"\x1b(?:\[[ -?]*|[ -/]*)\Z")
+_PARTIAL = re.compile(r"\x1b(?:\[[ -?]*|[ -/]{0,2})\Z")
+_REST = re.compile(r"[ -?]*([@-~]?)")  # of a control sequence, and its final byte
 _MALFORMED = re.compile(r"\x1b(?:\[[ -?]*[@-~]?)?")
 _STRING_END = re.compile(r"[\x07\x18\x1a\x1b]")
 _OSC = "]"
@@ -54,12 +55,13 @@ class Parser:
         self._pending = ""
         self._string = ""  # what kind of string is under way
         self._body = ""
+        self._is_skipping = False
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """What came next."""
         text = self._pending + self._decoder.decode(bytes(data))
         self._pending = ""
-        at, end = 0, len(text)
+        at, end = self._skipped(text), len(text)
         while at < end:
             if self._string:
                 at = self._in_string(text, at)
@@ -68,12 +70,25 @@ class Parser:
             if token is not None:
                 at = token.end()
                 self._act(token)
-            elif _PARTIAL.match(text, at) and end - at <= MAX_SEQUENCE:
-                self._pending = text[at:]
+            elif _PARTIAL.match(text, at):
+                if end - at <= MAX_SEQUENCE:
+                    self._pending = text[at:]
+                else:
+                    self._is_skipping = True
                 return
             else:
                 wrong = _MALFORMED.match(text, at)
                 at = wrong.end() if wrong is not None else at + 1
+
+    def _skipped(self, text: str) -> int:
+        """Behind a sequence that was too long to be kept, and whose end has not come before."""
+        if not self._is_skipping:
+            return 0
+        end = 0
+        if (rest := _REST.match(text)) is not None:  # it matches anything
+            end = rest.end()
+            self._is_skipping = end == len(text) and not rest[1]
+        return end
 
     def _act(self, token: re.Match[str]) -> None:
         kind = token.lastindex

@@ -357,7 +357,7 @@ class Screen:
             self.grid.delete_rows(self.y, self.bottom, count, style)
             self._to(0, self.y)
         elif word == "b" and self._last:
-            self.text(self._last * min(_counts(given)[0], self.columns * self.rows))
+            self.text(self._last * min(_counts(given)[0], self.columns))
         else:
             return False
         if word in ("X", "@", "P", "J", "K"):
@@ -372,10 +372,10 @@ class Screen:
         if part in (1, 2):
             rows[self.y].erase(0, self.x + 1, style)
         if what == "J" and part in (0, 1, 2):
-            above = rows[: self.y] if part else []
-            below = rows[self.y + 1 :] if part != 1 else []
-            for row in (*above, *below):
-                row.erase(0, self.columns, style)
+            above = range(self.y if part else 0)
+            below = range(self.y + 1, self.rows if part != 1 else 0)
+            for at in (*above, *below):  # new ones: a program may do this thousands of times
+                rows[at] = Row(self.columns, style)
 
     def _sets(self, word: str, given: list[int]) -> None:
         first = given[0] if given else 0

@@ -146,3 +146,12 @@ def test_a_drawn_screen_is_the_same_screen(text: str) -> None:
     assert state(newcomer)[:3] == state(screen)[:3] or any(
         grid.saved.wraps for grid in (screen.main, screen.alternate)
     )
+
+
+def test_a_sequence_that_is_too_long_means_nothing_however_it_is_cut() -> None:
+    text = b"\x1b[" + b"9" * 500 + b"mx"
+    whole, pieces = Screen(COLUMNS, ROWS), Screen(COLUMNS, ROWS)
+    whole.feed(text)
+    for byte in text:
+        pieces.feed(bytes([byte]))
+    assert shown(whole) == shown(pieces) == ["x", "", "", ""]
