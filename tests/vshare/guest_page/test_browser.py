@@ -302,6 +302,14 @@ def test_the_machines_own_page_gets_nowhere(page: Page, running: Running) -> Non
     page.locator("#link", has_text="live").wait_for()  # it was not sent away either
 
 
+def test_a_link_from_elsewhere(page: Page, running: Running) -> None:
+    """The cookie is not sent along with such a click, and who is in is not asked again."""
+    come_in(page, running)
+    page.goto("data:text/html,<a href='" + running.url + "'>go</a>")
+    page.get_by_role("link", name="go").click()
+    page.locator("#link", has_text="live").wait_for()
+
+
 def test_typing_where_one_may(page: Page, running: Running) -> None:
     come_in(page, running)
     page.get_by_role("button", name="main").click()
