@@ -114,3 +114,59 @@ def test_nor_is_a_session_that_another_one_follows(made: list[Upstreams]) -> Non
                 assert (await ask(relay, name)).endswith(b"ok")
 
     run(main)
+
+
+def test_a_visitors_first_request_goes_with_its_stream(
+    made: list[Upstreams], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with (
+            website() as port,
+            Relay(RelayConfig()) as relay,
+            tiny_share(relay.address, port) as link,
+        ):
+            name = ShareName(link.registered.name)
+            assert (await ask(relay, name)).endswith(b"ok")
+            share = relay.registry.get(name)
+            assert share is not None
+            holder = made[0]._clients[share]
+            await until(lambda: holder.client.result().pool.idle and not holder.streams)
+            monkeypatch.setattr(made[0], "open", None)  # nobody waits for one
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+                for _ in range(2):
+                    writer.write(b"GET / HTTP/1.1\r\nHost: %b.localhost\r\n\r\n" % name.encode())
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    assert head.startswith(b"HTTP/1.1 200 ")
+                    assert await reader.readexactly(2) == b"ok"
+                assert holder.streams == 1
+                writer.close()
+                await until(lambda: not holder.streams and holder.client.result().pool.idle)
+
+    run(main)
+
+
+def test_no_more_streams_of_a_share_are_opened_than_it_may_have(
+    made: list[Upstreams], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.upstreams.MAX_STREAMS", 1)
+
+    async def main() -> None:
+        async with (
+            website() as port,
+            Relay(RelayConfig()) as relay,
+            tiny_share(relay.address, port) as link,
+        ):
+            name = ShareName(link.registered.name)
+            request = b"GET / HTTP/1.1\r\nHost: %b.localhost\r\n\r\n" % name.encode()
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            writer.write(request)
+            assert b" 200 " in await reader.readline()
+            assert b" 429 " in await ask(relay, name)
+            answer, other = await asyncio.open_connection("127.0.0.1", relay.port)
+            other.write(request)
+            assert b" 429 " in await answer.readline()
+            writer.close()
+            other.close()
+
+    run(main)
