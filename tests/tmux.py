@@ -66,7 +66,7 @@ class Person:
         """The window gets another size."""
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
 
-    def wait_for(self, what: str | Callable[[], object], within: float = 20.0) -> None:
+    def wait_for(self, what: str | Callable[[], object], within: float = 60.0) -> None:
         """Until the screen has a text, or something holds."""
         deadline = time.monotonic() + within
         while not (what in "\n".join(self.screen()) if isinstance(what, str) else what()):

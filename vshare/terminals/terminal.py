@@ -115,6 +115,9 @@ class SharedTerminal:
             self._program.close()
         if self.recording is not None:
             self.recording.close()
+            if self.recording.failed:
+                text = f"{self.recording.path} has not all of it: {self.recording.failed}"
+                self.tell("notice", text, warning=True)
         self.tell(
             "terminal-ended",
             f"the terminal {self.name!r} has ended: {text}",
