@@ -347,4 +347,42 @@ _REACHED = (
     ),
 )
 
-VISITING = (*_ADDRESSES, *_PASSWORDS, *_CODES, *_SIGNED, *_SHOWN, *_REACHED)
+_TOLD = (
+    Mutation(
+        "the sharer is not told of who guesses",
+        _TRIES,
+        "            (self._guessing.right if right else self._guessing.wrong)(source)\n",
+        "            pass\n",
+        ("tests/vshare/web/test_guessing.py::test_only_what_was_compared_is_a_try",),
+    ),
+    Mutation(
+        "who guesses fills the sharer's screen",
+        "vshare/web/guessing.py",
+        "if count >= TOLD_AFTER and len(self._told) < MAX_TOLD:",
+        "if count >= TOLD_AFTER:",
+        ("tests/vshare/web/test_guessing.py::test_a_crowd_of_who_goes_on_fills_no_screen",),
+    ),
+    Mutation(
+        "a certificate that browsers turn away from is found when the share is registered",
+        "vshare/options.py",
+        "            check_certificate(self.certificate, self.key,"
+        " datetime.datetime.now(datetime.UTC))\n",
+        "            pass\n",
+        (
+            "tests/vshare/web/test_site_certificate.py"
+            "::test_what_no_browser_would_take_is_refused_before_anything_is_shared",
+        ),
+    ),
+    Mutation(
+        "where Host is kept, what leads to the site is led elsewhere",
+        "vshare/web/rewriting.py",
+        "if not named[1] or self._is_public(",
+        "if not named[1] and self._is_public(",
+        (
+            "tests/vshare/web/test_rewriting.py"
+            "::test_the_servers_port_under_the_visitors_host_leads_to_the_site",
+        ),
+    ),
+)
+
+VISITING = (*_ADDRESSES, *_PASSWORDS, *_CODES, *_SIGNED, *_SHOWN, *_REACHED, *_TOLD)
