@@ -55,8 +55,8 @@ def check_same(one: Person, other: Person) -> None:
 def test_a_guest_who_looks_on(share: TerminalShare) -> None:
     share.open(PLAIN)
     with guest(share, "ada") as ada:
-        ada.wait_for("$")
         ada.wait_for("You can look on, but not type")
+        ada.wait_for("$")
         ada.press("Enter")
         ada.type("~.")
         ada.wait_for("You have left")
@@ -82,7 +82,7 @@ def test_typing_with_others(share: TerminalShare) -> None:
             assert "-icanon" not in "\n".join(one.scrollback())
 
 
-@pytest.mark.parametrize("program", ["vim", "top", "tmux", "less"])
+@pytest.mark.parametrize("program", ["vim", "tmux"])
 def test_full_screen_programs_on_terminals_of_all_sizes(
     share: TerminalShare, tmp_path: Path, program: str
 ) -> None:
@@ -91,9 +91,7 @@ def test_full_screen_programs_on_terminals_of_all_sizes(
     text.write_text("".join(f"{number} Größe 漢字 e\u0301 ▒\n" for number in range(200)))
     commands = {
         "vim": ["vim", "-u", "NONE", "-N", "-c", "set nu ruler mouse=a", str(text)],
-        "top": ["top", "-d", "100", "-n", "99"],
         "tmux": ["tmux", "-L", f"vshare-inner-{os.getpid()}", "-f", "/dev/null", "new", "sh"],
-        "less": ["less", "-N", str(text)],
     }
     share.open(commands[program], read_write=True, follow_smallest=True)
     with guest(share, "ada") as ada:
@@ -107,10 +105,7 @@ def test_full_screen_programs_on_terminals_of_all_sizes(
                 bob.type("Ohello 漢")
                 bob.press("Escape")
                 ada.wait_for("hello 漢")
-            elif program == "less":
-                bob.press("Space", "Down")
-                ada.wait_for("28 Gr")
-            elif program == "tmux":
+            else:
                 bob.type("clear; seq 50")
                 for key in ("Enter", "C-b", "%"):  # two panes; what comes at once is a paste
                     bob.press(key)
@@ -126,7 +121,7 @@ def test_full_screen_programs_on_terminals_of_all_sizes(
             ada.type("exit")
             ada.press("Enter")
         else:
-            ada.type(":q!" if program == "vim" else "q")
+            ada.type(":q!")
             ada.press("Enter")
         ada.wait_for("code 0")
         ada.wait_for(lambda: ada.flags().split() == ["0", "0", "0", "1"])

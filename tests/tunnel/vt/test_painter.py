@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,6 +131,30 @@ def test_who_may_not_type_is_not_asked_for_mice_and_pastes() -> None:
     person.talks = True
     person.look(screen)
     assert person.outer.modes & OUTER_MODES == {1, 1000, 1004, 1006, 2004}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "\x1b]52;c;Zm9v\x07",  # the clipboard
+        "\x1b]2;mine\x07",  # the window's title
+        "\x1b]8;;https://evil.example\x07link\x1b]8;;\x07",
+        "\x1b]4;1;#fff\x07",  # colours
+        "\x1b[c\x1b[6n\x1b[>q\x1b[21t\x1bP+q544e\x1b\\\x05",  # questions
+        "\x1b[8;99;99t\x1b[2t",  # the window's size
+        "\x1b[5i\x1bP1000p\x1b\\",  # a printer; tmux's control mode
+        "\x1b_Gq\x1b\\\x1bPq#0\x1b\\",  # pictures
+        "\x1bPtmux;\x1b\x1b]52;c;Zm9v\x07\x1b\\",
+        "\x1bc\x9b31m",
+    ],
+)
+def test_nothing_of_the_machines_passes(written: str) -> None:
+    """Only what a painter writes itself reaches the terminal."""
+    person = Person(20, 3)
+    screen = fed(20, 3, "x" + written)
+    data = person.look(screen).decode()
+    rest = re.sub(r"\x1b\[(\d*;\d*H|[\d;]*m|K|\?\d+[hl]|H|2J)", "", data)
+    assert rest.isprintable(), rest
 
 
 def test_a_window_that_gets_another_size() -> None:
