@@ -126,7 +126,7 @@ RELAYING = (
         "relay/cli.py",
         'if domain.endswith(f".{host}"):',
         "if False:",
-        ("tests/relay/test_cli.py::test_wrong_command_lines",),
+        ("tests/relay/test_cli.py::test_where_the_pages_may_not_be",),
     ),
     Mutation(
         "a request may be for another share than the connection's TLS",
