@@ -85,7 +85,8 @@ def status(name: str | None) -> None:
         share = _share_of(path)
         state = _systemctl("is-active", path.name)
         said = state.stdout.strip() if state is not None else ""
-        here = "is shared" if share in running else "is not shared now"
+        is_here = any(name == share or name.startswith(f"{share}-") for name in running)
+        here = "is shared" if is_here else "is not shared now"
         click.echo(f"  {share}  {here}  unit {said or 'unknown to systemd'}  {path}")
 
 

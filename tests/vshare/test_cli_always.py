@@ -9,6 +9,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -204,6 +205,27 @@ def test_questions_are_asked_before_it_leaves_the_terminal() -> None:
         assert b"correct horse" not in said
         assert vshare("wait", NAME).returncode == 0  # it is there: 401 is an answer
         assert vshare("stop").returncode == 0
+        assert shares() == []
+
+
+def test_ctrl_c_while_it_starts_ends_both() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        relay = f"127.0.0.1:{silent.getsockname()[1]}#{'0' * 64}"
+        child, terminal = pty.fork()
+        if not child:
+            arguments = ("up", "--detach", *BARE, "--relay", relay)
+            os.execv(sys.executable, (sys.executable, "-m", "vshare.cli", *arguments))
+        try:
+            read_until(terminal, b"Creating the share")
+            silent.settimeout(WITHIN)
+            held, _ = silent.accept()  # it waits for an answer
+            os.write(terminal, b"\x03")
+            read_until(terminal, b"interrupted")
+            held.close()
+            _, status = os.waitpid(child, 0)
+        finally:
+            os.close(terminal)
+        assert os.waitstatus_to_exitcode(status) == 130
         assert shares() == []
 
 
