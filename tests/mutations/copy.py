@@ -19,6 +19,7 @@ from tests.mutations.mutation import Mutation, StaleError, mutated, read
 ROOT = Path(__file__).resolve().parent.parent.parent
 BESIDE = ("setup.cfg", "pyproject.toml")  # pytest's settings
 WITHIN = 90  # seconds for the tests of one mutation; a test of ours ends itself after 20
+ALL_WITHIN = 600  # seconds for all that are named, as the source is
 MAX_SHOWN = 2000  # characters of pytest's output
 WARM = Path(__file__).with_name("warm.py")
 
@@ -76,12 +77,12 @@ class Copy:
     def __exit__(self, *exc: object) -> None:
         self._warm.communicate()
 
-    def run(self, tests: Sequence[str]) -> tuple[int, str]:
-        """pytest's exit status and the end of its output."""
+    def run(self, tests: Sequence[str], within: int = WITHIN) -> tuple[int, str]:
+        """pytest's exit status and the end of its output. Raises StaleError: not `within` that."""
         options = ["-x", "-q", "--tb=short", "--no-header", "-p", "no:cacheprovider"]
         arguments = [*options, "-p", "tests.mutations.here", *tests]
         with tempfile.NamedTemporaryFile(prefix="vshare-mutation-") as output:
-            job = {"arguments": arguments, "output": output.name, "within": WITHIN}
+            job = {"arguments": arguments, "output": output.name, "within": within}
             assert self._warm.stdin
             assert self._warm.stdout
             self._warm.stdin.write(json.dumps(job) + "\n")
@@ -91,7 +92,7 @@ class Copy:
         if not answer:
             raise StaleError("what runs pytest ended")
         if int(answer) == -signal.SIGALRM:
-            raise StaleError(f"no end within {WITHIN} s: take a test that fails soon")
+            raise StaleError(f"no end within {within} s: take a test that fails soon")
         return int(answer), text
 
     def run_mutated(self, mutation: Mutation) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.mutations.copy import ROOT, Copy, copy_source, sources
+from tests.mutations.copy import ALL_WITHIN, ROOT, Copy, copy_source, sources
 from tests.mutations.mutation import Mutation, StaleError
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def _require_passing(mutations: Sequence[Mutation], copies: Sequence[Copy]) -> N
     problems: list[str] = []
 
     def one(copy: Copy, part: Sequence[str]) -> None:
-        status, text = copy.run(part) if part else (0, "")
+        status, text = copy.run(part, ALL_WITHIN) if part else (0, "")
         if status:
             problems.append(text)
 
