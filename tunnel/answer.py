@@ -14,7 +14,7 @@ from tunnel.codes import Code
 from tunnel.frames import Opened, Resume
 from tunnel.stream_end import StreamEnd
 
-QUIET = 0.2  # seconds without a byte before OPEN, after which a PING goes with it; a PING costs little
+QUIET = 0.2  # seconds without a byte before OPEN, after which a PING goes with it: it costs little
 
 
 async def answer_of(
