@@ -237,12 +237,12 @@ def press(page: Page, name: str) -> None:
 
 def test_the_passcode_and_the_list(page: Page, running: Running) -> None:
     page.goto(running.url)
-    assert page.get_by_text("comes from the sharer's computer itself").is_visible()
+    page.get_by_text("comes from the sharer's computer itself").wait_for()
     assert is_within(page)
     picture(page, "door")
     page.get_by_label("Passcode").fill("something wrong")
     page.get_by_role("button", name="Come in").click()
-    assert page.get_by_text("That was not the passcode").is_visible()
+    page.get_by_text("That was not the passcode").wait_for()
     come_in(page, running, NASTY)
     page.get_by_text("You are img srcx onerror").wait_for()
     running.do(lambda: running.small.board.set("say", [Say(1, NASTY)]))
@@ -256,7 +256,7 @@ def test_the_passcode_and_the_list(page: Page, running: Running) -> None:
 def test_a_shared_server(page: Page, running: Running) -> None:
     """The link goes past the site's own passcode, which this browser never saw."""
     come_in(page, running)
-    assert page.get_by_text("not open to browsers").is_visible()
+    page.get_by_text("not open to browsers").wait_for()
     with page.expect_popup() as opened:
         page.get_by_role("link", name="web").click()
     site = opened.value
@@ -320,7 +320,7 @@ def test_typing_where_one_may(page: Page, running: Running) -> None:
     page.keyboard.type("ls -l é")
     page.keyboard.press("Enter")
     wait_for_text(page, "you typed it")
-    assert shell.typed == "ls -l é\r".encode()
+    wait_for(lambda: shell.typed == "ls -l é\r".encode())
     if width(page) == TABLET["width"]:
         picture(page, "terminal")
     assert is_within(page)
