@@ -62,6 +62,11 @@ class Person:
         """Of the shell."""
         return int(self._tmux("display-message", "-p", "#{pane_pid}"))
 
+    def line(self) -> str:
+        """How the terminal's line discipline is set (stty(1))."""
+        tty = self._tmux("display-message", "-p", "#{pane_tty}").strip()
+        return self.run(["stty", "-a", "-F", tty])
+
     def resize(self, columns: int, rows: int) -> None:
         """The window gets another size."""
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))

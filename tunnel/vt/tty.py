@@ -21,11 +21,13 @@ from tunnel.errors import LostError, UsageError
 READ = 4096  # bytes at once: what is pasted comes in pieces
 USUAL = (80, 24)  # columns and rows of a terminal that does not say
 # Reads from a pipe that only ends when our process does; then resets modes (screen, cursor, mouse,
-# paste, keys), and the line discipline to what `stty -g` gave.
+# paste, keys), and the line discipline to what `stty -g` gave, unless a shell has already.
 _GUARDIAN = r"""
 trap '' HUP INT QUIT TERM TTOU TSTP
+read -r raw
 read -r word && exit
-stty "$0"
+exec 3>&1
+[ "$(stty -g <&3)" = "$raw" ] && stty "$0" <&3
 printf '\033[?1049l\033[?1;5;9;1000;1002;1003;1004;1005;1006;1015;2004l'
 printf '\033>\033[0 q\033[?25h\033[0m\r\n'
 """
@@ -55,10 +57,11 @@ class Tty:
         except (OSError, termios.error) as error:
             self._close()
             raise UsageError(f"cannot open the terminal: {error}", "use another one") from error
-        self._guardian = _guardian()
+        saved = _settings()
         self._written = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, self._resized)
         tty.setraw(self._fd, termios.TCSADRAIN)  # what was typed ahead is for the machine
+        self._guardian = _guardian(saved, _settings())
         return self
 
     async def __aexit__(
@@ -163,9 +166,22 @@ def require_terminal() -> None:
             )
 
 
-def _guardian() -> subprocess.Popen[bytes] | None:
-    """See _GUARDIAN; nothing where there is no stty(1)."""
+def _settings() -> str:
+    """Of the line discipline, in stty(1)'s words; nothing where there is no such program."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        saved = subprocess.run(["stty", "-g"], capture_output=True, text=True, check=True).stdout
-        return subprocess.Popen(["sh", "-c", _GUARDIAN, saved.strip()], stdin=subprocess.PIPE)
+        done = subprocess.run(["stty", "-g"], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+    return ""
+
+
+def _guardian(saved: str, raw: str) -> subprocess.Popen[bytes] | None:
+    """See _GUARDIAN."""
+    if not (saved and raw):
+        return None
+    with contextlib.suppress(OSError):
+        guardian = subprocess.Popen(["sh", "-c", _GUARDIAN, saved], stdin=subprocess.PIPE)
+        if guardian.stdin is not None:
+            guardian.stdin.write(f"{raw}\n".encode())
+            guardian.stdin.flush()
+        return guardian
     return None
