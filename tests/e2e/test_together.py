@@ -23,7 +23,8 @@ pytestmark = pytest.mark.e2e
 PUBLIC_PORT = 8080  # in the URL only
 WITHIN = 60.0  # seconds for one command, or for what is told
 WEB = 3000
-LARGE = 64 * 1024 * 1024  # bytes, of which a slow reader takes a few
+LARGE = 2**30  # bytes: minutes at the rate below
+RATE = "4M"  # a second; what is in buffers is read soon
 SOCKS_ONLY = "--disable-static-ip"
 
 
@@ -40,7 +41,8 @@ def served(lab: Lab) -> Iterator[Lab]:
     site = lab.services.tmp / "site"
     site.mkdir()
     (site / "hello").write_text("of alice's machine\n")
-    (site / "large").write_bytes(bytes(LARGE))
+    with (site / "large").open("wb") as file:
+        file.truncate(LARGE)
     with web(lab.services, site):
         yield lab
 
@@ -126,7 +128,7 @@ def nothing_else(link: Connection, share: Share) -> None:
 
 def unserve(lab: Lab, link: Connection, url: str) -> None:
     """A download ends when what it comes from is taken back."""
-    curl = ["curl", "-sS", "--limit-rate", "100k", "-o", "/dev/null", f"{url}/large"]
+    curl = ["curl", "-sS", "--limit-rate", RATE, "-o", "/dev/null", f"{url}/large"]
     with link.host.running(curl) as download:
         deadline = time.monotonic() + WITHIN
         while not ask(lab.alice, "vshare", "guests")["guests"][1]["bytes_out"] > 100_000:
