@@ -245,7 +245,7 @@ def test_the_passcode_and_the_list(page: Page, running: Running) -> None:
     page.get_by_text("That was not the passcode").wait_for()
     come_in(page, running, NASTY)
     page.get_by_text("You are img srcx onerror").wait_for()
-    running.do(lambda: running.small.board.set("say", [Say(1, NASTY)]))
+    running.do(lambda: running.small.board.set("says", [Say(1, NASTY)]))
     page.get_by_text(NASTY).wait_for()
     assert page.title() == "shop · vshare"
     assert is_within(page)

@@ -95,7 +95,7 @@ def test_news_come_as_text() -> None:
         assert servers["items"] == [{"name": "web", "port": 3000}]
         browser.peer.pause_reading()
         for number in range(5):
-            small.board.set("say", [{"number": number, "text": "hello"}])
+            small.board.set("says", [{"number": number, "text": "hello"}])
         assert len(browser.texts) == 2
         browser.peer.resume_reading()
         await until(lambda: len(browser.texts) > 2)

@@ -77,7 +77,7 @@ function take(news) {
     $("share").textContent = news.share;
     $("trust").textContent = news.trust;
     document.title = `${news.machine} · vshare`;
-  } else if (news.type === "say") {
+  } else if (news.type === "says") {
     const last = news.items.at(-1);
     $("say").hidden = !last;
     $("say").textContent = last ? last.text : "";
