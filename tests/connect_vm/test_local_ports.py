@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 from collections.abc import AsyncIterator, Mapping
 
@@ -30,9 +31,13 @@ async def ports_of(
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+    """Not one of those that the kernel gives to others meanwhile (ip_local_port_range)."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError):
+            for each in listen_on(port):
+                each.close()
+            return port
 
 
 async def says(local: int, host: str = "127.0.0.1") -> bytes:
@@ -183,7 +188,7 @@ def test_many_connections_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -
 
 def test_both_families_or_another_port() -> None:
     """`localhost` is two addresses: who has one of them must not get half of our connections."""
-    listeners = listen_on(0)
+    listeners = listen_on(free_port())
     families = {each.family for each in listeners}
     assert {each.getsockname()[0] for each in listeners} <= {"127.0.0.1", "::1"}
     port = listeners[0].getsockname()[1]
