@@ -132,7 +132,7 @@ def _who(seat: Seat) -> None:
 
 def _described(person: Person) -> str:
     may = "may type" if person.write else "asks to type" if person.asks else "looks on"
-    return f"{person.name}: {may}" + (f", a line waits" if person.held else "")
+    return f"{person.name}: {may}" + (", a line waits" if person.held else "")
 
 
 ESCAPES = {
