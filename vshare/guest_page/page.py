@@ -82,8 +82,8 @@ class About:
         """Who could read along: a sentence."""
         if not self.has_tls:
             return (
-                "This page comes without encryption, from a relay on the sharer's own computer or"
-                " network: whoever is on the way could read what is shown here, and type."
+                "This page comes without encryption: whoever runs the relay, or is on the way,"
+                " could read what is shown here, and type in your place."
             )
         if self.is_passed_through:
             return (
