@@ -295,13 +295,13 @@ def recording(address: str) -> Iterator[tuple[bytearray, int]]:
 
     async def serve() -> None:
         async def visitor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            there, back = await asyncio.open_connection(host, int(port))
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.ExitStack() as stack, contextlib.suppress(asyncio.CancelledError):
+                stack.callback(writer.transport.abort)
+                there, back = await asyncio.open_connection(host, int(port))
+                stack.callback(back.transport.abort)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(copy(reader, back))
                     group.create_task(copy(there, writer))
-            for each in (writer, back):
-                each.transport.abort()
 
         server = await asyncio.start_server(visitor, "127.0.0.1", 0)
         ready.append(server.sockets[0].getsockname()[1])
