@@ -115,13 +115,18 @@ def test_full_screen_programs_and_who_comes_in_the_middle(
 ) -> None:
     text = tmp_path / "text"
     text.write_text("".join(f"line {number} \u6f22\u5b57\n" for number in range(100)))
+    inner = f"vshare-{os.getpid()}-inner"
     commands = {
         "vim": f"vim -u NONE -N {text}",
         "top": "top -d 100",
-        "tmux": f"tmux -L vshare-{os.getpid()}-inner -f /dev/null new-session sh",
+        "tmux": f"tmux -L {inner} -f /dev/null new-session sh",
         "less": f"less {text}",
     }
-    with sharer(share) as owner:
+    with contextlib.ExitStack() as stack:
+        stack.callback(
+            subprocess.run, ["tmux", "-L", inner, "kill-server"], stderr=subprocess.DEVNULL
+        )
+        owner = stack.enter_context(sharer(share))
         plain_shell(owner)
         owner.type(commands[program])
         owner.press("Enter")
