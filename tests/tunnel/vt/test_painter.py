@@ -84,6 +84,7 @@ def test_what_leaves_the_screen_can_be_scrolled_back_to() -> None:
     assert "a note" in shown(person.outer)[2]
     person.look(screen)
     assert shown(person.outer) == ["27", "28", "29"]
+    assert CURSOR_SHOWN in person.outer.modes
 
 
 def test_a_first_screen_brings_its_history() -> None:
@@ -192,3 +193,4 @@ def test_what_is_painted_is_what_there_is(pieces: list[str], size: tuple[int, in
                 assert row.chars[column] == whole.chars[left]
             assert row.styles[column] == whole.styles[left]
     assert (outer.x, outer.y) == (screen.x - x, screen.y - y) or CURSOR_SHOWN not in screen.modes
+    assert (CURSOR_SHOWN in outer.modes) == (CURSOR_SHOWN in screen.modes)

@@ -155,3 +155,12 @@ def test_a_sequence_that_is_too_long_means_nothing_however_it_is_cut() -> None:
     for byte in text:
         pieces.feed(bytes([byte]))
     assert shown(whole) == shown(pieces) == ["x", "", "", ""]
+
+
+def test_a_newcomer_in_an_editor_that_was_begun_while_lines_were_drawn() -> None:
+    screen = after("\x1b(0q\x1b[2;4r\x1b[?6h\x1b[?1049h\x1b(B\x1b[?6l\x1b[r\x1b[Hqqq")
+    newcomer = Screen(COLUMNS, ROWS)
+    newcomer.feed(draw(screen))
+    assert shown(newcomer) == ["qqq", "", "", ""]
+    newcomer.feed(b"\x1b[?1049lq")
+    assert shown(newcomer)[0] == "─" or shown(newcomer)[1] == "─"
