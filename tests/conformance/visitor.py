@@ -10,7 +10,8 @@ from tests.conformance.application import AFTER, WARM
 from tests.conformance.case import CASE, HOST, Case, Step, message
 
 PATIENCE = 4.0  # seconds for an answer; who waits for more input answers never
-PAUSE = 0.05  # seconds
+PAUSE = 0.5  # seconds after which what was sent has been read and answered: a busy machine's
+EARLY = 0.05  # seconds
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Visitor:
             elif isinstance(step, bytes):
                 self._send(step)
                 with contextlib.suppress(ConnectionError, TimeoutError):
-                    async with asyncio.timeout(PAUSE):  # an early answer may come
+                    async with asyncio.timeout(EARLY):  # an early answer may come
                         await self._writer.drain()
 
     def _send(self, data: bytes) -> None:
