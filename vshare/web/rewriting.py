@@ -48,7 +48,7 @@ _AUTHORITY = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?"
 _HOST = re.compile(_AUTHORITY)
 # A URL with an authority, up to its path; userinfo is the second group.
 _URL = re.compile(
-    rb"(?:(https?):)?//([^/?#\\@\s\"'<>]*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
+    rb"(?:(https?):)?//([^/?#\\@\s\"'<>\[\]]*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
     rb"(?::(\d{0,5}))?(?=[/?#]|\Z)",
     re.IGNORECASE,
 )
