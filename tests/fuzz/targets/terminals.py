@@ -138,7 +138,8 @@ def run_held(data: bytes) -> None:
             released.append(line.release())
         return released, line.text
 
-    if len(data) <= MAX_NEXT:  # of more some is thrown away, by how it came
+    # Of more, and of a sequence that is too long, some is thrown away, by how it came.
+    if len(data) <= MAX_NEXT and not LONG.search(data):
         same_however_cut(data, feed)
     line = HeldLine()
     line.receive_data(data)
