@@ -425,6 +425,7 @@ def test_a_site_that_has_ended_is_told_of_whatever_comes_after(
 ) -> None:
     monkeypatch.setattr("relay.source_buckets.is_loopback", lambda source: False)
     monkeypatch.setattr("relay.gateway.MISSES", 1)
+    monkeypatch.setattr("relay.gateway.MISS_REFILL_SECONDS", 1e9)
 
     async def test(world: World) -> None:
         relay, key, name = world.relay.address, Ed25519PrivateKey.generate(), "was-public"
