@@ -18,7 +18,7 @@ from tests.terminal_share import TerminalShare, terminal_share
 from tests.tmux import Person, differences, here, person
 from tunnel.identity import Role
 
-pytestmark = pytest.mark.programs
+pytestmark = [pytest.mark.programs, pytest.mark.usefixtures("default_signals")]
 
 BIN = Path(sys.executable).parent
 PLAIN = ["sh"]

@@ -24,7 +24,7 @@ from vshare.detach import log_path
 from vshare.requests import ShareState, Status
 from vshare.running import running_shares
 
-pytestmark = pytest.mark.programs
+pytestmark = [pytest.mark.programs, pytest.mark.usefixtures("default_signals")]
 
 WITHIN = 30.0  # seconds for what takes one on an idle machine
 BARE = ("--no-config", "--target", "127.0.0.1", "--disable-http")
