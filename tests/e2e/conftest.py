@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab
+from tests.lab import Host, Lab, services
 from tunnel.errors import VshareError
 
 MANDATORY = "VSHARE_E2E"
@@ -29,6 +29,13 @@ def lab() -> Iterator[Lab]:
         pytest.skip(f"{error.text}; {error.hint}".rstrip("; "))
     yield entered
     entered.close()
+
+
+@pytest.fixture(scope="session")
+def services_host(lab: Lab) -> Host:
+    """The host beside alice, whose services are started once."""
+    services.start(lab.services)
+    return lab.services
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import pytest
 from tests.demo import world
 from tests.demo.program import started
 from tests.demo.world import Share
-from tests.lab import Host, Lab, services
+from tests.lab import Host, Lab
 from tests.tmux import Person, Run, differences, person
 
 pytestmark = pytest.mark.e2e
@@ -92,16 +92,15 @@ def machine(lab: Lab, relay: str, alice_machine: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
-def served(lab: Lab) -> Lab:
+def served(lab: Lab, services_host: Host) -> Lab:
     """The host beside alice, whose sshd lets her in."""
-    services.start(lab.services)
     ssh = lab.alice.home / ".ssh"
     ssh.mkdir(mode=0o700, exist_ok=True)
-    theirs = lab.services.home / ".ssh"
+    theirs = services_host.home / ".ssh"
     (ssh / "id_ed25519").write_bytes((theirs / "id_ed25519").read_bytes())
     (ssh / "id_ed25519").chmod(0o600)
     key = " ".join((theirs / "host_ed25519.pub").read_text().split()[:2])
-    (ssh / "known_hosts").write_text(f"{lab.services.ip} {key}\n")
+    (ssh / "known_hosts").write_text(f"{services_host.ip} {key}\n")
     return lab
 
 
@@ -239,20 +238,22 @@ def test_full_screen_programs(beside: Stage, program: str) -> None:
     carol.wait_for("code 0", WITHIN)
 
 
-def test_lock_and_hold(beside: Stage) -> None:
+def test_lock_and_hold(beside: Stage, tmp_path: Path) -> None:
+    held = tmp_path / "held"
     alice = beside.sharer("--read-write", "--hold-enter")
     alice.wait_for("#", WITHIN)
     bob = beside.guest(beside.lab.bob)
     bob.wait_for("#", WITHIN)
-    bob.type("touch /tmp/held; echo do''ne")
+    bob.type(f"touch {held}; echo do''ne")
     bob.press("Enter")
     alice.wait_for("bob wants to run", WITHIN)
-    alice.wait_for("touch /tmp/held")
+    alice.wait_for("touch /")
     bob.wait_for("waits for the sharer")
-    assert beside.lab.services.run(["ls", "/tmp/held"], check=False).returncode
+    assert not held.exists()
     alice.press("Enter")
     alice.type("~y")
     bob.wait_for("done", WITHIN)
+    assert held.exists()  # the hosts share this folder
     beside.say("--lock")
     bob.wait_for("locked", WITHIN)
     bob.type("echo not th''is")

@@ -16,7 +16,7 @@ import pytest
 from tests.demo import world
 from tests.demo.program import Program
 from tests.demo.world import Connection, Share
-from tests.lab import Host, Lab, services
+from tests.lab import Host, Lab
 
 pytestmark = pytest.mark.e2e
 
@@ -35,15 +35,14 @@ def relay(lab: Lab) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def served(lab: Lab) -> Iterator[Lab]:
+def served(lab: Lab, services_host: Host) -> Iterator[Lab]:
     """Git, Redis and a website on the host beside alice."""
-    services.start(lab.services)
-    site = lab.services.tmp / "site"
+    site = services_host.tmp / "site"
     site.mkdir()
     (site / "hello").write_text("of alice's machine\n")
     with (site / "large").open("wb") as file:
         file.truncate(LARGE)
-    with web(lab.services, site):
+    with web(services_host, site):
         yield lab
 
 

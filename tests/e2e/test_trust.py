@@ -20,7 +20,7 @@ import pytest
 from tests.demo import world
 from tests.demo.program import Program
 from tests.demo.world import Connection, Share
-from tests.lab import Host, Lab, services
+from tests.lab import Host, Lab
 
 pytestmark = pytest.mark.e2e
 
@@ -69,12 +69,6 @@ def relay(lab: Lab) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def machine(lab: Lab, relay: str, alice_machine: Path) -> Machine:
     return Machine(lab, relay, alice_machine)
-
-
-@pytest.fixture(scope="module")
-def served(lab: Lab) -> None:
-    """PostgreSQL, Redis and OpenSSH beside alice."""
-    services.start(lab.services)
 
 
 def secret(host: Host, name: str, text: str) -> str:
@@ -235,7 +229,7 @@ def test_an_invite_opens_its_port_alone(machine: Machine) -> None:
             carol.program.wait_for("error", WITHIN)
 
 
-@pytest.mark.usefixtures("served")
+@pytest.mark.usefixtures("services_host")
 def test_a_database_without_a_password_is_fenced(lab: Lab, relay: str) -> None:
     target = ("--target", lab.services.ip, "--disable-http")
     with (
@@ -257,7 +251,7 @@ def test_a_database_without_a_password_is_fenced(lab: Lab, relay: str) -> None:
     assert share.code not in text
 
 
-@pytest.mark.usefixtures("served")
+@pytest.mark.usefixtures("services_host")
 def test_neighbours_and_the_sharers_host(lab: Lab, relay: str) -> None:
     """What --expose names is reached; alice herself never, whatever she is called."""
     target = ("--target", lab.services.ip, "--disable-http", "--unfence", "6379")
