@@ -109,7 +109,7 @@ def fetch(link: Connection, share: Share, size: int = SIZE) -> float:
 
 def test_streams_of_a_neighbour_do_not_pass_the_relay(place: Place) -> None:
     with place.shared() as share, world.connect(place.neighbour, share, SOCKS_ONLY) as link:
-        event = link.program.wait_for("path", WITHIN)
+        event = link.program.first("path", WITHIN)
         assert event["value"] == "direct"
         assert event["address"].startswith(f"{place.lab.alice.ip}:")
         before = place.relayed()
@@ -140,7 +140,7 @@ def test_a_way_that_is_cut_is_left_at_once(place: Place) -> None:
     """The connections in the pool are dead without a word, and so is the place to dial."""
     facts: dict[str, float] = {}
     with place.shared() as share, world.connect(place.neighbour, share, SOCKS_ONLY) as link:
-        link.program.wait_for("path", WITHIN)
+        link.program.first("path", WITHIN)
         fetch(link, share)
         with place.cut():
             begin = time.monotonic()
@@ -163,7 +163,7 @@ def test_a_way_that_is_cut_is_left_at_once(place: Place) -> None:
 def test_a_transfer_goes_on_over_the_relay(place: Place) -> None:
     """The cable is pulled in its middle; not a byte is lost, doubled or out of order."""
     with place.shared() as share, world.connect(place.neighbour, share, SOCKS_ONLY) as link:
-        link.program.wait_for("path", WITHIN)
+        link.program.first("path", WITHIN)
         before = place.relayed()
         command = ["python", "-c", FETCH, link.socks, share.name, str(LONG)]
         with place.neighbour.running(command, stderr=None) as transfer:
@@ -179,7 +179,7 @@ def test_a_transfer_goes_on_over_the_relay(place: Place) -> None:
 def test_a_stranger_in_the_network_learns_nothing(place: Place) -> None:
     """What a scan of alice's address finds: a port that takes connections and answers nothing."""
     with place.shared() as share, world.connect(place.neighbour, share, SOCKS_ONLY) as link:
-        port = link.program.wait_for("path", WITHIN)["address"].rpartition(":")[2]
+        port = link.program.first("path", WITHIN)["address"].rpartition(":")[2]
         stranger = place.neighbour
         for server_name in ([], ["-servername", share.name]):
             probe = ["openssl", "s_client", "-connect", f"{place.lab.alice.ip}:{port}"]
@@ -202,7 +202,7 @@ def test_nothing_passes_a_router(place: Place) -> None:
     ):
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
-        port = int(link.program.wait_for("path", WITHIN)["address"].rpartition(":")[2])
+        port = int(link.program.first("path", WITHIN)["address"].rpartition(":")[2])
         nat.run(
             ["nft", "insert", "rule", "ip", "filter", "forward", "ip", "daddr", alice, "accept"]
         )
@@ -229,7 +229,7 @@ def test_speed(place: Place) -> None:
         world.connect(place.neighbour, share, SOCKS_ONLY) as near,
         world.connect(place.lab.bob, share, SOCKS_ONLY) as far,
     ):
-        near.program.wait_for("path", WITHIN)
+        near.program.first("path", WITHIN)
         speeds: dict[str, list[float]] = {"direct": [], "relay": []}
         for _ in range(5):
             speeds["direct"].append(SIZE / fetch(near, share) / 1e6)
