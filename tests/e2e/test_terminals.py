@@ -238,22 +238,22 @@ def test_full_screen_programs(beside: Stage, program: str) -> None:
     carol.wait_for("code 0", WITHIN)
 
 
-def test_lock_and_hold(beside: Stage, tmp_path: Path) -> None:
-    held = tmp_path / "held"
+def test_lock_and_hold(beside: Stage) -> None:
+    held = beside.lab.services.home / "held"
     alice = beside.sharer("--read-write", "--hold-enter")
     alice.wait_for("#", WITHIN)
     bob = beside.guest(beside.lab.bob)
     bob.wait_for("#", WITHIN)
-    bob.type(f"touch {held}; echo do''ne")
+    bob.type("touch ~/held; echo do''ne")
     bob.press("Enter")
     alice.wait_for("bob wants to run", WITHIN)
-    alice.wait_for("touch /")
+    alice.wait_for("touch ~/held")
     bob.wait_for("waits for the sharer")
     assert not held.exists()
     alice.press("Enter")
     alice.type("~y")
     bob.wait_for("done", WITHIN)
-    assert held.exists()  # the hosts share this folder
+    assert held.exists()
     beside.say("--lock")
     bob.wait_for("locked", WITHIN)
     bob.type("echo not th''is")
