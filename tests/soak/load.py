@@ -93,14 +93,20 @@ class Load:
         self.tell(record)
 
     async def again(
-        self, kind: str, way: Way, number: int, work: Callable[[Job], Awaitable[object]]
+        self,
+        kind: str,
+        way: Way,
+        number: int,
+        work: Callable[[Job], Awaitable[object]],
+        apart: float = 0.0,
     ) -> None:
-        """A worker: one after the other until the end."""
+        """A worker: one after the other until the end, begun `apart` seconds from each other."""
         dice = random.Random(f"{self.plan.seed} {kind} {way.name} {number}")
         while not self.ending.is_set():
             job = Job(way, dice, self.ending, self.plan.largest)
             await self.do(kind, way.name, job, work(job))
-            await asyncio.sleep(dice.random() * 0.5)
+            rest = job.began + apart - time.monotonic()
+            await asyncio.sleep(max(rest, dice.random() * 0.5))
 
     async def probe(self, way: Way, group: asyncio.TaskGroup) -> None:
         """A new stream each PROBE_EVERY, whatever became of those before."""
@@ -125,7 +131,7 @@ class Load:
                         spawn(self.again(kind, way, number, work))
             for program in programs.wanted(self.plan):
                 if self.wants(program.kind):
-                    spawn(self.again(program.kind, program.way, 0, program.work))
+                    spawn(self.again(program.kind, program.way, 0, program.work, program.apart))
 
 
 async def main() -> None:

@@ -24,6 +24,7 @@ CURL_RATE = "10M"  # bytes per second
 CURL_GIVES_UP = ("--speed-time", "75", "--speed-limit", "1")
 """Where the visitor's own router forgets its connection, nobody tells it."""
 WITHIN = 180.0  # seconds for one program; longer than any fault and what follows it
+JOINS_APART = 3.5  # seconds; each ssh joins, and who does so more often than in 3 s is refused
 ROWS = 100  # inserted by one transaction
 HALVES_APART = 1.0  # seconds that a transaction stays open
 
@@ -35,6 +36,7 @@ class Program:
     kind: str
     way: Way
     work: Callable[[Job], Awaitable[object]]
+    apart: float = 0.0  # seconds, at least, from one's beginning to the next one's
 
 
 async def _run(*command: str, text: str = "") -> tuple[int, bytes, str]:
@@ -139,6 +141,6 @@ def wanted(plan: Plan) -> Iterator[Program]:
     if plan.public:
         yield Program("curl", Way("url", plan.public), _curl(plan.public, plan.machine))
     if plan.ssh:
-        yield Program("ssh", Way("ssh", plan.name), _ssh(*plan.ssh))
+        yield Program("ssh", Way("ssh", plan.name), _ssh(*plan.ssh), JOINS_APART)
     if plan.ip:
         yield Program("psql", Way("ip", plan.ip), _psql(plan.ip))
