@@ -147,8 +147,12 @@ def test_what_is_begun_before_all_is_there_again_need_not_open() -> None:
     """By then it is found out that there was a fault at all."""
     silent = Fault("NAT of alice forgot all", 100.0, 100.1)
     probes = [record("probe", at, at + 0.1) for at in (90.0, 101.0, 105.0)]
-    for began, excused in ((103.0, True), (104.0, False)):
-        refused = msgspec.structs.replace(
-            record("ssh", 0.0, began + 5.0, Result.ERROR), began=began
-        )
+    cases = (
+        ("down", 103.0, True),
+        ("down", 104.0, False),
+        ("ssh", 113.0, True),
+        ("ssh", 114.0, False),
+    )
+    for kind, began, excused in cases:
+        refused = msgspec.structs.replace(record(kind, 0.0, began + 5.0, Result.ERROR), began=began)
         assert (judge([*probes, refused], [silent], 2.0).violations == []) is excused
