@@ -7,7 +7,7 @@ those with several connections need, and --json.
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 import click
@@ -18,7 +18,8 @@ from connect_vm.clipboard import copy_text
 from connect_vm.requests import ServerRow
 from connect_vm.running import choose_connection
 from tunnel.address import parse_port
-from tunnel.console import Console, printable
+from tunnel.command import print_table
+from tunnel.console import Console
 from tunnel.errors import UsageError, VshareError
 from tunnel.requests import Result
 from tunnel.running import Running
@@ -51,7 +52,7 @@ def servers(share: str | None, as_json: bool) -> None:
         return
     named = [row for row in found.servers if row.name]
     click.echo(f"{len(named)} {'server' if len(named) == 1 else 'servers'} of {chosen.name}")
-    _print_table(map(_cells, found.servers))
+    print_table(map(_cells, found.servers))
 
 
 @click.command("map", context_settings=HELP)
@@ -117,7 +118,7 @@ def guests(share: str | None, as_json: bool) -> None:
         console.step("The sharer does not show guests to each other.")
         return
     click.echo(f"{len(found.guests)} other {'guest' if len(found.guests) == 1 else 'guests'}")
-    _print_table((name,) for name in found.guests)
+    print_table((name,) for name in found.guests)
 
 
 @click.command(context_settings=HELP)
@@ -131,7 +132,7 @@ def terminals(share: str | None, as_json: bool) -> None:
         return
     if not found:
         console.step("No terminal is shared.")
-    _print_table(
+    print_table(
         (
             each.name,
             f"{each.columns}x{each.rows}",
@@ -177,12 +178,3 @@ def _cells(row: ServerRow) -> tuple[str, ...]:
 def _where(row: ServerRow) -> str:
     """A link where it is a website, else what other programs are told."""
     return row.url if row.scheme else f"localhost:{row.local}"
-
-
-def _print_table(rows: Iterable[tuple[str, ...]]) -> None:
-    """Columns as wide as they have to be. Cells come from other machines: no control characters."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  " + "  ".join(padded).rstrip())

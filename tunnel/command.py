@@ -1,14 +1,16 @@
-"""What the three commands have in common: how they start, and how a wrong command line ends."""
+"""What the three commands have in common: how they start, how a wrong command line ends,
+and how a table of answers is shown."""
 
 from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
 import click
 
-from tunnel.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Console
+from tunnel.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Console, printable
 from tunnel.errors import UsageError, VshareError
 from tunnel.open_files import raise_open_files_limit
 
@@ -41,3 +43,12 @@ def run_command(command: click.Command, name: str, machine: str) -> NoReturn:
         console.error(error)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+def print_table(rows: Iterable[tuple[str, ...]]) -> None:
+    """Columns as wide as they have to be. Cells come from other machines: no control characters."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  " + "  ".join(padded).rstrip())

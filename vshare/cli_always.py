@@ -15,12 +15,13 @@ import click
 import msgspec
 
 from tunnel.address import parse_relay
+from tunnel.command import print_table
 from tunnel.console import Console, run
 from tunnel.errors import UsageError, VshareError
 from tunnel.running import Running
 from vshare import requests
 from vshare.attach import attach as attach_to
-from vshare.cli_running import print_table, since
+from vshare.cli_running import since
 from vshare.durations import parse_patience
 from vshare.running import SHARES, choose_share, running_shares
 from vshare.url_wait import url_answers

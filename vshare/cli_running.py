@@ -7,14 +7,15 @@ those with several shares need, and --json.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 import click
 import msgspec
 
 from tunnel.address import parse_port
-from tunnel.console import Console, printable
+from tunnel.command import print_table
+from tunnel.console import Console
 from vshare import requests
 from vshare.durations import describe_duration, parse_duration
 from vshare.requests import GuestRow, InviteRow, Result, WaitingRow
@@ -285,15 +286,6 @@ def _invite_cells(invite: InviteRow) -> tuple[str, ...]:
         f"until {_until(invite.expires_at)}" if invite.expires_at else "until the share ends",
         _opened(invite.ports, terminals=invite.terminals),
     )
-
-
-def print_table(rows: Iterable[tuple[str, ...]]) -> None:
-    """Columns as wide as they have to be. Cells come from other machines: no control characters."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  " + "  ".join(padded).rstrip())
 
 
 def _count(number: int, what: str) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 import msgspec
 
+from tunnel.command import print_table
 from tunnel.console import Console, Interrupt, run
 from tunnel.errors import UsageError
 from tunnel.requests import Result
 from tunnel.running import Running
-from vshare.cli_running import of_a_share, print_table
+from vshare.cli_running import of_a_share
 from vshare.running import choose_share
 from vshare.terminals import requests
 from vshare.terminals.requests import OneTerminal, TerminalList, TerminalRow, ViewerRow

@@ -6,11 +6,12 @@ import click
 import msgspec
 
 from tunnel.address import parse_port
+from tunnel.command import print_table
 from tunnel.console import Console
 from tunnel.errors import UsageError
 from tunnel.follow import MAX_TEXT, Server
 from tunnel.requests import Result
-from vshare.cli_running import of_a_share, print_table
+from vshare.cli_running import of_a_share
 from vshare.running import choose_share
 from vshare.together import requests
 from vshare.together.servers import check_name
