@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Callable, Coroutine
 
 import pytest
@@ -34,6 +35,20 @@ def run(
         runner.run(guarded())
     gc.collect()
     assert not faults, faults
+
+
+def do_in(loop: asyncio.AbstractEventLoop, work: Callable[[], None], within: float) -> None:
+    """Have `work` done in a loop of another thread, and wait for that, `within` seconds at most."""
+    done = threading.Event()
+
+    def both() -> None:
+        try:
+            work()
+        finally:
+            done.set()
+
+    loop.call_soon_threadsafe(both)
+    assert done.wait(within)
 
 
 async def until(holds: Callable[[], object]) -> None:

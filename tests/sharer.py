@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvloop
 
+from tests.loops import do_in
 from tests.share_pair import CODE, NAME, Pair, share_pair
 from vshare.machine import SshAccess
 from vshare.news import Newsroom
@@ -40,16 +41,7 @@ class SharersShare:
 
     def do(self, work: Callable[[], None]) -> None:
         """Wait until `work` was done there."""
-        done = threading.Event()
-
-        def both() -> None:
-            try:
-                work()
-            finally:
-                done.set()
-
-        self.loop.call_soon_threadsafe(both)
-        assert done.wait(COMMAND_WITHIN)
+        do_in(self.loop, work, COMMAND_WITHIN)
 
     def terminal(self, name: str = "") -> SharedTerminal:
         """One that the sharer opened."""

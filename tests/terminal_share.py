@@ -18,6 +18,7 @@ from typing import cast
 
 import uvloop
 
+from tests.loops import do_in
 from tests.share_pair import CODE, NAME, Pair, share_pair
 from vshare.guests import Guest
 from vshare.terminals.terminal import SharedTerminal, Terms
@@ -109,16 +110,7 @@ class TerminalShare:
         return f"vconnect terminal {self.line} --code-file {code} --relay-only"
 
     def do(self, work: Callable[[], None]) -> None:
-        done = threading.Event()
-
-        def both() -> None:
-            try:
-                work()
-            finally:
-                done.set()
-
-        self.loop.call_soon_threadsafe(both)
-        assert done.wait(COMMAND_WITHIN)
+        do_in(self.loop, work, COMMAND_WITHIN)
 
     def open(self, command: list[str], name: str = "main", **terms: bool) -> SharedTerminal:
         """A terminal in which `command` runs."""
