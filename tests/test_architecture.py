@@ -22,6 +22,7 @@ DOORS = {  # the exceptions, each one file to one package
 IMPURE = {
     "asyncio", "socket", "ssl", "threading", "time", "random", "secrets", "os", "logging",
 }  # fmt: skip
+LATE = {"asyncssh", "keyring", "libvirt", "starlette", "uvicorn"}  # 0.1 s each, about
 MAX_LINES = 500
 MAX_FUNCTION = 60  # lines of a body; a command's options are counted apart
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -97,18 +98,43 @@ def test_no_junk_drawers() -> None:
     assert not names & {"utils", "util", "common", "misc", "helper"}
 
 
+def imports_at_start(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Those of a module that are done when it is imported."""
+    for node in tree_of(path).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+
+
+def graph_of_ours() -> dict[str, set[str]]:
+    """Which modules of ours each imports when it is imported."""
+    known = {
+        name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path
+        for path in SOURCES
+    }
+    return {
+        module: {found for node in imports_at_start(path) for found in _targets(node, known)}
+        for module, path in known.items()
+    }
+
+
+def test_commands_start_without_what_few_of_them_need() -> None:
+    graph = graph_of_ours()
+    for command in ("vshare.cli", "connect_vm.cli"):
+        waiting, needed = [command], set[str]()
+        while waiting:
+            module = waiting.pop()
+            if module not in needed:
+                needed.add(module)
+                waiting.extend(graph[module])
+        paths = [ROOT / f"{module.replace('.', '/')}.py" for module in sorted(needed)]
+        for path in paths:
+            if path.exists():  # else a package
+                names = [name for node in imports_at_start(path) for name in imports(node)]
+                assert not {name.split(".")[0] for name in names} & LATE, name_of(path)
+
+
 def test_there_are_no_import_cycles() -> None:
-    graph = {}
-    known = {name_of(path).removesuffix(".py").replace("/", "."): path for path in SOURCES}
-    for module, path in known.items():
-        tree = tree_of(path)
-        top = ast.Module([node for node in tree.body if not isinstance(node, ast.If)], [])
-        graph[module] = {
-            found
-            for node in top.body
-            if isinstance(node, ast.Import | ast.ImportFrom)
-            for found in _targets(node, known)
-        }
+    graph = graph_of_ours()
     done: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:

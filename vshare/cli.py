@@ -25,7 +25,6 @@ from vshare.durations import parse_duration
 from vshare.neighbours import parse_cidr
 from vshare.notify import parse_notify
 from vshare.options import EXPIRES_IN, GuestPageOptions, Options, PassthroughOptions, SshOptions
-from vshare.several import each_machine, share_all
 from vshare.share_file import FILE, RememberedCommand
 from vshare.together.servers import parse_server
 from vshare.web.access import Network
@@ -290,6 +289,9 @@ def up(
     leaving = Leaving.maybe()
     if detach and leaving is None:
         sys.exit(start(sys.argv[1:]))
+    # Half a second that the other commands need not wait.
+    from vshare.several import each_machine, share_all
+
     each = each_machine(options, machines, domains, targets)
     console = Console(each[0].machine or "vshare", as_json=as_json, verbose=verbose)
     if FILE in context.meta:

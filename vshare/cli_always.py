@@ -24,7 +24,6 @@ from vshare.attach import attach as attach_to
 from vshare.cli_running import since
 from vshare.durations import parse_patience
 from vshare.running import SHARES, choose_share, running_shares
-from vshare.url_wait import url_answers
 
 WAIT_FOR = 60.0  # seconds; a machine that boots meanwhile takes longer, and has --timeout
 LOOK_EVERY = 0.2  # seconds
@@ -90,6 +89,8 @@ def wait(name: str | None, within: float, as_json: bool) -> None:
 
 async def _wait(wanted: str | None, until: float) -> requests.ShareState:
     """Raises VshareError that says what was missing to the last."""
+    from vshare.url_wait import url_answers  # what it needs takes others a while to load
+
     missing = "no share runs here" if wanted is None else f"no share {wanted!r} runs here"
     while True:
         states = await asyncio.to_thread(_states)

@@ -9,8 +9,6 @@ import click
 
 from tunnel.address import parse_relay
 from tunnel.console import Console, Interrupt, run
-from tunnel.doctor.report import examine_all
-from vshare.doctor import local_steps
 
 
 @click.command()
@@ -22,6 +20,10 @@ def doctor(relay: str | None, as_json: bool, verbose: bool) -> None:
 
     Nothing is shared. The exit code is 1 if something that sharing needs does not work.
     """
+    # What it needs takes others a while to load.
+    from tunnel.doctor.report import examine_all
+    from vshare.doctor import local_steps
+
     named = relay or os.environ.get("VSHARE_RELAY")
     address = parse_relay(named) if named else None
     console = Console("doctor", as_json=as_json, verbose=verbose)

@@ -6,13 +6,8 @@ import sys
 
 import click
 
-from tunnel.console import Console, printable, run
-from vshare.exposure import Report, describe, to_json
-from vshare.look import Found, find_machine, look_inside
+from tunnel.console import Console, run
 from vshare.options import Options
-from vshare.policy import Policy
-from vshare.reach_machine import MachineReach
-from vshare.rules import make_policy
 
 
 @click.command()
@@ -29,26 +24,8 @@ def inspect(
     What listens, what of it guests would reach, which databases let everybody in, and whether
     Vagrant's publicly known key does. Dangers are no failure: the exit code is 0.
     """
+    from vshare.inspection import inspect_machine  # what it needs takes others a while to load
+
     options = Options(machine=machine, domain=domain, target=target)
     console = Console(machine or "vshare", as_json=as_json, verbose=verbose)
-    sys.exit(run(console, lambda interrupt: _inspect(options, console)))
-
-
-async def _inspect(options: Options, console: Console) -> None:
-    options.check()
-    machine = await find_machine(options, console)
-    console.machine = machine.name
-    async with MachineReach(machine) as reach:
-        report = await look_inside(options, machine, reach, console)
-        found = Found(machine, report)
-        policy = make_policy(options, found, only_loopback=reach.reaches_loopback)
-    _tell(report, policy, console)
-
-
-def _tell(report: Report, policy: Policy, console: Console) -> None:
-    if console.as_json:
-        console.event(event="exposure", machine=console.machine, **to_json(report, policy))
-        return
-    for line in describe(report, policy):
-        print(printable(line))
-    print(printable(f"Guests would reach {policy.describe()}."))
+    sys.exit(run(console, lambda interrupt: inspect_machine(options, console)))

@@ -14,7 +14,6 @@ from tunnel.follow import Server
 from tunnel.names import parse_name
 from vshare.web.access_setup import AccessOptions, read_passcode
 from vshare.web.rewriting import KEEP, check_host_header
-from vshare.web.site_certificate import check_certificate
 
 EXPIRES_IN = 8 * 3600.0  # seconds, as Vagrant Share had it
 
@@ -39,6 +38,9 @@ class PassthroughOptions:
 
     def check(self) -> None:
         """Raise UsageError for files that cannot be used."""
+        # What it needs takes others a while to load.
+        from vshare.web.site_certificate import check_certificate
+
         if self.certificate is not None:
             check_certificate(self.certificate, self.key, datetime.datetime.now(datetime.UTC))
         elif self.key is not None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tunnel.address import parse_port
 from tunnel.errors import RefusedError, UsageError
 from tunnel.follow import MAX_ITEMS, Server, is_label
 from tunnel.identity import Role
-from vshare.guests import Guest
-from vshare.look import Found
-from vshare.news import Newsroom
 from vshare.policy import MACHINE, Policy
-from vshare.streams import Streams
+
+if TYPE_CHECKING:  # half a second that commands need not wait
+    from vshare.guests import Guest
+    from vshare.look import Found
+    from vshare.news import Newsroom
+    from vshare.streams import Streams
 
 MAX_SERVERS = MAX_ITEMS  # what guests are told of
 MAX_USED = 16  # of what one guest uses, that are shown
