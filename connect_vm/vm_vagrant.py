@@ -38,7 +38,7 @@ Vagrant.configure("2") do |config|
   config.vm.boot_timeout = 600
   config.vm.network :private_network, ip: %(static)s, netmask: %(netmask)s,
     libvirt__network_name: %(network)s, libvirt__dhcp_enabled: false,
-    libvirt__forward_mode: "none", auto_config: false
+    libvirt__host_ip: %(host)s, libvirt__forward_mode: "none", auto_config: false
   config.vm.provider :libvirt do |libvirt|
     libvirt.driver = %(kind)s
     libvirt.kernel = %(kernel)s
@@ -123,6 +123,7 @@ def vagrantfile(image: Image, initramfs: Path, addresses: Addresses) -> str:
         "box": image.box.as_uri(),
         "static": str(addresses.static),
         "netmask": str(addresses.network.netmask),
+        "host": str(addresses.host),
         "network": f"vconnect-{addresses.network.network_address}",
         "kernel": str(initramfs.with_name(KERNEL)),
         "initramfs": str(initramfs),

@@ -97,9 +97,11 @@ def choose(machines: Iterable[vagrant.Status], name: str | None) -> vagrant.Stat
     if meant is None and len(running) == 1:
         meant = running[0]
     if meant is None and len(running) > 1:
+        names = [each.name for each in running]
         raise VshareError(
-            f"several machines are running: {listing}",
-            f"name the one to share, such as `vshare up {running[0].name}`",
+            f"several machines are running: {', '.join(names)}",
+            f"name the one to share, such as `vshare up {names[0]}`; or all of them:"
+            f" `vshare up {' '.join(names)}`",
         )
     if meant is None:
         command = "vagrant up" if len(known) == 1 else "vagrant up NAME"

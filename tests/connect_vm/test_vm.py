@@ -102,6 +102,13 @@ def test_the_vagrantfile_quotes_what_it_is_given(image_folder: Path) -> None:
     assert '\\"quiet\\"' in text
 
 
+def test_vagrant_gives_the_host_an_address_that_is_no_machines(image_folder: Path) -> None:
+    addresses = around(IPv4Address("172.16.0.1"), 2)
+    text = vm_vagrant.vagrantfile(load_image(image_folder), image_folder / "x", addresses)
+    assert 'ip: "172.16.0.1"' in text
+    assert 'libvirt__host_ip: "172.16.0.3"' in text
+
+
 def test_an_unknown_driver() -> None:
     async def main() -> None:
         async with vm.run("hyperv", vm.Wish()):

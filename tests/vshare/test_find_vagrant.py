@@ -84,7 +84,6 @@ def test_the_one_that_runs_is_chosen() -> None:
         (STATUS, "db", "'db' is not running, but not_created", "vagrant up db"),
         (STATUS, "api", "no machine 'api'", "web (running), db (not_created)"),
         (STATUS.replace("running", "poweroff"), None, "web (poweroff)", "vagrant up NAME"),
-        (STATUS.replace("not_created", "running"), None, "several machines", "vshare up web"),
     ],
 )
 def test_what_cannot_be_shared(status: str, name: str | None, text: str, hint: str) -> None:
@@ -92,6 +91,13 @@ def test_what_cannot_be_shared(status: str, name: str | None, text: str, hint: s
         choose(machines(status), name)
     assert text in caught.value.text
     assert hint in caught.value.hint
+
+
+def test_several_that_run_and_none_that_is_named() -> None:
+    with pytest.raises(VshareError) as caught:
+        choose(machines(STATUS.replace("not_created", "running")), None)
+    assert caught.value.text == "several machines are running: web, db"
+    assert "such as `vshare up web`; or all of them: `vshare up web db`" in caught.value.hint
 
 
 def test_ssh_config_of_libvirt() -> None:
