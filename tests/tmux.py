@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tunnel.vt.drawing import row_text
+from tunnel.vt.grid import width
 from tunnel.vt.screen import Screen
 
 Run = Callable[[Sequence[str]], str]
@@ -33,12 +34,19 @@ class Person:
         """Keys by tmux's names: Enter, Escape, Up, C-c."""
         self._tmux("send-keys", *keys)
 
+    def click(self, column: int, row: int) -> None:
+        """Of the mouse, on a cell counted from 0: what a terminal says that was asked to."""
+        at = f"{column + 1};{row + 1}"
+        report = f"\x1b[<0;{at}M\x1b[<0;{at}m".encode()
+        self._tmux("send-keys", "-H", *(f"{byte:x}" for byte in report))
+
     def screen(self) -> list[str]:
         """The rows, without what is blank at their ends."""
         return [row.rstrip() for row in self._tmux("capture-pane", "-p").split("\n")[:-1]]
 
-    def cells(self) -> list[str]:
-        """The rows with their colours, and where the cursor is, if it is shown."""
+    def cells(self, corner: tuple[int, int] | None = None) -> list[str]:
+        """The rows with their colours, and where the cursor is, if it is shown. Of a `corner` of so
+        many columns and rows, if that is said."""
         rows = self._tmux("capture-pane", "-p", "-e", "-N").split("\n")[:-1]
         size = self._tmux("display-message", "-p", "#{pane_width} #{pane_height}").split()
         seen = Screen(int(size[0]), int(size[1]))  # since tmux says the same in several ways
@@ -46,7 +54,24 @@ class Person:
             seen.feed(f"\x1b[{y + 1}H{row}".encode())
         cursor = "#{?cursor_flag,#{cursor_x} #{cursor_y},hidden}"
         where = self._tmux("display-message", "-p", cursor).strip()
-        return [*map(row_text, seen.lines), where]
+        columns, count = corner or (seen.columns, seen.rows)
+        for line in seen.lines:
+            line.fit(columns)
+        return [*map(row_text, seen.lines[:count]), where]
+
+    def shared_size(self) -> tuple[int, int]:
+        """Of a shared terminal that is smaller than this one: what has no dots."""
+        rows = [row.rstrip("·") for row in self._tmux("capture-pane", "-p", "-N").split("\n")[:-1]]
+        return sum(map(width, rows[0])), len([row for row in rows if row])
+
+    def click_at(self, text: str) -> None:
+        """On the last character of `text`, where it is for the first time."""
+        for y, row in enumerate(self.screen()):
+            if text in row:
+                before = row[: row.index(text) + len(text)]
+                self.click(sum(map(width, before)) - width(before[-1]), y)
+                return
+        raise AssertionError(f"{self.name}: no {text!r} on\n" + "\n".join(self.screen()))
 
     def scrollback(self) -> list[str]:
         """All rows, those that have left at the top first."""

@@ -127,6 +127,21 @@ def test_full_screen_programs_on_terminals_of_all_sizes(
         ada.wait_for(lambda: ada.flags().split() == ["0", "0", "0", "1"])
 
 
+def test_the_mouse_where_a_part_is_seen(share: TerminalShare, tmp_path: Path) -> None:
+    """A click is on the cell that is there, also where a small terminal follows the cursor."""
+    text = tmp_path / "text"
+    text.write_text("".join(f"{number:02} {'漢字' * 15} {number:02}\n" for number in range(22)))
+    share.open(["vim", "-u", "NONE", "-N", "-c", "set mouse=a", str(text)], read_write=True)
+    with guest(share, "ada") as ada, guest(share, "bob", (30, 10)) as bob:
+        ada.wait_for("21 漢")
+        ada.type("20G$")
+        bob.wait_for("字 19")
+        assert "00 漢" not in "\n".join(bob.screen())
+        bob.click_at("字 17")
+        bob.type("rX")
+        ada.wait_for("字 1X")
+
+
 def check_corner(larger: Person, one: Person, size: tuple[int, int]) -> None:
     """`larger` shows the shared screen in its corner, as `one` does, and dots beside it."""
     rows = size[1]

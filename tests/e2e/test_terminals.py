@@ -24,7 +24,7 @@ pytestmark = pytest.mark.e2e
 PUBLIC_PORT = 8080  # in the URL only
 OTHER_PORT = 9443
 WITHIN = 60.0  # seconds for what an emulated machine shows
-SMALL, LARGE = (80, 24), (110, 32)
+LITTLE, SMALL, MIDDLE, LARGE = (61, 19), (80, 24), (97, 28), (110, 32)
 OPTIONS = ("--disable-http", "--yes")
 
 
@@ -127,14 +127,14 @@ def is_same(one: Person, other: Person) -> bool:
     return not differences(one.cells(), other.cells())
 
 
-def corner(of: Person, size: tuple[int, int]) -> list[str]:
-    """What is shown in the upper left corner, without the dots beside it."""
-    return [row[: size[0]].rstrip("· ") for row in of.screen()[: size[1]]]
-
-
 def same_corner(size: tuple[int, int], one: Person, other: Person) -> None:
-    """The same for people whose terminals have different sizes."""
-    other.wait_for(lambda: corner(one, size) == corner(other, size), WITHIN)
+    """The larger terminal `one` has the shared screen in its corner, and that is all of `other`."""
+    one.wait_for(lambda: one.shared_size() == size, WITHIN)
+    try:
+        other.wait_for(lambda: one.cells(size) == other.cells(), WITHIN)
+    except AssertionError:
+        rows = differences(one.cells(size), other.cells())
+        raise AssertionError(f"{one.name}, {other.name}:\n" + "\n".join(rows)) from None
 
 
 def quiet(*people: Person) -> None:
@@ -196,7 +196,8 @@ def test_the_machines_shell_with_two_guests(machine: Stage) -> None:
 
 @pytest.mark.parametrize("program", ["vim", "htop", "tmux"])
 def test_full_screen_programs(beside: Stage, program: str) -> None:
-    """On terminals of different sizes; the smallest decides."""
+    """On terminals of different sizes, of which the smallest decides, also when it gets another
+    size meanwhile; with keys and the mouse of each."""
     lab = beside.lab
     text = lab.services.tmp / "text"
     text.write_text("".join(f"{number} Größe 漢字 e\u0301 ▒\n" for number in range(200)))
@@ -204,38 +205,65 @@ def test_full_screen_programs(beside: Stage, program: str) -> None:
     alice.wait_for("#", WITHIN)
     bob = beside.guest(lab.bob, size=SMALL)
     carol = beside.guest(lab.carol, size=LARGE)
-    commands = {"vim": f"vim -u NONE -N -c 'set nu mouse=a' {text}", "htop": "htop -d 100",
-                "tmux": "tmux -f /dev/null new sh"}  # fmt: skip
     for each in (bob, carol):
         each.wait_for("#", WITHIN)
-    alice.wait_for(lambda: "·" in alice.screen()[0], WITHIN)
-    bob.type(commands[program])
-    bob.press("Enter")
-    if program == "vim":
-        carol.wait_for("23 22 Gr", WITHIN)
-        carol.press("j", "o")
-        carol.type("hello 漢 from carol")
-        carol.press("Escape")
-        alice.wait_for("hello 漢 from carol", WITHIN)
-    elif program == "htop":
-        carol.wait_for("F10", WITHIN)
-        carol.press("F5")
-    else:
-        carol.wait_for("[0]", WITHIN)
-        for key in ("C-b", "%"):  # one after the other: together they would be a paste
-            carol.press(key)
-        alice.wait_for("│", WITHIN)
-        carol.type("seq 40")
-        carol.press("Enter")
-        alice.wait_for("40", WITHIN)
-    quiet(alice, bob, carol)
-    same(alice, carol)
-    same_corner(SMALL, alice, bob)
+    alice.wait_for(lambda: alice.shared_size() == SMALL, WITHIN)
+    {"vim": use_vim, "htop": use_htop, "tmux": use_tmux}[program](alice, bob, carol, text)
+    for size in (SMALL, MIDDLE, LITTLE):
+        bob.resize(*size)
+        quiet(alice, bob, carol)
+        same_corner(size, alice, bob)
+        same(alice, carol)
     assert alice.flags() == bob.flags() == carol.flags()
+    assert alice.flags().split()[2] == "1", "no mouse"
     alice.press("Enter")
     alice.type("~.")
     bob.wait_for("code 0", WITHIN)
     carol.wait_for("code 0", WITHIN)
+
+
+def start(who: Person, command: str) -> None:
+    who.type(command)
+    who.press("Enter")
+
+
+def use_vim(alice: Person, bob: Person, carol: Person, text: Path) -> None:
+    """Carol writes a line, and a letter where bob has clicked, behind wide characters."""
+    start(bob, f"vim -u NONE -N -c 'set nu mouse=a' {text}")
+    carol.wait_for("23 22 Gr", WITHIN)
+    carol.press("j", "o")
+    carol.type("hello 漢 from carol")
+    carol.press("Escape")
+    alice.wait_for("hello 漢 from carol", WITHIN)
+    bob.click_at("7 Größe 漢字 e\u0301 ▒")
+    bob.type("rX")
+    alice.wait_for("7 Größe 漢字 e\u0301 X", WITHIN)
+
+
+def use_htop(alice: Person, bob: Person, carol: Person, text: Path) -> None:
+    """Carol has a tree; bob clicks at the help, and alice leaves it."""
+    start(bob, "htop -d 100")
+    carol.wait_for("F10", WITHIN)
+    carol.press("F5")
+    carol.wait_for("└─", WITHIN)
+    bob.click_at("F1He")
+    alice.wait_for("GNU GPL", WITHIN)
+    alice.press("Escape")
+    bob.wait_for("F10", WITHIN)
+
+
+def use_tmux(alice: Person, bob: Person, carol: Person, text: Path) -> None:
+    """Carol divides the window and fills her pane; bob clicks into the other one, and types."""
+    start(bob, "tmux -f /dev/null new sh ';' set -g mouse on")
+    carol.wait_for("[0]", WITHIN)
+    for key in ("C-b", "%"):  # one after the other: together they would be a paste
+        carol.press(key)
+    alice.wait_for("│", WITHIN)
+    start(carol, "seq 40")
+    alice.wait_for("40", WITHIN)
+    bob.click(3, 3)
+    start(bob, "echo le''ft 漢字")
+    alice.wait_for(lambda: any(row.startswith("left 漢字") for row in alice.screen()), WITHIN)
 
 
 def test_lock_and_hold(beside: Stage) -> None:
@@ -270,7 +298,7 @@ def test_lock_and_hold(beside: Stage) -> None:
 def other_relay(host: Host) -> Iterator[str]:
     """One that can go and come back, with the same names and the same key."""
     command = ["vrelay", "serve", "--json", "--listen", f"{host.ip}:{OTHER_PORT}"]
-    command += ["--domain", "localhost", "--state-dir", str(host.tmp / "other-relay")]
+    command += ["--open", "--domain", "localhost", "--state-dir", str(host.tmp / "other-relay")]
     with started(host, command) as program:
         event = program.wait_for("serving", WITHIN)
         yield f"{host.ip}:{OTHER_PORT}#{event['fingerprint'][:32]}"

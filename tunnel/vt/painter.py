@@ -46,6 +46,11 @@ class Painter:
         self._top = 0  # number of the row at the top, counted since that screen began
         self._x = self._y = 0  # which cell of the screen is in the corner
 
+    @property
+    def corner(self) -> tuple[int, int]:
+        """The column and row of the screen's cell that is in the terminal's upper left corner."""
+        return self._x, self._y
+
     def begin(self) -> bytes:
         """What is on the terminal goes into its scroll-back."""
         self._shown = self._blank()

@@ -30,6 +30,7 @@ from tunnel.terminal_messages import (
     serialize_payload,
 )
 from tunnel.vt.keys import EscapeKeys
+from tunnel.vt.mouse import moved
 from tunnel.vt.painter import Painter
 from tunnel.vt.screen import Screen
 from tunnel.vt.tty import Tty
@@ -220,6 +221,7 @@ class Seat:
                 self._read_only_told = True
                 self.tell(read_only(self.state))
             return
+        data = moved(data, *self._painter.corner)
         for at in range(0, len(data), MAX_INPUT):
             self.say(serialize(MessageType.INPUT, data[at : at + MAX_INPUT]))
         if self._link is not None:
