@@ -27,7 +27,7 @@ class Program:
         self.title = title
         self._log = log
         self._events: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
-        self._firsts: dict[str, dict[str, Any]] = {}  # of each name, of those that were looked at
+        self._seen: list[dict[str, Any]] = []  # those that were looked at
         self._reader = Thread(target=self._read, name=title, daemon=True)
         self._reader.start()
 
@@ -52,13 +52,17 @@ class Program:
                 ) from None
             if event is None:
                 raise VshareError(f"{self.title} ended before {name!r}{self._words()}")
-            self._firsts.setdefault(str(event.get("event")), event)
+            self._seen.append(event)
             if event.get("event") == name:
                 return event
 
     def first(self, name: str, within: float) -> dict[str, Any]:
         """The first event called `name`, also if it came before one that was waited for."""
-        return self._firsts.get(name) or self.wait_for(name, within)
+        return next(iter(self.all(name)), None) or self.wait_for(name, within)
+
+    def all(self, name: str) -> list[dict[str, Any]]:
+        """The events called `name` so far, up to the last one that was waited for."""
+        return [event for event in self._seen if event.get("event") == name]
 
     def interrupt(self) -> float:
         """Ctrl-C: seconds until it ended. Raises VshareError unless it ends with exit code 0."""
