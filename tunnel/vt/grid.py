@@ -119,6 +119,13 @@ class Grid:
         self.saved = Cursor()
         self._on_gone = on_gone
 
+    def fill(self, char: str) -> None:
+        """Every cell has `char`, plainly. Row by row: programs may have that done all the time."""
+        for at in range(len(self.rows)):
+            self.rows[at] = row = Row(len(self.rows[0].chars))
+            if char != " ":
+                row.chars = [char] * len(row.chars)
+
     def scroll_up(self, top: int, bottom: int, count: int, style: Style) -> None:
         """Rows from `top` to `bottom` move up; blank ones come in at the bottom."""
         count = min(count, bottom - top + 1)

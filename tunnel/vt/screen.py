@@ -40,12 +40,14 @@ class Screen:
         self.bells = 0
         self.columns, self.rows = columns, rows
         self._parser = Parser(self)
+        self.main = Grid(columns, rows, self._rows_gone)
+        self.alternate = Grid(columns, rows, lambda gone: None)
         self._reset()
 
     def _reset(self) -> None:
-        columns, rows = self.columns, self.rows
-        self.main = Grid(columns, rows, self._rows_gone)
-        self.alternate = Grid(columns, rows, lambda gone: None)
+        for grid in (self.main, self.alternate):
+            grid.fill(" ")
+            grid.saved = Cursor()
         self.grid = self.main
         self.tabs = set(range(TAB, MAX_SIDE, TAB))
         self.modes = set(DEFAULT_MODES)
@@ -195,14 +197,12 @@ class Screen:
         self._to(self.x, max(top, min(self.y + rows, bottom)))
 
     def _tab(self, count: int) -> None:
-        for _ in range(min(count, self.columns)):
-            self.x = min((at for at in self.tabs if at > self.x), default=self.columns - 1)
-        self._to(self.x, self.y)
+        stops = sorted(at for at in self.tabs if at > self.x)
+        self._to(stops[count - 1] if count <= len(stops) else self.columns - 1, self.y)
 
     def _back_tab(self, count: int) -> None:
-        for _ in range(min(count, self.columns)):
-            self.x = max((at for at in self.tabs if at < self.x), default=0)
-        self._to(self.x, self.y)
+        stops = sorted((at for at in self.tabs if at < self.x), reverse=True)
+        self._to(stops[count - 1] if count <= len(stops) else 0, self.y)
 
     def control(self, char: str) -> None:
         """See Actions."""
@@ -243,8 +243,7 @@ class Screen:
         elif word[:1] in ("(", ")"):
             self.charsets["()".index(word[0])] = word[1:]
         elif word == "#8":
-            for row in self.grid.rows:
-                row.put(0, "E" * self.columns, PLAIN)
+            self.grid.fill("E")
             self._to(0, 0)
 
     def osc(self, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import TYPE_CHECKING, cast
 
 import asyncssh
@@ -11,12 +12,13 @@ import asyncssh
 from tunnel.codes import Code
 from tunnel.errors import VshareError
 from vshare.ssh_link import SshLink
+from vshare.terminals.slices import LARGEST, LONG, first_slice
 from vshare.terminals.terminal import SharedTerminal
 
 TERM = "xterm-256color"  # what tunnel/vt knows, and every terminal that shows it
 OPEN_TIMEOUT = 15.0  # seconds; on a machine that is emulated a log-in shell takes some
-# What is shown at once, so that the share does other things in between: a few milliseconds.
-SLICE = 8 * 1024  # bytes
+# The echo of a key, which need not wait for the loop's next turn.
+AT_ONCE = 1_024  # bytes
 MAX_PENDING = 64 * 1024  # bytes that were read and not shown; then nothing more is read
 SSH_WINDOW = 64 * 1024  # bytes; more would be old before it is shown
 # What was typed and the machine does not take; then it is thrown away.
@@ -84,7 +86,10 @@ class Shell(_Session):
         self._pending += data
         if len(self._pending) >= MAX_PENDING:
             self._channel.pause_reading()
-        self._pump_soon()
+        if self._pump is None and len(self._pending) <= AT_ONCE:
+            self._show()  # what comes in the same turn waits for the next one
+        else:
+            self._pump_soon()
 
     def exit_status_received(self, status: int) -> None:
         """The shell has ended by itself."""
@@ -115,14 +120,22 @@ class Shell(_Session):
             return
         if self._pending:
             was_full = len(self._pending) >= MAX_PENDING
-            data = bytes(self._pending[:SLICE])
-            del self._pending[:SLICE]
-            self._terminal.output(data)
+            self._show_some(self._terminal)
             if was_full and len(self._pending) < MAX_PENDING and not self._is_over:
                 self._channel.resume_reading()
             self._pump_soon()
         elif self._is_over:
             self._terminal.ended(self._ended, self._code)
+
+    def _show_some(self, terminal: SharedTerminal) -> None:
+        """LARGEST bytes, or as many as take no long time."""
+        least, until = len(self._pending) - LARGEST, time.thread_time() + LONG
+        while len(self._pending) > max(least, 0) and not self._is_paused:
+            data = bytes(self._pending[: first_slice(self._pending)])
+            del self._pending[: len(data)]
+            terminal.output(data)
+            if time.thread_time() > until:
+                return
 
 
 async def open_shell(link: SshLink | None, columns: int, rows: int) -> Shell:

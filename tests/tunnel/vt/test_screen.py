@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,8 @@ def after(text: str, columns: int = COLUMNS, rows: int = ROWS) -> Screen:
         ("a\r\nb\x1b[J\x1b[2;1H\x1b[1J", ["", "", "", ""]),
         ("abc\x1b[1;2H\x1b[4hX\x1b[4lY", ["aXYc", "", "", ""]),
         ("a\tb\x1b[Z\x1b[Zc", ["c       b", "", "", ""]),
+        ("\x1b[1;3H\x1bH\x1b[1;6H\x1bH\r\x1b[2Ix\x1b[3Zy", ["y    x", "", "", ""]),
+        ("\x1b[9Ix\r\x1b[0Iy\x1b[9Zz", ["z       y  x", "", "", ""]),
         ("\x1b(0lqk\x1b(Blqk", ["┌─┐lqk", "", "", ""]),
         ("\x1b)0\x0ex\x0fx", ["│x", "", "", ""]),
         ("\x1b[2;2H\x1b7\x1b[1;1Hx\x1b8y", ["x", " y", "", ""]),
@@ -155,6 +159,14 @@ def test_a_sequence_that_is_too_long_means_nothing_however_it_is_cut() -> None:
     for byte in text:
         pieces.feed(bytes([byte]))
     assert shown(whole) == shown(pieces) == ["x", "", "", ""]
+
+
+def test_tab_stops_are_not_looked_for_one_after_another() -> None:
+    screen = Screen(500, 2)
+    screen.feed(b"".join(b"\x1b[1;%dH\x1bH" % at for at in range(1, 500)))
+    before = time.process_time()
+    screen.feed(b"\x1b[999I\x1b[999Z" * 300)  # 75 million steps, taken one by one
+    assert time.process_time() - before < 1
 
 
 def test_a_newcomer_in_an_editor_that_was_begun_while_lines_were_drawn() -> None:
