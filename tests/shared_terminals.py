@@ -3,6 +3,7 @@ what they are shown."""
 
 from __future__ import annotations
 
+from tests.loops import until
 from tunnel.terminal_messages import (
     FROM_SHARE,
     HEADER_SIZE,
@@ -88,6 +89,12 @@ class Watcher:
             if self.sees:
                 self.say_seen()
         return self.takes
+
+    async def shown_more(self, data: bytes, terminal: SharedTerminal) -> None:
+        """The program writes `data`; until it is shown here."""
+        before = self.count
+        terminal.output(data)
+        await until(lambda: self.count > before)
 
     def say_seen(self) -> None:
         """All that came was shown."""

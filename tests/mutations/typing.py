@@ -8,6 +8,8 @@ _RIGHTS, _VIEWER = "vshare/terminals/rights.py", "vshare/terminals/viewer.py"
 _TERMINAL, _SCREEN = "vshare/terminals/terminal.py", "vshare/terminals/screen.py"
 _HUB_TESTS = "tests/vshare/terminals/test_hub.py"
 _SCREEN_TESTS = "tests/vshare/terminals/test_screen.py"
+_FAN_OUT = "vshare/terminals/fan_out.py"
+_FAN_OUT_TESTS = "tests/vshare/terminals/test_fan_out.py"
 _END_TESTS = "tests/vshare/terminals/test_viewer_end.py"
 
 TYPING = (
@@ -89,9 +91,23 @@ TYPING = (
     Mutation(
         "the program waits for guests",
         _TERMINAL,
-        "            if viewer.identity.is_sharer and viewer.is_full and not viewer.is_stale:",
-        "            if viewer.is_full and not viewer.is_stale:",
+        "        sharers = self._sharers()\n",
+        "        sharers = self._viewers\n",
         (f"{_HUB_TESTS}::test_nobody_waits_for_a_guest",),
+    ),
+    Mutation(
+        "the sharer's keys wait for a crowd",
+        _FAN_OUT,
+        "        for _ in range(min(GUESTS_A_TURN, len(self._waiting))):",
+        "        for _ in range(len(self._waiting)):",
+        (f"{_FAN_OUT_TESTS}::test_the_sharer_at_once_and_guests_a_few_in_a_turn",),
+    ),
+    Mutation(
+        "a guest who floods is listened to all the time",
+        "vshare/terminals/viewer_end.py",
+        "            self.peer.pause_reading()\n",
+        "",
+        (f"{_END_TESTS}::test_a_flood_is_listened_to_now_and_then",),
     ),
     Mutation(
         "a viewer that shows nothing is sent everything",

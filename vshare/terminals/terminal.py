@@ -20,6 +20,7 @@ from tunnel.terminal_messages import (
     serialize_long,
     serialize_payload,
 )
+from vshare.terminals.fan_out import FanOut
 from vshare.terminals.identity import Identity
 from vshare.terminals.program import Program
 from vshare.terminals.recording import Recording
@@ -28,11 +29,10 @@ from vshare.terminals.screen import SharedScreen
 from vshare.terminals.viewer import Sink, Viewer
 
 TYPING_LASTS = 2.0  # seconds after the last key
-# A viewer that is slower than the program is shown the present this often at most: pictures
-# enough to follow, and one drawing for all who wait.
-CATCH_UP_EVERY = 0.05  # seconds
 # The program waits so long for the sharer's own terminal, then goes on without it.
 SHARER_PATIENCE = 1.0  # seconds
+# A guest's window that becomes larger and smaller without end resizes the machine's this often.
+RESIZE_EVERY = 0.1  # seconds
 MIN_SIDE = 2  # columns or rows; a window that is being folded away says less
 MAX_COLUMNS, MAX_ROWS = 500, 200  # of more nobody reads; it bounds what a screen takes
 
@@ -62,11 +62,13 @@ class SharedTerminal:
         self.on_change: Callable[[], None] = lambda: None
         self.is_over = False
         self.goes_on = False  # when the sharer leaves
+        self.version = 0  # of what `state_for` gives
         self._program: Program | None = None
         self._viewers: list[Viewer] = []  # the sharer's first
         self._typing = ""
         self._typing_ends: asyncio.TimerHandle | None = None
-        self._catching_up: asyncio.TimerHandle | None = None
+        self._resizing: asyncio.TimerHandle | None = None
+        self._fan_out = FanOut(lambda: self.viewers, self._drawn)
         self._patience: asyncio.TimerHandle | None = None
         self._telling: asyncio.Handle | None = None
 
@@ -94,21 +96,24 @@ class SharedTerminal:
         if self.recording is not None:
             self.recording.output(shown)
         messages = list(serialize_long(MessageType.OUTPUT, shown))
-        for viewer in self._viewers:
+        sharers = self._sharers()
+        for viewer in sharers:
             viewer.output(messages)
-            if viewer.identity.is_sharer and viewer.is_full and not viewer.is_stale:
+            if viewer.is_full and not viewer.is_stale:
                 self._wait_for_sharer()
-        self._catch_up_soon()
+        self._fan_out.catch_up_soon(sharers)
+        self._fan_out.add(shown)
 
     def ended(self, text: str, code: Code = Code.CLOSED) -> None:
         """The program has ended, or nobody is to see it any more: `text` says which. Idempotent."""
         if self.is_over:
             return
         self.is_over = True
+        self._fan_out.finish()
         message = serialize_payload(End(int(code), text[:MAX_TITLE]))
         for viewer in self.viewers:
             viewer.end(message)
-        for timer in (self._typing_ends, self._catching_up, self._patience, self._telling):
+        for timer in (self._typing_ends, self._resizing, self._patience, self._telling):
             if timer is not None:
                 timer.cancel()
         if self._program is not None:
@@ -131,7 +136,7 @@ class SharedTerminal:
     def view(self, identity: Identity, sink: Sink) -> Viewer:
         """STATE and SCREEN go to `sink` from within."""
         viewer = Viewer(self, identity, sink)
-        viewer.present(self._drawn(scrollback=True))
+        viewer.present(self._drawn(scrollback=True), self._fan_out.at)
         if identity.is_sharer:
             self.goes_on = False
             self._viewers.insert(0, viewer)
@@ -154,7 +159,7 @@ class SharedTerminal:
         if viewer.identity.is_sharer:
             self._go_on()
         if not self.is_over:
-            self.sizes_changed()
+            self.sizes_changed(viewer)
             self._changed()
 
     def state_for(self, viewer: Viewer) -> State:
@@ -179,12 +184,23 @@ class SharedTerminal:
         """`viewer` has shown what it got, or can take more again."""
         if viewer.identity.is_sharer and not viewer.is_full:
             self._go_on()
-        self._catch_up_soon()
+        self._fan_out.catch_up_soon([viewer])
 
-    def sizes_changed(self) -> None:
-        """A viewer has another size, or is gone: whose counts decides."""
-        sharers = [each.size for each in self._viewers if each.identity.is_sharer and each.size]
-        sizes = sharers[:1]
+    def sizes_changed(self, viewer: Viewer) -> None:
+        """`viewer` has another size, or is gone: whose counts decides. A guest may have to wait."""
+        if viewer.identity.is_sharer:
+            self._fit()
+        elif self.terms.follow_smallest and self._resizing is None:
+            self._fit()
+            loop = asyncio.get_running_loop()
+            self._resizing = loop.call_later(RESIZE_EVERY, self._fit_again)
+
+    def _fit_again(self) -> None:
+        self._resizing = None
+        self._fit()
+
+    def _fit(self) -> None:
+        sizes = [each.size for each in self._sharers() if each.size][:1]
         if self.terms.follow_smallest:
             sizes = [each.size for each in self._viewers if each.size is not None]
         if sizes:
@@ -196,6 +212,8 @@ class SharedTerminal:
     def type(self, viewer: Viewer, data: bytes) -> None:
         """`viewer` may, and typed `data`."""
         self._is_typing(viewer.identity.name)
+        if not viewer.identity.is_sharer:
+            self._fan_out.first = viewer
         if self.terms.hold and not viewer.identity.is_sharer:
             before = viewer.held.waits
             viewer.held.receive_data(data)
@@ -307,6 +325,9 @@ class SharedTerminal:
 
     # -- inside
 
+    def _sharers(self) -> list[Viewer]:
+        return [each for each in self._viewers if each.identity.is_sharer]
+
     def people(self) -> list[Person]:
         """The guests who look, as the sharer is told."""
         return [
@@ -328,26 +349,12 @@ class SharedTerminal:
             self._program.resize(columns, rows)
         if self.recording is not None:
             self.recording.resized(columns, rows)
-        for viewer in self._viewers:
-            viewer.is_stale = True
-            viewer.state()
-        self._catch_up_soon()
+        self._fan_out.redraw()
+        self._changed()
 
     def _drawn(self, *, scrollback: bool = False) -> list[bytes]:
         drawn = self.screen.draw(scrollback=scrollback)
         return list(serialize_long(MessageType.SCREEN, drawn))
-
-    def _catch_up_soon(self) -> None:
-        if self._catching_up is None and any(each.can_catch_up for each in self._viewers):
-            loop = asyncio.get_running_loop()
-            self._catching_up = loop.call_later(CATCH_UP_EVERY, self._catch_up)
-
-    def _catch_up(self) -> None:
-        self._catching_up = None
-        messages = self._drawn()
-        for viewer in self.viewers:
-            if viewer.can_catch_up:
-                viewer.present(messages)
 
     def _wait_for_sharer(self) -> None:
         if self._patience is None and self._program is not None:
@@ -378,13 +385,15 @@ class SharedTerminal:
 
     def _changed(self) -> None:
         """Tell everybody, once, when what happens now is done."""
+        self.version += 1
         if self._telling is None and not self.is_over:
             self._telling = asyncio.get_running_loop().call_soon(self._tell_all)
 
     def _tell_all(self) -> None:
         self._telling = None
-        for viewer in self.viewers:
+        for viewer in self._sharers():
             viewer.state()
+        self._fan_out.soon()
         self.on_change()
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # Takes one whole message; False: no more until Viewer.ready, though this one was taken.
 Sink: TypeAlias = Callable[[bytes], bool]
 CATCH_UP = WINDOW // 2  # bytes that may still be under way when the present is shown again
+# Seconds between what the program gets of one guest: who floods with single keys makes no more
+# packets than somebody who leans on one.
+TYPING_EVERY = 0.01
 
 
 class Viewer:
@@ -39,14 +42,16 @@ class Viewer:
         self.held = HeldLine()
         self.bucket = InputBucket(asyncio.get_running_loop().time())
         self.is_stale = True  # something was left out: it needs the present
+        self.at = 0  # a guest's offset in what the program wrote (see OutputLog)
+        self.is_closed = False
         self._terminal = terminal
         self._sink = sink
         self._sent = 0  # bytes of SCREEN and OUTPUT
         self._seen = 0
         self._blocked = False
         self._told: State | None = None
+        self._told_at = -1  # the terminal's version then
         self._typing: asyncio.TimerHandle | None = None
-        self._closed = False
 
     # -- to it
 
@@ -70,17 +75,20 @@ class Viewer:
         for message in messages:
             self._send_counted(message)
 
-    def present(self, messages: list[bytes]) -> None:
-        """The present screen."""
+    def present(self, messages: list[bytes], at: int) -> None:
+        """The present screen, as it was at the offset `at`."""
         self.state()
         self.is_stale = False
+        self.at = at
         for message in messages:
             self._send_counted(message)
 
     def state(self) -> None:
         """How the terminal is, if that is news to it."""
-        if self._blocked or self._closed:
+        version = self._terminal.version
+        if self._blocked or self.is_closed or self._told_at == version:
             return
+        self._told_at = version
         state = self._terminal.state_for(self)
         if state != self._told:
             self._told = state
@@ -88,7 +96,7 @@ class Viewer:
 
     def end(self, message: bytes) -> None:
         """The last that it hears, whether or not it has room."""
-        if not self._closed:
+        if not self.is_closed:
             self._sink(message)
             self.close()
 
@@ -110,13 +118,13 @@ class Viewer:
 
     def receive(self, kind: MessageType, payload: bytes) -> None:
         """A message of the viewer's. Raises RemoteProtocolError for one that is not allowed."""
-        if self._closed:
+        if self.is_closed:
             return
         if kind is MessageType.INPUT:
             self._input(payload)
         elif kind is MessageType.SIZE:
             self.size = parse_payload(Size, payload)
-            self._terminal.sizes_changed()
+            self._terminal.sizes_changed(self)
         elif kind is MessageType.ASK:
             self._terminal.asked(self)
         elif kind is MessageType.SEEN:
@@ -132,9 +140,9 @@ class Viewer:
 
     def close(self) -> None:
         """It looks no longer; the sink is not called again. Idempotent."""
-        if self._closed:
+        if self.is_closed:
             return
-        self._closed = True
+        self.is_closed = True
         if self._typing is not None:
             self._typing.cancel()
         self._terminal.left(self)
@@ -160,5 +168,5 @@ class Viewer:
         if data:
             self._terminal.type(self, data)
         wait = self.bucket.wait()
-        if wait is not None and not self._closed:
-            self._typing = loop.call_later(wait, self._type)
+        if (data or wait is not None) and not self.is_closed:
+            self._typing = loop.call_later(max(wait or 0.0, TYPING_EVERY), self._type)

@@ -136,11 +136,10 @@ def test_a_sharer_that_does_not_read_holds_up_nothing(
         terminal, program = open_terminal(hub)
         ada = Watcher(hub, ADA)
         async with share.session(SHELL, requests.Showing) as (_showing, reader, writer):
-            for _ in range(40):
-                terminal.output(b"x" * 8192)
-            await until(lambda: not program.is_paused)
-            for _ in range(40):
-                terminal.output(b"x" * 8192)
+            for _ in range(2):
+                for _ in range(40):
+                    await ada.shown_more(b"x" * 8192, terminal)
+                await until(lambda: not program.is_paused)
             assert ada.count > 80 * 8192
             await until(lambda: not program.is_paused)
             terminal.output(b"\r\nthe present")

@@ -49,9 +49,10 @@ def test_everybody_sees_what_the_program_writes_and_a_newcomer_the_present() -> 
         bob = Watcher(hub, BOB, "build")
         terminal.output(b"done")
         assert sharer.shown.endswith(b"make\r\ndone")
-        assert ada.shown.endswith(b"make\r\ndone")
+        await until(lambda: ada.shown.endswith(b"make\r\ndone"))
         assert b"make" in bob.shown
-        assert bob.shown.endswith(b"done")
+        await until(lambda: bob.shown.endswith(b"done"))
+        assert bob.shown.count(b"done") == 1
         assert [kind for kind, _ in ada.messages[:2]] == [MessageType.STATE, MessageType.SCREEN]
         await until(lambda: bob.state.viewers == 3)
         await until(lambda: {each.name for each in sharer.state.people} == {"Ada", "Bob"})
@@ -198,7 +199,7 @@ def test_a_viewer_that_reads_nothing_costs_the_others_nothing_and_then_sees_the_
         ada, slow, stuck = Watcher(hub, ADA), Watcher(hub, BOB), Watcher(hub, VISITOR)
         slow.sees, stuck.takes = False, False
         for _ in range(100):
-            terminal.output(b"x" * 4094 + b"\r\n")
+            await ada.shown_more(b"x" * 4094 + b"\r\n", terminal)
         assert ada.count >= 100 * 4096
         assert slow.count <= WINDOW + 4096
         assert len(stuck.messages) <= 3
@@ -270,6 +271,21 @@ def test_the_sharers_keys_stand_behind_nobodys() -> None:
     with_hub(main)
 
 
+def test_a_flood_of_single_keys_makes_few_packets() -> None:
+    async def main(hub: Hub) -> None:
+        program = MemoryProgram(hub.open("build", READ_WRITE))
+        ada = Watcher(hub, ADA)
+        ada.type(b"a")
+        assert program.typed == b"a"  # one who types does not wait
+        for _ in range(100):
+            ada.type(b"b")
+        assert program.typed == b"a"
+        await until(lambda: len(program.typed) > 1)
+        assert program.typed == b"a" + b"b" * 100
+
+    with_hub(main)
+
+
 def test_the_sharer_is_shown_first_however_many_look() -> None:
     async def main(hub: Hub) -> None:
         terminal = hub.open("build", Terms())
@@ -288,7 +304,8 @@ def test_the_sharer_is_shown_first_however_many_look() -> None:
             hub.view("", Identity(str(at), f"guest-{at}"), sink("guest"))
         sharer = hub.view("", SHARER, sink("sharer"))
         sharer.receive(MessageType.INPUT, b"x")
-        assert order == ["sharer", *["guest"] * 50]
+        assert order == ["sharer"]
+        await until(lambda: len(order) == 51)
 
     with_hub(main)
 
@@ -302,7 +319,7 @@ def test_the_size_is_the_sharers_or_the_smallest() -> None:
         assert program.size == (80, 24)
         sharer.say(Size(120, 30))
         assert program.size == (120, 30)
-        assert ada.state.columns == 120
+        await until(lambda: ada.state.columns == 120)
         await until(lambda: ada.messages[-1][0] is MessageType.SCREEN)
         small = hub.open("small", Terms(follow_smallest=True))
         shrinking = MemoryProgram(small)
@@ -312,7 +329,7 @@ def test_the_size_is_the_sharers_or_the_smallest() -> None:
         assert shrinking.size == (100, 30)
         assert ada.viewer is not None
         ada.viewer.close()
-        assert shrinking.size == (120, 30)
+        await until(lambda: shrinking.size == (120, 30))  # not at once again
         sharer.say(Size(10_000, 1))
         assert shrinking.size == (500, 2)
 

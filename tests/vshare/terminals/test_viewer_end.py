@@ -16,6 +16,7 @@ from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.errors import RefusedError
 from tunnel.identity import Role
+from tunnel.stream_end import StreamEnd
 from tunnel.terminal_messages import (
     FROM_SHARE,
     WINDOW,
@@ -29,6 +30,8 @@ from tunnel.terminal_messages import (
 )
 from vshare.policy import Rights
 from vshare.terminals.terminal import SharedTerminal, Terms
+from vshare.terminals.viewer import Viewer
+from vshare.terminals.viewer_end import MAX_SKIPPED, MESSAGES_A_TURN
 
 
 class Guest(Peer):
@@ -156,14 +159,60 @@ def test_a_guest_that_shows_nothing_is_sent_no_more_than_a_window() -> None:
     async def main(pair: Pair, terminal: SharedTerminal, program: MemoryProgram) -> None:
         async with pair.client() as client:
             guest = await look(client)
-            for _ in range(50):
+            viewer = terminal.viewers[0]
+            while not viewer.is_stale:
                 terminal.output(b"x" * 8192)
+                await asyncio.sleep(0)
             await until(lambda: guest.shown >= WINDOW)
             terminal.output(b"\r\nthe present")
             guest.peer.send(serialize_payload(Seen(guest.shown)))
             await until(lambda: len(guest.said(MessageType.SCREEN)) == 2)
             assert b"the present" in guest.said(MessageType.SCREEN)[1]
             assert guest.shown <= 2 * WINDOW
+
+    with_terminal(main)
+
+
+def test_a_flood_is_listened_to_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vshare.terminals.viewer_end.REST", 0.001)
+    count = 10 * MESSAGES_A_TURN + 1
+    heard: list[int] = []  # messages, between one rest and the next
+    receive = Viewer.receive
+
+    def counted(viewer: Viewer, kind: MessageType, payload: bytes) -> None:
+        heard[-1] += 1
+        receive(viewer, kind, payload)
+
+    def paused(end: StreamEnd) -> None:
+        heard.append(0)
+
+    async def main(pair: Pair, terminal: SharedTerminal, program: MemoryProgram) -> None:
+        async with pair.client() as client:
+            guest, other = await look(client), await look(client)
+            heard.append(0)
+            monkeypatch.setattr(Viewer, "receive", counted)
+            monkeypatch.setattr(StreamEnd, "pause_reading", paused)
+            guest.peer.send(serialize(MessageType.INPUT, b"f") * count)
+            await until(lambda: sum(heard) == count)
+            assert max(heard) == MESSAGES_A_TURN
+            monkeypatch.undo()
+            guest.peer.send(serialize(MessageType.INPUT, b"g"))
+            other.peer.send(serialize(MessageType.INPUT, b"o"))
+            await until(lambda: b"g" in program.typed and b"o" in program.typed)
+            assert program.typed.count(b"f") == count
+
+    with_terminal(main)
+
+
+def test_a_flood_of_what_nobody_knows_ends_the_stream() -> None:
+    async def main(pair: Pair, terminal: SharedTerminal, program: MemoryProgram) -> None:
+        async with pair.client() as client:
+            guest = await look(client)
+            guest.peer.send(bytes([99, 0, 0, 0]) * MAX_SKIPPED)
+            guest.peer.send(serialize(MessageType.INPUT, b"x"))
+            await until(lambda: program.typed == b"x")
+            guest.peer.send(bytes([99, 0, 0, 0]) * (MAX_SKIPPED + 1))
+            await until(lambda: guest.was_reset is not None)
 
     with_terminal(main)
 
