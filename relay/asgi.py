@@ -117,7 +117,8 @@ class AsgiServer:
             self._channels.discard(channel)
             leave()
 
-        channel = Channel(self._open_session, on_over, shown.der if shown else b"")
+        der = shown.der if shown else b""
+        channel = Channel(self._open_session, on_over, der, visitor.address)
         self._channels.add(channel)
         return channel
 

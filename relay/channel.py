@@ -43,11 +43,12 @@ class Channel(asyncio.Protocol):
     `open_session(channel)` makes what speaks on it; `on_over(channel)` is called when the
     connection has ended. `certificate` (DER) is what the relay showed on this connection, whatever
     it shows by now; empty without TLS. A request without TLS, or for another path, is refused.
+    `address` is whence it comes.
     """
 
     __slots__ = (
         "_is_over", "_loop", "_on_over", "_open_session", "_part", "_session", "_stuck",
-        "_transport", "_ws", "certificate", "heard_at",
+        "_transport", "_ws", "address", "certificate", "heard_at",
     )  # fmt: skip
 
     def __init__(
@@ -55,10 +56,11 @@ class Channel(asyncio.Protocol):
         open_session: Callable[[Channel], Session],
         on_over: Callable[[Channel], None],
         certificate: bytes,
+        address: str = "",
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._open_session, self._on_over = open_session, on_over
-        self.certificate = certificate
+        self.certificate, self.address = certificate, address
         self.heard_at = self._loop.time()
         self._transport: asyncio.Transport
         self._ws: WebSocket = ServerProtocol()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import itertools
 import os
 import re
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-import platformdirs
 
+from relay.accounts.cli import COMMANDS, state_directory
 from relay.config import DEFAULT_PORT, LETS_ENCRYPT, AcmeConfig, RelayConfig
 from relay.server import Relay
 from tunnel.address import parse_host_port
@@ -90,7 +91,14 @@ def cli() -> None:
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where names and self-made keys are kept.",
+    help="Where names, accounts and self-made keys are kept.",
+)
+@click.option(
+    "--open/--accounts",
+    "is_open",
+    default=None,
+    help="Everybody may share here, or who has a token (see `vrelay token`). It is open where it"
+    " listens on loopback alone, else not, unless you say so.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
@@ -105,6 +113,7 @@ def serve(
     acme_dns_hook: Path | None,
     acme_server: str | None,
     state_dir: Path | None,
+    is_open: bool | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -130,12 +139,26 @@ def serve(
         public_port=public_port,
         certificate=cert,
         key=key,
-        state_dir=state_dir or platformdirs.user_state_path("vrelay", appauthor=False),
+        state_dir=state_directory(state_dir),
         acme=AcmeConfig(acme, acme_server or LETS_ENCRYPT, acme_dns_hook) if acme else None,
         more_places=tuple(more),
         pages_host=pages_host,
+        accounts=not (_only_here(host, *more) if is_open is None else is_open),
     )
     sys.exit(run(console, lambda interrupt: _serve(config, console, interrupt)))
+
+
+def _only_here(first: str, *more: tuple[str, int]) -> bool:
+    """Whether nobody but this host's programs reaches these hosts."""
+    hosts = (first, *(host for host, _ in more))
+    return all(map(_is_loopback, hosts))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check_acme(email: str, domain: str, cert: Path | None) -> None:
@@ -202,9 +225,12 @@ async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) ->
                 fingerprint=relay.fingerprint,
                 domain=relay.domain,
                 pages_host=config.pages_host or None,
+                accounts=config.accounts,
             )
         else:
             click.echo(f"relay address: {relay.address}")
+            if config.accounts:
+                console.detail("Who shares needs a token: `vrelay token create` makes them.")
         _reload_on_hangup(relay, console, interrupt)
         interrupt.serving = True
         await interrupt.stopped.wait()
@@ -235,6 +261,10 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> NoReturn:

@@ -32,6 +32,8 @@ class RelayConfig:
 
     `pages_host`: the one host (lower case) with pages of the relay's own, and no other name has
     any; empty: all that are not shares'.
+
+    `accounts`: shares need a token of one of the accounts in `state_dir`, which is there then.
     """
 
     host: str = "127.0.0.1"
@@ -45,6 +47,7 @@ class RelayConfig:
     acme: AcmeConfig | None = None
     more_places: tuple[tuple[str, int], ...] = ()
     pages_host: str = ""
+    accounts: bool = False
 
     @property
     def names(self) -> list[str]:

@@ -13,13 +13,16 @@ from typing import Protocol
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from relay.accounts.permits import Permit, Permits
 from relay.channel import POLICY_VIOLATION
 from relay.names import NameBook
+from relay.new_names import NewNames
 from relay.registry import LocalRegistry, Share
 from tunnel import control
 from tunnel.control import Challenge, FromRelay, FromShare, Register, Registered, Rejected
 from tunnel.errors import RemoteProtocolError, UsageError
 from tunnel.names import ShareName, parse_name
+from tunnel.source import source_of
 
 REGISTER_WITHIN = 10.0  # seconds from the challenge
 MAX_LEASE = 30 * 86_400.0  # seconds; a share that lives longer registers again
@@ -60,7 +63,8 @@ class RejectionError(Exception):
 
 
 class Control:
-    """Registers shares. `open` gives what speaks with one of them."""
+    """Registers shares: of everybody, or of those alone whose token is in `permits`. `open` gives
+    what speaks with one of them."""
 
     def __init__(
         self,
@@ -68,9 +72,12 @@ class Control:
         names: NameBook,
         urls: Urls,
         gateway_key: bytes,
+        permits: Permits | None = None,
     ) -> None:
         self._registry, self._names, self._urls = registry, names, urls
         self._gateway_key = gateway_key
+        self._permits = permits
+        self._new_names = NewNames()
 
     def open(self, channel: Line) -> ShareSession:
         """A share's session on a channel that was just opened."""
@@ -79,7 +86,9 @@ class Control:
     def challenge(self) -> Challenge:
         """What a registration has to sign."""
         nonce = secrets.token_bytes(control.NONCE)
-        return Challenge(nonce, self._urls.domain, control.VERSION, self._gateway_key)
+        wants_token = self._permits is not None
+        domain = self._urls.domain
+        return Challenge(nonce, domain, control.VERSION, self._gateway_key, wants_token)
 
     def register(self, request: Register, signed: bytes, session: ShareSession) -> Share:
         """The share that asks, registered and told so; `signed` is what its signature has to be
@@ -90,7 +99,8 @@ class Control:
         lasts, through = max(0.0, lease), share.passthrough
         share.send(Registered(name, urls.domain, url, https_url, lasts, through))
         share.lot.fill()
-        log.info("share %s registered", name)
+        by = f", token {share.token}" if share.token else ""
+        log.info("share %s registered%s", name, by)
         return share
 
     def extend(self, share: Share, expires_in: float) -> float:
@@ -117,10 +127,14 @@ class Control:
                 "signature", "the registration is not signed for this relay"
             ) from None
         key_hash = hashlib.sha256(request.key).digest()
+        permit = self._permit(request, key_hash)
+        account = permit.account if permit else 0
         if self._names.is_anothers_route(request.route, key_hash):
             raise RejectionError("route-taken", "that route belongs to somebody else")
         ends_at = time.time() + min(request.expires_in, MAX_LEASE)
-        name = self._name_for(request, key_hash, ends_at)
+        if not self._is_own(request, key_hash):
+            self._take_new_name(session.source, account)
+        name = self._name_for(request, key_hash, ends_at, account)
         give = self._registry.give_tickets
         share = Share(
             name,
@@ -131,12 +145,40 @@ class Control:
             request.route,
             session,
             passthrough=request.passthrough,
+            token=permit.token if permit else "",
         )
         if not self._registry.add(share):
             raise RejectionError("full", "this relay has as many shares as it can take")
         return share
 
-    def _name_for(self, request: Register, key_hash: bytes, ends_at: float) -> ShareName:
+    def _permit(self, request: Register, key_hash: bytes) -> Permit | None:
+        """What the share's token allows; None where none is needed. Raises RejectionError."""
+        if self._permits is None:
+            return None
+        permit = self._permits.find(request.token, time.time())
+        if permit is None:
+            raise RejectionError("token", "it wants a token, and none came that is good")
+        others = [
+            share for share in self._registry.shares_of(permit.token) if share.name != request.name
+        ]
+        renames = any(share.key_hash == key_hash for share in others)  # for a moment it is twice
+        if permit.shares is not None and len(others) - renames >= permit.shares:
+            shares = f"{permit.shares} share{'' if permit.shares == 1 else 's'}"
+            raise RejectionError("quota", f"its token is for {shares} at once, and has as many")
+        return permit
+
+    def _is_own(self, request: Register, key_hash: bytes) -> bool:
+        """Whether the share asks for a name that is its key's already."""
+        return bool(request.name) and self._names.is_held(ShareName(request.name), key_hash)
+
+    def _take_new_name(self, source: str, account: int) -> None:
+        if not self._new_names.take(source, account, time.monotonic()):
+            whose = "of this account" if account else "from where you are"
+            raise RejectionError("full", f"there were too many new names {whose} lately")
+
+    def _name_for(
+        self, request: Register, key_hash: bytes, ends_at: float, account: int
+    ) -> ShareName:
         now, names, route, http = time.time(), self._names, request.route, request.http
         through = request.passthrough
         if not request.name:
@@ -148,6 +190,7 @@ class Control:
                 route=route,
                 http=http,
                 passthrough=through,
+                account=account,
             )
             if drawn is None:
                 raise RejectionError("full", "no free name was found")
@@ -157,7 +200,14 @@ class Control:
         except UsageError as error:
             raise RejectionError("name-invalid", f"{error.text}; {error.hint}") from None
         if not names.claim(
-            name, key_hash, now, ends_at, route=route, http=http, passthrough=through
+            name,
+            key_hash,
+            now,
+            ends_at,
+            route=route,
+            http=http,
+            passthrough=through,
+            account=account,
         ):
             raise RejectionError("name-taken", f"the name {name} belongs to somebody else")
         return name
@@ -167,6 +217,7 @@ class Line(Protocol):
     """A channel, as a session needs it."""
 
     certificate: bytes  # DER: what the relay showed on it
+    address: str  # of the share
 
     def send(self, text: str) -> None:
         """Send one message."""
@@ -185,6 +236,11 @@ class ShareSession:
         self._share: Share | None = None
         self._nonce = b""
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def source(self) -> str:
+        """Whence the share comes, as it counts for limits."""
+        return source_of(self._line.address)
 
     def opened(self) -> None:
         """See relay.channel.Session."""

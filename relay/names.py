@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS names (
     route TEXT NOT NULL DEFAULT '',
     http INTEGER NOT NULL DEFAULT 1,
     passthrough INTEGER NOT NULL DEFAULT 0,
-    public_until REAL NOT NULL DEFAULT 0
+    public_until REAL NOT NULL DEFAULT 0,
+    account INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
 _COLUMNS = {  # later than the table: an older file gets them
@@ -32,11 +33,12 @@ _COLUMNS = {  # later than the table: an older file gets them
     "http": "INTEGER NOT NULL DEFAULT 1",
     "passthrough": "INTEGER NOT NULL DEFAULT 0",
     "public_until": "REAL NOT NULL DEFAULT 0",
+    "account": "INTEGER NOT NULL DEFAULT 0",
 }
 _INDEX = "CREATE INDEX IF NOT EXISTS names_by_route ON names (route) WHERE route <> ''"
-_FIELDS = "name, key_hash, lease_until, route, http, passthrough, public_until"
+_FIELDS = "name, key_hash, lease_until, route, http, passthrough, public_until, account"
 _ALL = f"SELECT {_FIELDS} FROM names"
-_PUT = f"INSERT OR REPLACE INTO names ({_FIELDS}) VALUES (?,?,?,?,?,?,?)"
+_PUT = f"INSERT OR REPLACE INTO names ({_FIELDS}) VALUES (?,?,?,?,?,?,?,?)"
 
 log = logging.getLogger(__name__)
 
@@ -130,19 +132,22 @@ class NameBook:
         route: str = "",
         http: bool = True,
         passthrough: bool = False,
+        account: int = 0,
     ) -> bool:
-        """Lease `name` to the key until `until`; False if it is another key's.
+        """Lease `name` to the key until `until`; False if it is another key's, or another account's
+        (0: there are none).
 
         `route` is where its guests find it, `http` whether it has a public URL, `passthrough`
         whether browsers' TLS ends at the share: all are of use while the share is away.
         """
         # A share without a URL takes over when the one before it had its URL: nobody can tell.
         changed = self._write(
-            f"INSERT INTO names ({_FIELDS}) VALUES (?1, ?2, ?3, ?5, ?6, ?7, ?8)"
+            f"INSERT INTO names ({_FIELDS}) VALUES (?1, ?2, ?3, ?5, ?6, ?7, ?8, ?10)"
             " ON CONFLICT (name) DO UPDATE"
             " SET key_hash = ?2, lease_until = ?3, route = ?5, http = ?6, passthrough = ?7,"
-            " public_until = max(?8, min(public_until, ?9))"
-            " WHERE key_hash = ?2 OR lease_until < ?4",
+            " public_until = max(?8, min(public_until, ?9)), account = ?10"
+            " WHERE (key_hash = ?2 AND (account = ?10 OR account = 0 OR ?10 = 0))"
+            " OR lease_until < ?4",
             (
                 name,
                 key_hash,
@@ -153,6 +158,7 @@ class NameBook:
                 passthrough,
                 until if http else 0.0,
                 now,
+                account,
             ),
         )
         return changed > 0
@@ -167,16 +173,31 @@ class NameBook:
         route: str = "",
         http: bool = True,
         passthrough: bool = False,
+        account: int = 0,
     ) -> ShareName | None:
         """Lease a fresh name to the key; None in the unlikely case that none is free."""
         for _ in range(DRAWS):
             name = make_name(below)
             taken = self._db.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone()
             if not taken and self.claim(
-                name, key_hash, now, until, route=route, http=http, passthrough=passthrough
+                name,
+                key_hash,
+                now,
+                until,
+                route=route,
+                http=http,
+                passthrough=passthrough,
+                account=account,
             ):
                 return name
         return None
+
+    def is_held(self, name: ShareName, key_hash: bytes) -> bool:
+        """Whether `name` is the key's already."""
+        found = self._db.execute(
+            "SELECT 1 FROM names WHERE name = ? AND key_hash = ?", (name, key_hash)
+        )
+        return found.fetchone() is not None
 
     def is_anothers_route(self, route: str, key_hash: bytes) -> bool:
         """Whether `route` is held for another key: a guest who was told it may not take it."""

@@ -34,12 +34,13 @@ class Share:
     """One registered share: its session, its parked connections, what it publishes.
 
     `route` is where its guests find it. `ask(share, count)` is called when that many more parked
-    connections are wanted. `passthrough`: browsers' TLS ends at the share.
+    connections are wanted. `passthrough`: browsers' TLS ends at the share. `token`: the ID of the
+    one that it showed; empty: none.
     """
 
     __slots__ = (
-        "_line", "_over", "browsers", "ends_at", "http", "is_over", "key_hash", "lot", "name",
-        "passthrough", "published", "route", "visitors",
+        "_line", "_over", "before", "browsers", "ends_at", "http", "is_over", "key_hash", "lot",
+        "name", "passthrough", "published", "route", "token", "visitors",
     )  # fmt: skip
 
     def __init__(
@@ -53,13 +54,15 @@ class Share:
         line: Deliverer,
         *,
         passthrough: bool = False,
+        token: str = "",
     ) -> None:
         self.name, self.key_hash, self.http = name, key_hash, http
         self.route = route
         self.ends_at = ends_at  # seconds since the epoch
         self._line = line
         self.published: Publish | None = None
-        self.passthrough = passthrough
+        self.passthrough, self.token = passthrough, token
+        self.before: Share | None = None  # this share's session under the name that it gives up
         self.visitors = 0
         self.browsers = 0  # whose TLS is passed through; they are not among the visitors
         self.lot = Lot(lambda count: ask(self, count))
@@ -112,6 +115,7 @@ class LocalRegistry:
         self._shares: dict[ShareName, Share] = {}
         self.on_change: Callable[[ShareName], None] = lambda name: None  # a share came or went
         self._by_route: dict[str, Share] = {}
+        self._by_token: dict[str, set[Share]] = {}  # by its ID; no empty sets
         # ticket -> whose it is, and the monotonic time of its end; in the order of those times
         self._tickets: dict[bytes, tuple[Share, float]] = {}
 
@@ -162,10 +166,17 @@ class LocalRegistry:
         return route not in self._by_route and self._names.is_route_leased(route, self._clock())
 
     def add(self, share: Share) -> bool:
-        """Register `share`; the same key's earlier session is evicted. False: full."""
+        """Register `share`; the same key's earlier session is evicted. False: full.
+
+        One that has the route of another is that one with another name, and takes its place.
+        """
         earlier = self._shares.get(share.name)
-        if earlier is None and len(self._shares) >= self._max_shares:
+        before = self._by_route.get(share.route)
+        is_renamed = before is not None and before.name != share.name
+        if earlier is None and len(self._shares) - is_renamed >= self._max_shares:
             return False
+        if is_renamed:
+            share.before = before
         if earlier is not None:
             earlier.end("evicted", "the same share connected again")
             self.remove(earlier)
@@ -173,6 +184,8 @@ class LocalRegistry:
         self.on_change(share.name)
         if share.route:
             self._by_route[share.route] = share
+        if share.token:
+            self._by_token.setdefault(share.token, set()).add(share)
         return True
 
     def remove(self, share: Share) -> None:
@@ -180,9 +193,30 @@ class LocalRegistry:
         if self._shares.get(share.name) is share:
             del self._shares[share.name]
             self.on_change(share.name)
+            self._forget_token(share)
         if self._by_route.get(share.route) is share:
             del self._by_route[share.route]
+            before = share.before
+            if before is not None and self._shares.get(before.name) is before:  # as it was
+                self._by_route[share.route] = before
+        share.before = None
         share.close()
+
+    def _forget_token(self, share: Share) -> None:
+        shares = self._by_token.get(share.token, set())
+        shares.discard(share)
+        if not shares:
+            self._by_token.pop(share.token, None)
+
+    def shares_of(self, token: str) -> frozenset[Share]:
+        """Those that are connected with the token of that ID."""
+        return frozenset(self._by_token.get(token, ()))
+
+    def end_without(self, is_good: Callable[[str], bool]) -> None:
+        """End the shares whose token (its ID) is not good any more."""
+        void = [token for token in self._by_token if not is_good(token)]
+        for share in [share for token in void for share in self._by_token[token]]:
+            share.end("token", "its token was revoked, or the token's time is over")
 
     def extend(self, share: Share, ends_at: float) -> None:
         """Let `share`'s lease end at `ends_at`, sooner or later than before."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from relay import join_line
+from relay.accounts.watch import AccountWatch, watched_accounts
 from relay.acme import AcmeCertificate, acme_certificate
 from relay.acme_proofs import HttpProof
 from relay.app import make_app
@@ -42,7 +43,7 @@ from relay.registry import MAX_SHARES, LocalRegistry
 from relay.routes import Answerer, Sites
 from tunnel import splice
 from tunnel.address import RelayAddress
-from tunnel.errors import VshareError
+from tunnel.errors import LocalProtocolError, VshareError
 from tunnel.identity import public_der
 from tunnel.lan_address import lan_address
 from tunnel.names import ShareName
@@ -124,6 +125,7 @@ class Relay:
             gateway_key, names = _load_state(config.state_dir)
             stack.enter_context(names)
             self.registry = LocalRegistry(names, 1 if config.sole_share else MAX_SHARES)
+            accounts = stack.enter_context(_accounts(config))
             places = ((config.host, config.port), *config.more_places)
             listeners = [stack.enter_context(listen(*place)) for place in places]
             self.port = listeners[0].getsockname()[1]
@@ -131,7 +133,9 @@ class Relay:
             http_port = HTTP_PORT if any(port == HTTP_PORT for _, port in places) else 0
             port = config.public_port or self.port
             urls = Urls(self.domain, port, sites.sole_host, http_port)
-            control = Control(self.registry, names, urls, public_der(gateway_key.public_key()))
+            permits = accounts.permits if accounts else None
+            public = public_der(gateway_key.public_key())
+            control = Control(self.registry, names, urls, public, permits)
             gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites)
             admission = Admission(budget)
             app = make_app(self.registry, self.domain, self._proof.values, config.pages_host)
@@ -144,12 +148,13 @@ class Relay:
                     group.create_task(self.registry.keep_house(), name="housekeeping")
                     watching = group.create_task(asgi.keep_house(), name="channels")
                     renewing = group.create_task(self._keep_certificate(), name="certificate")
+                    looking = group.create_task(self._watch(accounts), name="accounts")
                     serving = [group.create_task(each.run(), name="front") for each in fronts]
                     gathering = group.create_task(gateway.run(), name="gateway")
                     try:
                         yield
                     finally:
-                        await self._wind_down(*serving, gathering, watching, renewing)
+                        await self._wind_down(*serving, gathering, watching, renewing, looking)
                         raise _StopError
             except* _StopError:
                 pass
@@ -179,6 +184,11 @@ class Relay:
             await self._files.keep_watch()
         elif self._acme is not None:
             await self._acme.run()
+
+    async def _watch(self, accounts: AccountWatch | None) -> None:
+        """End the shares whose tokens become void."""
+        if accounts is not None:
+            await accounts.run(self.registry.end_without)
 
     async def _wind_down(self, *tasks: asyncio.Task[None]) -> None:
         for share in self.registry.shares():
@@ -308,6 +318,15 @@ def _load_state(folder: Path | None) -> tuple[EllipticCurvePrivateKey, NameBook]
             f"the state directory {folder} cannot be used: {error}",
             "make it writable, or choose another with --state-dir",
         ) from error
+
+
+def _accounts(config: RelayConfig) -> contextlib.AbstractContextManager[AccountWatch | None]:
+    """The accounts that shares need; None: everybody may share. Raises VshareError."""
+    if not config.accounts:
+        return contextlib.nullcontext()
+    if config.state_dir is None:
+        raise LocalProtocolError("accounts are in a state directory, and there is none")
+    return watched_accounts(config.state_dir)
 
 
 def _sole_host(config: RelayConfig) -> str:

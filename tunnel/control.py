@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias, TypeVar
 import msgspec
 
 from tunnel.errors import RemoteProtocolError
+from tunnel.relay_token import MAX_TOKEN
 
 VERSION = 1
 PATH = "/v1/share"
@@ -23,6 +24,7 @@ _SIGNED = b"vshare-register-1\0"
 
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Pem: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_PEM)]
+Token: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TOKEN)]
 Label: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{0,63}\Z")]
 # 128 random bits in hex: whoever has it was told; docs/protocol.md 3. Empty: none.
 Route: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")]
@@ -34,17 +36,20 @@ class _Message(msgspec.Struct, frozen=True, tag_field="type"):
 
 
 class Challenge(_Message, frozen=True, tag="challenge"):
-    """Relay: sign this. `gateway_key` is the gateway's public key, DER SPKI."""
+    """Relay: sign this. `gateway_key` is the gateway's public key, DER SPKI; `token`: shares need
+    one here."""
 
     nonce: bytes
     domain: Text
     version: int
     gateway_key: bytes
+    token: bool = False
 
 
 class Register(_Message, frozen=True, tag="register"):
     """Share: this is my key (raw Ed25519); I want `name` (empty: any) for `expires_in` seconds,
-    and my guests come by `route`. `passthrough`: browsers' TLS is not to end at the relay."""
+    and my guests come by `route`. `passthrough`: browsers' TLS is not to end at the relay. `token`:
+    why this relay should take me; a secret, which nothing may show."""
 
     key: bytes
     signature: bytes
@@ -54,6 +59,10 @@ class Register(_Message, frozen=True, tag="register"):
     version: int
     route: Route = ""
     passthrough: bool = False
+    token: Token = ""
+
+    def __repr__(self) -> str:
+        return f"Register({self.name!r})"
 
 
 class Registered(_Message, frozen=True, tag="registered"):
@@ -69,8 +78,8 @@ class Registered(_Message, frozen=True, tag="registered"):
 
 
 class Rejected(_Message, frozen=True, tag="rejected"):
-    """Relay: no; code is `name-taken`, `name-invalid`, `route-taken`, `signature`, `full` or
-    `version`."""
+    """Relay: no; code is `name-taken`, `name-invalid`, `route-taken`, `signature`, `full`,
+    `version`, `token` or `quota`."""
 
     code: Text
     text: Text
@@ -108,7 +117,7 @@ class End(_Message, frozen=True, tag="end"):
 
 
 class Ended(_Message, frozen=True, tag="ended"):
-    """Relay: it is over; code is `expired`, `evicted` or `closed`."""
+    """Relay: it is over; code is `expired`, `evicted`, `closed` or `token`."""
 
     code: Text
     text: Text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import logging
 import os
 import queue
@@ -82,6 +83,14 @@ class KeyStore:
             self._in_keyring = secret
             self._write(_MARK)
 
+    def remove(self, name: str) -> None:
+        """Keep it no more. Raises KeyringError: it is in a keyring that cannot be used."""
+        if os.pread(self._file, MAX_SECRET + 1, 0) in (_MARK, b""):
+            with contextlib.suppress(NoKeyringError):
+                _from_keyring_away(name)
+        self._in_keyring = None
+        self._write(b"")
+
     def _write(self, content: bytes) -> None:
         if os.pread(self._file, MAX_SECRET + 1, 0) == content:
             return
@@ -116,6 +125,17 @@ def _to_keyring(name: str, secret: bytes) -> None:
 
     if not _in_time(put):
         raise KeyringError("it does not keep what it is given")
+
+
+def _from_keyring_away(name: str) -> None:
+    """Raises KeyringError, NoKeyringError."""
+
+    def remove() -> None:
+        backend = _backend()
+        if backend.get_password(SERVICE, name) is not None:
+            backend.delete_password(SERVICE, name)
+
+    _in_time(remove)
 
 
 def _backend() -> KeyringBackend:

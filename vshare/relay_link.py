@@ -17,13 +17,12 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
 from tunnel import control
-from tunnel.address import RelayAddress, without_zone
+from tunnel.address import RelayAddress
 from tunnel.control import (
-    Challenge,
     Ended,
     Extended,
     Publish,
@@ -36,16 +35,12 @@ from tunnel.errors import LocalProtocolError, LostError, RemoteProtocolError, Vs
 from tunnel.names import ShareName
 from tunnel.network_watch import is_stranded, watch_network
 from tunnel.parking import PARK_ALPN, Paired
-from tunnel.relay_tls import (
-    RelayError,
-    anchor_of,
-    context_for,
-    dial_relay,
-    server_hostname,
-)
+from tunnel.relay_tls import RelayError, anchor_of, context_for, dial_relay
+from tunnel.relay_token import RelayToken
 from vshare.parked import await_visitor, closed_on_error, hand_in
+from vshare.refusals import RejectedError
+from vshare.relay_channel import REGISTER_WITHIN, challenge_on, open_channel
 
-REGISTER_WITHIN = 15.0  # seconds from the dialling to `registered`
 PARK_WITHIN = 15.0  # seconds from the dialling to PARKED
 EXTEND_WITHIN = 5.0  # seconds for the relay's answer to `extend`; a terminal waits for it
 FIRST_RETRY = 0.1  # seconds; new streams are to work within 2 s of the network's return
@@ -64,23 +59,7 @@ LOOK_EVERY = 0.2  # seconds
 SLEPT = 3.0  # seconds that a look may be late; more, and this process or its host was asleep
 MAX_PARKING = 384  # connections being parked or parked: more than a relay asks for
 
-_HINTS = {
-    "name-taken": "choose another --name, or leave it out to get a fresh one",
-    "name-invalid": "choose another --name",
-    "version": "update vshare, or use another relay",
-    "full": "try again later, or use another relay",
-    "signature": "check the relay's address and its #fingerprint",
-}
-
 log = logging.getLogger(__name__)
-
-
-class RejectedError(VshareError):
-    """The relay does not take this share; `code` as in docs/protocol.md 4."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(f"the relay refused the share: {text}", _HINTS.get(code, ""))
-        self.code = code
 
 
 class RelayLink:
@@ -91,7 +70,8 @@ class RelayLink:
     loop's thread, and owns the socket from then on. The share ends at `expires_at`, seconds since
     the epoch, and its guests find it by `route`, 32 hex digits: both are told again after each
     reconnection. `passthrough`: browsers' TLS ends at the share, and the gateway gets nothing;
-    RelayError if the relay cannot do that. `on_gateway_key(key)` is called when the relay came back
+    RelayError if the relay cannot do that. `token`: what the relay is shown if it asks for one.
+    `on_gateway_key(key)` is called when the relay came back
     with another gateway key than before: publish again. `ended` is done when the relay ended the
     share for good.
     """
@@ -107,12 +87,13 @@ class RelayLink:
         expires_at: float,
         route: str,
         passthrough: bool = False,
+        token: RelayToken | None = None,
         on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         self._relay, self._key, self._name, self._http = relay, key, name, http
         self._expires_at = expires_at
         self.route = route
-        self._passthrough = passthrough
+        self._passthrough, self._token = passthrough, token
         self._on_visitor, self._on_gateway_key = on_visitor, on_gateway_key
         self._stack = contextlib.AsyncExitStack()
         self._context: ssl.SSLContext | None = None
@@ -350,23 +331,7 @@ class RelayLink:
         self._answers = False
         sock = await self._dial()
         self._answers = True
-        try:
-            channel = await connect(
-                f"wss://{_host(relay)}:{relay.port}{control.PATH}",
-                sock=sock,
-                ssl=self._context,
-                server_hostname=server_hostname(relay) or "",
-                open_timeout=REGISTER_WITHIN,
-                ping_interval=control.PING_EVERY,
-                ping_timeout=control.SILENCE_ENDS - control.PING_EVERY,
-                close_timeout=1,
-                max_size=control.MAX_MESSAGE,
-                compression=None,
-                proxy=None,
-            )
-        except BaseException:
-            sock.close()
-            raise
+        channel = await open_channel(relay, sock, self._context)
         try:
             await self._register(channel)
         except BaseException:
@@ -411,9 +376,7 @@ class RelayLink:
                 sock.close()
 
     async def _register(self, channel: ClientConnection) -> None:
-        challenge = control.parse_from_relay(await channel.recv())
-        if not isinstance(challenge, Challenge):
-            raise RemoteProtocolError("the relay did not begin with a challenge")
+        challenge = await challenge_on(channel)
         certificate = channel.transport.get_extra_info("ssl_object").getpeercert(True)
         name = self._name or ""
         signature = self._key.sign(control.signed_bytes(challenge.nonce, certificate, name))
@@ -427,6 +390,7 @@ class RelayLink:
             control.VERSION,
             self.route,
             self._passthrough,
+            self._token.text if self._token and challenge.token else "",
         )
         await channel.send(control.serialize(request))
         answer = control.parse_from_relay(await channel.recv())
@@ -490,10 +454,6 @@ class RelayLink:
                 self._on_visitor(sock, paired)
         except (VshareError, OSError, TimeoutError, ssl.SSLError) as error:
             log.debug("a parked connection was lost: %s", error)
-
-
-def _host(relay: RelayAddress) -> str:
-    return f"[{without_zone(relay.host)}]" if ":" in relay.host else relay.host
 
 
 class _StopError(Exception):

@@ -42,7 +42,7 @@ class Connection:
 def relay(lab: Lab, public_port: int) -> Iterator[str]:
     """`vrelay serve` on the lab's internet; yields its address as guests write it."""
     host = lab.relay
-    command = ["vrelay", "serve", "--json", "--listen", f"{host.ip}:{RELAY_PORT}"]
+    command = ["vrelay", "serve", "--json", "--listen", f"{host.ip}:{RELAY_PORT}", "--open"]
     command += ["--domain", "localhost", "--public-port", str(public_port)]
     with started(host, command) as program:
         event = program.wait_for("serving", RELAY_WITHIN)

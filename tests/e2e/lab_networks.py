@@ -59,7 +59,8 @@ def service(host: Host) -> Iterator[str]:
 @contextmanager
 def relay(lab: Lab, port: int = 443, listen: str = "[::]") -> Iterator[str]:
     """`vrelay serve`; its pin."""
-    command = ["vrelay", "serve", "--json", "--listen", f"{listen}:{port}", "--domain", "localhost"]
+    command = ["vrelay", "serve", "--json", "--listen", f"{listen}:{port}", "--open"]
+    command += ["--domain", "localhost"]
     with started(lab.relay, command) as program:
         yield str(program.wait_for("serving", 20.0)["fingerprint"])[:32]
 

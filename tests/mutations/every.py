@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutations.accounts import ACCOUNTS
 from tests.mutations.browsing import BROWSING
 from tests.mutations.certificates import CERTIFICATES
 from tests.mutations.direct import DIRECT
@@ -35,4 +36,5 @@ EVERY: tuple[Mutation, ...] = (
     *TYPING,
     *SERVING,
     *BROWSING,
+    *ACCOUNTS,
 )

@@ -100,8 +100,8 @@ RELAYING = (
     Mutation(
         "a share without a URL is told by the end of the one that had the name before",
         _NAMES,
-        " public_until = max(?8, min(public_until, ?9))",
-        " public_until = max(?8, min(0, ?9))",
+        " public_until = max(?8, min(public_until, ?9)),",
+        " public_until = max(?8, min(0, ?9)),",
         ("tests/relay/test_names.py::test_what_comes_after_a_site_without_one_is_not_told_by_it",),
     ),
     Mutation(
@@ -179,7 +179,8 @@ RELAYING = (
     Mutation(
         "a name is whoever's comes next",
         _NAMES,
-        '" WHERE key_hash = ?2 OR lease_until < ?4",',
+        '" WHERE (key_hash = ?2 AND (account = ?10 OR account = 0 OR ?10 = 0))"\n'
+        '            " OR lease_until < ?4",',
         '"",',
         ("tests/relay/test_names.py::test_a_name_belongs_to_its_key_until_a_week_after_its_lease",),
     ),

@@ -30,7 +30,8 @@ from relay.server import Relay
 from tests.loops import until
 from tests.relay.tiny_share import tiny_share
 from tunnel.names import ShareName
-from vshare.relay_link import RejectedError, RelayLink
+from vshare.refusals import RejectedError
+from vshare.relay_link import RelayLink
 
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter

@@ -27,7 +27,8 @@ from tunnel import peek
 from tunnel.address import RelayAddress
 from tunnel.names import ShareName
 from tunnel.parking import Message, Paired, Type, serialize
-from vshare.relay_link import RejectedError, RelayLink
+from vshare.refusals import RejectedError
+from vshare.relay_link import RelayLink
 
 ROUTE = "0123456789abcdef" * 2
 ALERT = b"\x15\x03\x03\x00\x02\x02"

@@ -54,7 +54,7 @@ class World:
         """`vrelay serve`, with the names and keys that it had before."""
         host = self.lab.relay
         command = ["vrelay", "serve", "--json", "--listen", f"{host.ip}:{demo.RELAY_PORT}"]
-        command += ["--domain", "localhost", "--public-port", str(PUBLIC_PORT)]
+        command += ["--open", "--domain", "localhost", "--public-port", str(PUBLIC_PORT)]
         program = self._relay.enter_context(started(host, [*command, *self.relay_options]))
         event = program.wait_for("serving", READY_WITHIN)
         self.relay_address = f"{host.ip}:{demo.RELAY_PORT}#{event['fingerprint'][:32]}"

@@ -23,7 +23,8 @@ from tunnel.control import Ended
 from tunnel.names import ShareName
 from tunnel.parking import Paired
 from tunnel.relay_tls import RelayError, dial_relay
-from vshare.relay_link import RejectedError, RelayLink
+from vshare.refusals import RejectedError
+from vshare.relay_link import RelayLink
 
 ROUTE = "0123456789abcdef" * 2
 Visitors: TypeAlias = asyncio.Queue[tuple[socket.socket, Paired]]

@@ -1,0 +1,1 @@
+"""Who may share by this relay: users, and the tokens that their shares show."""

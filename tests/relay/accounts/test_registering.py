@@ -1,0 +1,224 @@
+"""Shares at a relay with accounts."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from relay import new_names
+from relay.accounts import watch
+from relay.accounts.book import AccountBook, Allowance, account_book
+from relay.config import RelayConfig
+from relay.server import Relay
+from tests.loops import run, until
+from tunnel.names import ShareName
+from tunnel.relay_token import RelayToken, make_token
+from vshare.refusals import RejectedError
+from vshare.relay_link import RelayLink
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOOK_EVERY", 0.005)
+
+
+def make_link(
+    relay: Relay,
+    token: RelayToken | None,
+    name: str = "",
+    key: Ed25519PrivateKey | None = None,
+) -> RelayLink:
+    return RelayLink(
+        relay.address,
+        key or Ed25519PrivateKey.generate(),
+        ShareName(name) if name else None,
+        on_visitor=lambda sock, paired: sock.close(),
+        expires_at=time.time() + 600,
+        route=secrets.token_hex(16),
+        token=token,
+    )
+
+
+class Scene:
+    """The accounts of a relay."""
+
+    def __init__(self, folder: Path, book: AccountBook) -> None:
+        self.folder, self.book = folder, book
+
+    def token(self, user: str = "bob", **allowance: int | float) -> RelayToken:
+        if user not in {each.name for each in self.book.users()}:
+            self.book.create_user(user, 1.0)
+        return self.book.create_token(user, Allowance(**allowance), 1.0)  # type: ignore[arg-type]  # a table of keywords
+
+    def relay(self) -> AbstractAsyncContextManager[Relay]:
+        return Relay(RelayConfig(state_dir=self.folder, accounts=True))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with account_book(tmp_path) as book:
+        yield Scene(tmp_path, book)
+
+
+async def refused(link: RelayLink) -> RejectedError:
+    with pytest.raises(RejectedError) as caught:
+        async with link:
+            pass
+    return caught.value
+
+
+def test_a_share_needs_a_token_that_is_good(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("websockets").setLevel(logging.INFO)  # as tunnel/console.py has it
+    good, void, over = scene.token(), scene.token(), scene.token(expires_at=1.0)
+    scene.book.revoke_token(void.id, 2.0)
+    unknown = make_token(bytes(5), bytes(32))
+
+    async def main() -> None:
+        async with scene.relay() as relay:
+            said = set()
+            for token in (None, void, over, unknown):
+                error = await refused(make_link(relay, token))
+                assert error.code == "token"
+                assert "vshare login" in error.hint
+                said.add(error.text)
+            assert len(said) == 1
+            assert len(relay.registry) == 0
+            async with make_link(relay, good) as link:
+                (share,) = relay.registry.shares_of(good.id)
+                assert share.name == link.registered.name
+            await until(lambda: not relay.registry.shares_of(good.id))
+
+    run(main)
+    assert "registered, token" in caplog.text
+    assert not any(token.text in caplog.text for token in (good, void, over, unknown))
+
+
+def test_a_token_that_is_revoked_ends_its_shares_and_no_others(scene: Scene) -> None:
+    async def main() -> None:
+        one, other = scene.token(), scene.token()
+        async with (
+            scene.relay() as relay,
+            make_link(relay, one) as link,
+            make_link(relay, other) as stays,
+        ):
+            scene.book.revoke_token(one.id, 2.0)
+            ended = await link.ended
+            assert ended.code == "token"
+            assert "revoked" in ended.text
+            await until(lambda: not relay.registry.shares_of(one.id))
+            assert len(relay.registry) == 1
+            assert not stays.ended.done()
+            scene.book.remove_user("bob")
+            assert (await stays.ended).code == "token"
+
+    run(main)
+
+
+def test_a_quota_refuses_and_touches_nobody(scene: Scene) -> None:
+    async def main() -> None:
+        token, key = scene.token(shares=2), Ed25519PrivateKey.generate()
+        other = scene.token("eve")
+        async with (
+            scene.relay() as relay,
+            make_link(relay, token, "the-first", key) as first,
+            make_link(relay, token) as second,
+            make_link(relay, other),
+        ):
+            error = await refused(make_link(relay, token))
+            assert error.code == "quota"
+            assert "2 shares at once" in error.text
+            assert error.hint
+            assert len(relay.registry) == 3
+            assert not first.ended.done()
+            # the same share again is no other
+            async with make_link(relay, token, "the-first", key):
+                await until(lambda: first.ended.done())
+                assert not second.ended.done()
+
+    run(main)
+
+
+def test_a_share_that_changes_its_name_is_one_and_no_more(scene: Scene) -> None:
+    async def main() -> None:
+        token, key = scene.token(shares=1), Ed25519PrivateKey.generate()
+        async with (
+            scene.relay() as relay,
+            make_link(relay, token, "the-old", key),
+            make_link(relay, token, "the-new", key),
+        ):
+            error = await refused(make_link(relay, token, "a-third", key))
+            assert error.code == "quota"
+
+    run(main)
+
+
+def test_a_name_is_its_accounts(scene: Scene) -> None:
+    async def main() -> None:
+        key, bobs, again, eves = (
+            Ed25519PrivateKey.generate(), scene.token(), scene.token(), scene.token("eve"),
+        )  # fmt: skip
+        async with scene.relay() as relay:
+            async with make_link(relay, bobs, "the-name", key):
+                pass
+            error = await refused(make_link(relay, eves, "the-name", key))
+            assert error.code == "name-taken"
+            async with make_link(relay, again, "the-name", key):
+                pass
+
+    run(main)
+
+
+def test_an_open_relay_is_shown_no_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    parse = __import__("tunnel.control").control.parse_from_share
+
+    def spy(text: bytes) -> object:
+        message = parse(text)
+        seen.append(getattr(message, "token", ""))
+        return message
+
+    monkeypatch.setattr("tunnel.control.parse_from_share", spy)
+
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay, make_link(relay, scene.token()):
+            assert seen == [""]
+
+    run(main)
+
+
+@contextmanager
+def from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setattr(new_names, "BURST", 2)
+        patch.setattr("relay.control.source_of", lambda address: "192.0.2.1")
+        yield
+
+
+@pytest.mark.parametrize("accounts", [False, True])
+def test_nobody_leases_names_without_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, accounts: bool
+) -> None:
+    async def main() -> None:
+        token, key = scene.token(), Ed25519PrivateKey.generate()
+        async with Relay(RelayConfig(state_dir=scene.folder, accounts=accounts)) as relay:
+            for _ in range(2):  # the second time the name is no new one
+                async with make_link(relay, token, "mine-and-mine", key):
+                    pass
+            async with make_link(relay, token):
+                pass
+            error = await refused(make_link(relay, token))
+            assert error.code == "full"
+            assert "too many new names" in error.text
+            async with make_link(relay, token, "mine-and-mine", key):
+                pass
+
+    with from_elsewhere(monkeypatch):
+        run(main)

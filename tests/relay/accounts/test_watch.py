@@ -1,0 +1,93 @@
+"""A relay that runs sees what another process does to its accounts."""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from relay.accounts import watch
+from relay.accounts.book import Allowance, account_book
+from relay.accounts.watch import AccountWatch, watched_accounts
+from tests.loops import run, until
+
+Ask = Callable[[str], bool]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOOK_EVERY", 0.005)
+
+
+@asynccontextmanager
+async def running(accounts: AccountWatch, told: Callable[[Ask], None]) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(accounts.run(told))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+def test_what_is_made_and_revoked_meanwhile_counts(tmp_path: Path) -> None:
+    async def main() -> None:
+        good: dict[str, bool] = {}
+        with watched_accounts(tmp_path) as accounts, account_book(tmp_path) as book:
+            assert not accounts.load()  # nothing has changed
+            book.create_user("bob", 1.0)
+            token = book.create_token("bob", Allowance(shares=2), 1.0)
+
+            def told(is_good: Ask) -> None:
+                good["now"] = is_good(token.id)
+
+            async with running(accounts, told):
+                await until(lambda: good.get("now"))
+                permit = accounts.permits.find(token.text, time.time())
+                assert permit is not None
+                assert permit.shares == 2
+                book.revoke_token(token.id, 2.0)
+                await until(lambda: not good["now"])
+                assert accounts.permits.find(token.text, time.time()) is None
+
+    run(main)
+
+
+def test_a_token_ends_by_the_clock_without_a_change(tmp_path: Path) -> None:
+    async def main() -> None:
+        with account_book(tmp_path) as book, watched_accounts(tmp_path) as accounts:
+            book.create_user("bob", 1.0)
+            token = book.create_token("bob", Allowance(expires_at=time.time() + 0.1), 1.0)
+            seen: list[bool] = []
+            async with running(accounts, lambda is_good: seen.append(is_good(token.id))):
+                await until(lambda: True in seen and not seen[-1])
+
+    run(main)
+
+
+def test_while_it_cannot_be_read_all_stays_as_it_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        with account_book(tmp_path) as book:
+            book.create_user("bob", 1.0)
+            token = book.create_token("bob", Allowance(), 1.0)
+        looks: list[bool] = []
+        with watched_accounts(tmp_path) as accounts:
+
+            def load() -> bool:
+                raise sqlite3.OperationalError("disk I/O error")
+
+            monkeypatch.setattr(accounts, "load", load)
+            async with running(accounts, lambda is_good: looks.append(is_good(token.id))):
+                await until(lambda: len(looks) > 3)
+        assert all(looks)
+
+    with caplog.at_level(logging.WARNING):
+        run(main)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the accounts cannot be read (disk I/O error): they stay as they were"
+    ]
