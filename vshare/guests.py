@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from itertools import chain
 
 from tunnel.codes import Code
 from tunnel.errors import RefusedError, UsageError
 from tunnel.identity import Peer, Role
+from tunnel.looks import is_seen, skeleton
 from vshare.policy import EVERYTHING, Rights
 
 MAX_GUESTS = 1_024  # each run of vconnect is one; a share lives for hours
@@ -16,6 +19,7 @@ MAX_REMOVED = 1_024  # reasons kept for those who come back with a certificate t
 MAX_NAME = 40  # characters of a guest's name, on the screen and in its certificate
 
 _PUNCTUATION = " ._@-"  # of the names that people go by: root@host, Ada L.
+_NOT_GUESTS = frozenset(map(skeleton, ("sharer", "the sharer")))
 
 
 @dataclass(slots=True)
@@ -98,11 +102,17 @@ class Guests:
         return guest
 
     def free_name(self, wanted: str, reserved: Set[str] = frozenset()) -> str:
-        """`wanted` without what means something to terminals, shells and options, and unlike every
-        other guest's name and those `reserved`."""
-        kept = "".join(char for char in wanted if char.isalnum() or char in _PUNCTUATION)
-        clean = kept.strip(" -")[:MAX_NAME].strip() or "guest"
-        taken = {guest.name for guest in self._guests.values()} | reserved
-        if clean not in taken:
-            return clean
-        return next(f"{clean}-{n}" for n in range(2, len(taken) + 3) if f"{clean}-{n}" not in taken)
+        """`wanted` without what means something to terminals, shells and options, and not to be
+        taken for any other guest's name, one of those `reserved`, or the sharer."""
+        names = {guest.name for guest in self._guests.values()} | reserved
+        taken = _NOT_GUESTS | set(map(skeleton, names))
+        clean = clean_name(wanted, _PUNCTUATION)[:MAX_NAME].strip() or "guest"
+        numbered = (f"{clean}-{n}" for n in range(2, len(taken) + 3))
+        return next(name for name in chain((clean,), numbered) if skeleton(name) not in taken)
+
+
+def clean_name(wanted: str, punctuation: str) -> str:
+    """Letters and digits that are seen, and `punctuation`; no option of a command."""
+    composed = unicodedata.normalize("NFKC", wanted)
+    kept = (char for char in composed if char in punctuation or (char.isalnum() and is_seen(char)))
+    return "".join(kept).strip(" -")

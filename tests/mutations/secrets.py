@@ -302,9 +302,23 @@ SECRETS = (
     Mutation(
         "a guest's name means something to the sharer's terminal or shell",
         "vshare/guests.py",
-        "for char in wanted if char.isalnum() or char in _PUNCTUATION)",
-        "for char in wanted)",
+        "if char in punctuation or (char.isalnum() and is_seen(char)))",
+        ")",
         ("tests/vshare/test_guests.py::test_names_are_fit_for_a_terminal",),
+    ),
+    Mutation(
+        "a guest's name has letters that nobody sees",
+        "vshare/guests.py",
+        "(char.isalnum() and is_seen(char))",
+        "char.isalnum()",
+        ("tests/vshare/test_guests.py::test_names_are_fit_for_a_terminal",),
+    ),
+    Mutation(
+        "a guest is called so that he is taken for another",
+        "vshare/guests.py",
+        "if skeleton(name) not in taken)",
+        "if name not in names)",
+        ("tests/vshare/test_guests.py::test_no_guest_is_taken_for_another",),
     ),
     Mutation(
         "what others say draws on the terminal",

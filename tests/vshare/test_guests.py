@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  (letters that look alike)
 from __future__ import annotations
 
 import pytest
@@ -50,6 +51,10 @@ def test_a_full_list_keeps_the_gateway() -> None:
         ("\u202egpj", "gpj"),
         ("x" * 100, "x" * 40),
         ("   ", "guest"),
+        ("Bob\u3164\uffa0", "Bob"),  # letters that nobody sees
+        ("\u3164", "guest"),
+        ("Zoe\u0308", "Zoë"),
+        ("\uff22ob\u2063", "Bob"),
     ],
 )
 def test_names_are_fit_for_a_terminal(wanted: str, name: str) -> None:
@@ -63,6 +68,24 @@ def test_two_guests_never_share_a_name() -> None:
         names.append(guests.free_name("bob"))
         guests.add(Role.GUEST, names[-1], str(number), "x")
     assert names == ["bob", "bob-2", "bob-3", "bob-4", "bob-5"]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["Alice", "аlісе", "ALlCE", "a1ice", "al ice", "\U0001d41alice", "al\u115fice", "αlιce"],
+)
+def test_no_guest_is_taken_for_another(wanted: str) -> None:
+    guests = Guests()
+    guests.add(Role.GUEST, "alice", "aa", "x")
+    name = guests.free_name(wanted)
+    assert name.endswith("-2")
+    guests.add(Role.GUEST, name, "bb", "x")
+    assert guests.free_name("alice", frozenset(["alice-3"])) == "alice-4"
+
+
+@pytest.mark.parametrize("wanted", ["the sharer", "Sharer", "thе shаrer"])
+def test_no_guest_is_taken_for_the_sharer(wanted: str) -> None:
+    assert Guests().free_name(wanted) == f"{wanted}-2"
 
 
 def test_who_was_removed_is_told_why() -> None:
