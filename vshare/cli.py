@@ -14,7 +14,7 @@ from tunnel.command import run_command
 from tunnel.console import Console, run
 from tunnel.errors import UsageError
 from tunnel.follow import Server
-from vshare import cli_always, cli_running, cli_terminal, cli_together
+from vshare import cli_always, cli_page, cli_running, cli_terminal, cli_together
 from vshare.cli_doctor import doctor
 from vshare.cli_inspect import inspect
 from vshare.cli_log import log
@@ -304,6 +304,7 @@ for command in (
     *cli_always.COMMANDS,
     *cli_together.COMMANDS,
     *cli_terminal.COMMANDS,
+    *cli_page.COMMANDS,
     doctor,
     inspect,
     log,

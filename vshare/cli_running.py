@@ -83,11 +83,14 @@ def kick(guest: str, share: str | None, as_json: bool) -> None:
     """Remove GUEST, and end its connections."""
     chosen = choose_share(share)
     here = chosen.ask(requests.Guests(), requests.GuestList).guests
-    invite = next((each.invite for each in here if each.name == guest), "")
     done = chosen.ask(requests.Kick(guest), requests.OneGuest)
+    found = [(each.invite, each.where) for each in here if each.name == done.guest]
+    invite, where = found[0] if found else ("", "")
     console = _console(chosen.name, as_json, done)
     console.step(f"{done.guest} is out; open connections are ended.")
-    if invite:
+    if where == "browser":
+        console.detail("The page's passcode is still good: `vshare page --rotate` draws another")
+    elif invite:
         console.detail(f"The invite {invite!r} may still be good: `vshare revoke {invite}` ends it")
     else:
         console.detail(f"{done.guest} still knows the code: `vshare code --rotate` makes a new one")
@@ -266,6 +269,8 @@ def _way(guest: GuestRow) -> str:
     """How its connections come; some of both while it changes from one to the other."""
     if not guest.connections:
         return "away"
+    if guest.where == "browser":
+        return "in a browser"
     if not guest.direct:
         return "through the relay"
     return "directly" if guest.direct >= guest.connections else f"{guest.direct} directly"

@@ -12,6 +12,7 @@ from tunnel.control_socket import Handler, on
 from tunnel.errors import RefusedError, UsageError, VshareError
 from tunnel.identity import Role
 from vshare import requests
+from vshare.guest_page.visitors import Visitor
 from vshare.invites import Invite
 from vshare.live_line import line_of
 from vshare.live_share import LiveShare
@@ -61,7 +62,7 @@ class Handlers:
             url=share.url,
             connect=share.connect,
             expires_at=share.expiry.at,
-            guests=len(self._guests.of_role(Role.GUEST)),
+            guests=len(self._guests.of_role(Role.GUEST)) + len(share.visitors),
             shared=share.streams.policy.describe(),
             requests=share.streams.visits.requests,
             since=share.since,
@@ -89,6 +90,7 @@ class Handlers:
                     uses=together.servers.used_by(guest) if together is not None else [],
                 )
             )
+        rows += [self._visitor_row(each) for each in self._share.visitors]
         approvals = self._reception.approvals
         waiting = [
             requests.WaitingRow(each.guest, each.address, each.since)
@@ -96,8 +98,32 @@ class Handlers:
         ]
         return requests.GuestList(rows, waiting)
 
+    def _visitor_row(self, visitor: Visitor) -> requests.GuestRow:
+        page, guest = self._share.guest_page, visitor.session.visitor
+        assert page is not None  # whose visitor it is
+        uses = [f"terminal {each}" for each in visitor.terminals]
+        return requests.GuestRow(
+            name=guest.name,
+            since=guest.joined_at,
+            address=guest.address,
+            streams=visitor.opened,
+            connections=visitor.opened or int(visitor.is_here),
+            bytes_in=guest.bytes_in,
+            bytes_out=guest.bytes_out,
+            uses=uses + page.server_names(visitor.sites),
+            where="browser",
+        )
+
     async def kick(self, request: requests.Kick) -> requests.OneGuest:
         """See requests.Kick."""
+        names = [each.name for each in self._guests.of_role(Role.GUEST)]
+        page = self._share.guest_page
+        if page is not None:
+            is_guest = request.guest in names
+            visitor = page.visitors.maybe_named(request.guest, exactly=is_guest)
+            if visitor is not None:
+                page.visitors.kick(visitor)
+                return requests.OneGuest(visitor.visitor.name)
         guest = self._guests.named(request.guest)
         self._guests.remove(guest, KICKED)
         self._reception.group.forget_welcomes()

@@ -52,7 +52,13 @@ async def live_line(group: Group, console: Console) -> None:
 
 def line_of(share: LiveShare) -> LiveLine:
     """A line for one who looks; each has its own, since rates are told from look to look."""
-    return LiveLine(share.server.guests, share.streams, share.expiry, with_url=bool(share.url))
+    return LiveLine(
+        share.server.guests,
+        share.streams,
+        share.expiry,
+        with_url=bool(share.url),
+        browsers=lambda: [each.is_here for each in share.visitors],
+    )
 
 
 class LiveLine:
@@ -65,6 +71,7 @@ class LiveLine:
         expiry: Expiry,
         *,
         with_url: bool,
+        browsers: Callable[[], list[bool]] = list,
         clock: Callable[[], float] = time.time,
         since: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -72,6 +79,7 @@ class LiveLine:
         self._streams = streams
         self._expiry = expiry
         self._with_url = with_url
+        self._browsers = browsers
         self._clock = clock
         self._since = since
         self._looks: deque[tuple[float, Totals]] = deque(maxlen=round(RATES_OVER / LOOK_EVERY))
@@ -95,8 +103,9 @@ class LiveLine:
 
     def _people(self) -> str:
         """Those who are connected now, and those who left, or whose network did."""
-        guests = self._guests.of_role(Role.GUEST)
-        here = sum(guest.connections > 0 for guest in guests)
+        guests = [guest.connections > 0 for guest in self._guests.of_role(Role.GUEST)]
+        guests += self._browsers()  # which are guests, too: whether each is there
+        here = sum(guests)
         away = f", {len(guests) - here} away" if here < len(guests) else ""
         return f"{here} guest{'' if here == 1 else 's'}{away}"
 

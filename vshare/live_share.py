@@ -12,6 +12,7 @@ from tunnel.names import ShareName
 from vshare.dashboard.server import Dashboard
 from vshare.expiry import Expiry
 from vshare.guest_page.page import GuestPage
+from vshare.guest_page.visitors import Visitor
 from vshare.news import Newsroom
 from vshare.qr import pick
 from vshare.reception import Reception
@@ -57,6 +58,11 @@ class LiveShare:
         """The public URL, empty where there is none: where there are both, the encrypted one, if
         browsers open it without a warning."""
         return pick(self.link.registered.url, self.link.registered.https_url)
+
+    @property
+    def visitors(self) -> list[Visitor]:
+        """Who is in by the guest page, in a browser."""
+        return self.guest_page.visitors.all() if self.guest_page is not None else []
 
     @property
     def connect(self) -> str:

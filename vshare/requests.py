@@ -18,6 +18,7 @@ from tunnel.requests import parse_with
 from tunnel.requests import serialize as serialize
 from tunnel.requests import serialize_failure as serialize_failure
 from tunnel.requests import serialize_result as serialize_result
+from vshare.guest_page.requests import ChangePage, GuestPage
 from vshare.news import News
 from vshare.terminals.requests import (
     EndTerminal,
@@ -48,7 +49,8 @@ class Guests(Request, frozen=True, tag="guests"):
 
 
 class Kick(Request, frozen=True, tag="kick"):
-    """Strike `guest` off the list and end its connections: OneGuest."""
+    """Strike `guest`, or a visitor of the guest page, off the list and end its connections:
+    OneGuest."""
 
     guest: GuestName
 
@@ -152,6 +154,8 @@ AnyRequest: TypeAlias = (
     | LockTerminal
     | GrantTerminal
     | EndTerminal
+    | GuestPage
+    | ChangePage
 )
 
 
@@ -177,7 +181,9 @@ class GuestRow(Result, frozen=True):
     """One guest. `address` is the relay's word, `direct` how many of `connections` come directly
     and not through the relay, `bytes_in` came from the guest, `bytes_out` went to it, `dropped`
     datagrams were lost here for want of room, `invite` is the plate of the invite it came by,
-    `ssh` whether it was given the key, `uses` what it has open now: names of servers, or ports."""
+    `ssh` whether it was given the key, `uses` what it has open now: names of servers, or ports,
+    `terminal NAME`. `where`: it comes by `vconnect`, or by the guest page in a `browser`, whose
+    `connections` are those of the page."""
 
     name: str
     since: float
@@ -191,6 +197,7 @@ class GuestRow(Result, frozen=True):
     dropped: int = 0
     direct: int = 0
     uses: list[str] = msgspec.field(default_factory=list)
+    where: str = "vconnect"
 
 
 class WaitingRow(Result, frozen=True):

@@ -36,6 +36,7 @@ from vshare.exposed import Exposed
 from vshare.exposure import describe
 from vshare.fences import confirm
 from vshare.group import Group
+from vshare.guest_page.handlers import PageHandlers
 from vshare.guest_page.setup import Host, add_guest_page
 from vshare.guests import Guests
 from vshare.handlers import Handlers
@@ -286,10 +287,17 @@ async def _serve_at(
             notifier = Notifier(options.notify, share.name, console.warn)
             newsroom.subscribe((await stack.enter_async_context(notifier)).news)
         share.together = Together(
-            options, sharing.found, share.streams, newsroom, share.server.guests
+            options,
+            sharing.found,
+            share.streams,
+            newsroom,
+            share.server.guests,
+            browsers=lambda: sum(each.is_here for each in share.visitors),
         )
         terminals = TerminalHandlers(share.streams.terminals, sharing.reach.link)
-        handlers = {**Handlers(share).table(), **share.together.table(), **terminals.table()}
+        page = PageHandlers(share.guest_page)
+        tables = (Handlers(share), share.together, terminals, page)
+        handlers = {kind: handle for each in tables for kind, handle in each.table().items()}
         sessions = terminals.sessions()
         await stack.enter_async_context(share_socket(share.name, handlers, newsroom, sessions))
         if options.dashboard:

@@ -53,8 +53,8 @@ BROWSING = (
     Mutation(
         "visitors' names are taken as they come",
         _DOOR,
-        'kept = "".join(each for each in wanted if each.isalnum() or each in _PUNCTUATION)',
-        "kept = wanted",
+        "clean_name(wanted, _PUNCTUATION)[:MAX_NAME]",
+        "wanted[:MAX_NAME]",
         (f"{_TEST_DOOR}::test_names_mean_nothing_to_terminals_and_pages",),
     ),
     Mutation(

@@ -16,17 +16,18 @@ from http import HTTPStatus
 from tunnel.http_heads import RequestHead
 from tunnel.http_pages import Page
 from vshare.guest_page.origins import is_own_origin
-from vshare.guest_page.sessions import Session, Sessions
+from vshare.guest_page.sessions import Sessions
+from vshare.guest_page.visitors import NAMELESS
+from vshare.guests import clean_name
 from vshare.web.access import RequestRule
-from vshare.web.pages import FROM_ELSEWHERE, NO_FORM, TOO_MANY, page_reply, redirect
+from vshare.web.pages import FROM_ELSEWHERE, FULL, NO_FORM, TOO_MANY, page_reply, redirect
 from vshare.web.passcode import MAX_SIZE, is_like_join_code
 from vshare.web.rules import Form, Reply
-from vshare.web.tries import RETRY_AFTER, TooManyTriesError, Tries
+from vshare.web.tries import TooManyTriesError, Tries
 from vshare.web.visit import HOME, OURS, form_fields, is_navigation, source_of_visit
 
 PATH = OURS + b"join"
 MAX_NAME = 24  # characters of a visitor's name
-NAMELESS = "visitor"
 _PUNCTUATION = " ._-"
 _FIELDS = f"""<form method="post" action="{PATH.decode()}">
 <label>Your name, for the others here <input name="name" maxlength="{MAX_NAME}"
@@ -39,17 +40,11 @@ _LOOKS_LIKE_A_CODE = (
     "That looks like the code that guests join with. It opens the whole machine, and this page is"
     " not for it: tell who shares the machine, who can change it with vshare code --rotate."
 )
-_FULL = Page(
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    "As many browsers are here as this share takes",
-    ["Try again when somebody has left."],
-    retry_after=RETRY_AFTER,
-)
 
 
 class Door(RequestRule):
     """Lets in who has the passcode; all others see the form. `about` is said above it, given the
-    request; `came` is called for each new session."""
+    request."""
 
     def __init__(
         self,
@@ -57,11 +52,13 @@ class Door(RequestRule):
         sessions: Sessions,
         tries: Tries,
         about: Callable[[RequestHead], Sequence[str]],
-        came: Callable[[Session, RequestHead], None] = lambda session, head: None,
     ) -> None:
         self._expected = _digest(passcode)
-        self._sessions, self._tries = sessions, tries
-        self._about, self._came = about, came
+        self._sessions, self._tries, self._about = sessions, tries, about
+
+    def change(self, passcode: str) -> None:
+        """It is this one from now on; who is in stays."""
+        self._expected = _digest(passcode)
 
     def request(self, head: RequestHead) -> Reply | Form | None:
         """See Rule.request."""
@@ -91,10 +88,8 @@ class Door(RequestRule):
             )
         begun = self._sessions.begin(head, visitors_name(fields.get("name", "")))
         if begun is None:
-            return page_reply(head, _FULL)
-        session, cookie = begun
-        self._came(session, head)
-        return redirect(HOME, [cookie])
+            return page_reply(head, FULL)
+        return redirect(HOME, [begun[1]])
 
     def _ask(self, head: RequestHead, error: str = "") -> Reply:
         page = Page(
@@ -112,8 +107,7 @@ class Door(RequestRule):
 
 def visitors_name(wanted: str) -> str:
     """`wanted` without what means something to terminals, shells and pages."""
-    kept = "".join(each for each in wanted if each.isalnum() or each in _PUNCTUATION)
-    return kept.strip(" -")[:MAX_NAME].strip() or NAMELESS
+    return clean_name(wanted, _PUNCTUATION)[:MAX_NAME].strip() or NAMELESS
 
 
 def _digest(text: str) -> bytes:

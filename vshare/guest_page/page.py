@@ -6,9 +6,8 @@ neither read it nor speak in its visitors' names (docs/security.md).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Literal
 from urllib.parse import parse_qs
@@ -18,6 +17,7 @@ import msgspec
 from tunnel.codes import Code
 from tunnel.ends import End
 from tunnel.errors import RefusedError
+from tunnel.follow import Server
 from tunnel.http_heads import RequestHead
 from tunnel.http_pages import Page
 from tunnel.names import ShareName
@@ -28,7 +28,8 @@ from vshare.guest_page.origins import authority_of, is_own_origin, may_ask
 from vshare.guest_page.served_sites import ServedSites
 from vshare.guest_page.sessions import MAX_OPEN, Session, Sessions
 from vshare.guest_page.talks import News, TerminalTalk
-from vshare.guest_page.web_socket import GOING_AWAY, Talk, WebSocketEnd
+from vshare.guest_page.visitors import Visitors
+from vshare.guest_page.web_socket import GOING_AWAY, OUT, Talk, WebSocketEnd
 from vshare.news import Newsroom
 from vshare.terminals.hub import Hub
 from vshare.together.board import Board
@@ -46,10 +47,17 @@ NEWS, TERMINAL = b"/news", b"/terminal"  # its WebSockets
 SITE = b"/site/"  # links to the machine's sites: the label follows
 LEAVE = OURS + b"leave"
 MAX_SOCKETS = 256  # of all browsers
-GONE_AFTER = 10.0  # seconds without a WebSocket: a page that is loaded again is back by then
+CHANGED = "The sharer changed the passcode of this page: ask for the new one."
+SHUT = "The sharer closed this page."
 
 Terminals = Literal["none", "read", "write"]
 
+_CLOSED = Page(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "This page is closed",
+    ["Who shares the machine has closed it for now."],
+    retry_after=RETRY_AFTER,
+)
 _NOT_FOUND = Page(HTTPStatus.NOT_FOUND, "There is no such page here")
 _NO_SITE = Page(
     HTTPStatus.NOT_FOUND, "That server is not shared any more", ["The page before lists them."]
@@ -127,28 +135,72 @@ class GuestPage:
         before: Sequence[Rule] = (),
         files: Files | None = None,
     ) -> None:
-        self.passcode, self.url = passcode, about.url
+        self.passcode, self.url, self.is_open = passcode, about.url, True
         self.served: ServedSites | None = None  # to be run with the share
         self.site = Site(LABEL, 0, title="the guest page", is_own=True)
+        self.visitors = Visitors(sessions, newsroom)
         self._about, self._shown, self._newsroom = about, shown, newsroom
         self._sessions = sessions
         self._sockets: set[WebSocketEnd] = set()
-        self._loop = asyncio.get_running_loop()
-        gate, door = _Gate(about), Door(passcode, sessions, tries, self._sentences)
-        self.rules: Sequence[Rule] = (*before, gate, door, _Pages(self, files or Files()))
+        self._door = Door(passcode, sessions, tries, self._sentences)
+        pages = _Pages(self, files or Files())
+        self.rules: Sequence[Rule] = (*before, _Gate(self, about), self._door, pages)
+        if shown.tickets is not None:
+            shown.tickets.still_in = self._still_in
 
     def close(self) -> None:
         """The share ends."""
-        self._sessions.end_all()
+        self.visitors.remove_all()
+
+    def move(self, name: ShareName, url: str) -> None:
+        """The share is called `name` now, and the page is at `url`: browsers that have it open are
+        told what they look at."""
+        self._about, self.url = replace(self._about, name=name, url=url), url
+        self.changed()
 
     def changed(self) -> None:
         """There are other sites: browsers are told."""
         for socket in list(self._sockets):
             socket.look_again()
 
-    def visitors(self) -> list[Session]:
-        """The browsers that have the page open."""
-        return [each for each in self._sessions if each.open]
+    # -- for the sharer
+
+    def change_passcode(self, passcode: str, *, keep: bool) -> int:
+        """It is this one from now on; how many visitors that put out, none with `keep`."""
+        self.passcode = passcode
+        self._door.change(passcode)
+        if self.served is not None:
+            self.served.change_passcode(passcode)
+        out = 0 if keep else self.visitors.remove_all(CHANGED)
+        self._newsroom.tell("page-passcode", "the guest page has a new passcode", out=out)
+        return out
+
+    def set_open(self, *, is_open: bool) -> int:
+        """Open it again, or close it, which puts out who is in: so many visitors."""
+        if self.is_open == is_open:
+            return 0
+        self.is_open = is_open
+        if is_open:
+            self._newsroom.tell("page-opened", "the guest page is open again")
+            return 0
+        out = self.visitors.remove_all(SHUT)
+        self._newsroom.tell("page-closed", "the guest page is closed", out=out)
+        return out
+
+    def server_names(self, labels: Sequence[str]) -> list[str]:
+        """What the sites with these labels are called: as servers, if they are shared by name."""
+        sites, names = self._shown.sites(), []
+        servers = {
+            each.port: each.name
+            for each in self._shown.board.items("servers")
+            if isinstance(each, Server)
+        }
+        for label in labels:
+            http, https = sites.pair(label)
+            site = http or https
+            known = servers.get(site.port) if site is not None else None
+            names.append(known or label or "the site")
+        return names
 
     # -- for the rules
 
@@ -160,8 +212,7 @@ class GuestPage:
         """Who asks goes."""
         session = self._sessions.find(head)
         if session is not None:
-            self._sessions.end(session)
-            self._tell_if_gone(session)
+            self.visitors.remove(session)
 
     def has_room(self, session: Session) -> bool:
         """Whether it may open another WebSocket."""
@@ -170,19 +221,19 @@ class GuestPage:
     def link_to(self, label: str, head: RequestHead) -> str | None:
         """Where the site with `label` is for this visitor, with a ticket if it asks for a passcode;
         None: there is no such site."""
-        shown = self._shown
+        shown, session = self._shown, self._sessions.find(head)
         try:
             site = shown.sites().find(label, HTTPS_PORT if is_https(head) else 0)
         except RefusedError:
             return None
         authority = with_label(authority_of(head).decode("ascii"), self._about.name, label)
-        if authority is None or site.is_own:
+        if authority is None or site.is_own or session is None:
             return None
         url = f"{'https' if is_https(head) else 'http'}://{authority}"
         if shown.tickets is None or not shown.asks(site):
             return f"{url}/"
         at = RequestHead(1, [(b"Host", authority.encode())], b"GET", b"/")
-        ticket = shown.tickets.issue(host_of(at))
+        ticket = shown.tickets.issue(host_of(at), session.number)
         return f"{url}{PASSCODE.decode()}?{PARAMETER.decode()}={ticket}"
 
     # -- WebSockets
@@ -192,25 +243,28 @@ class GuestPage:
         session = self._sessions.find(head)
         if session is None or not is_own_origin(head):
             raise RefusedError(Code.NOT_ALLOWED, "this browser is not in any more")
-        talk = self._talk(head, session)
-        end = WebSocketEnd(talk, lambda: self._over(end, session, close))
+        talk, what = self._talk(head, session)
+        visitor = session.visitor
+        end = WebSocketEnd(talk, lambda: self._over(end, session, close), visitor)
 
-        def close() -> None:
-            end.close(GOING_AWAY)
+        def close(why: str) -> None:
+            end.close(OUT if why else GOING_AWAY, why)
 
         self._sockets.add(end)
-        session.open.add(close)
-        self._tell_of(session)
+        self.visitors.opened(session, close, what)
         return end
 
-    def _talk(self, head: RequestHead, session: Session) -> Talk:
+    def _talk(self, head: RequestHead, session: Session) -> tuple[Talk, str]:
+        """What is spoken there, and the name of the terminal."""
         shown = self._shown
         if head.path == TERMINAL:
             names = parse_qs(head.target.partition(b"?")[2].decode("ascii", "replace")).get("name")
+            name = (names or [""])[0]
             read_only = shown.terminals != "write"
-            return TerminalTalk(shown.hub, (names or [""])[0], session, read_only=read_only)
+            talk = TerminalTalk(shown.hub, name, session, read_only=read_only)
+            return talk, name if name in shown.hub.names() else ""
         hidden = frozenset(("terminals",)) if shown.terminals == "none" else frozenset[str]()
-        return News(shown.board, session, lambda: self._words(session), hidden)
+        return News(shown.board, session, lambda: self._words(session), hidden), ""
 
     def has_socket(self, path: bytes) -> bool:
         """Whether there is a WebSocket at `path`."""
@@ -244,41 +298,29 @@ class GuestPage:
             about.trust(),
         ]
 
-    def _over(self, end: WebSocketEnd, session: Session, close: Callable[[], None]) -> None:
+    def _over(self, end: WebSocketEnd, session: Session, close: Callable[[str], None]) -> None:
         self._sockets.discard(end)
-        session.open.discard(close)
-        if not session.open:
-            self._loop.call_later(GONE_AFTER, self._tell_if_gone, session)
+        self.visitors.closed(session, close)
 
-    def _tell_of(self, session: Session) -> None:
-        visitor = session.visitor
-        if not session.is_told:
-            session.is_told = True
-            self._newsroom.tell(
-                "visitor-joined",
-                f"{visitor.name} opened the guest page (from {visitor.address}, as the relay says)",
-                visitor=visitor.name,
-                address=visitor.address,
-            )
-
-    def _tell_if_gone(self, session: Session) -> None:
-        if session.is_told and not session.open:
-            session.is_told = False
-            name = session.visitor.name
-            self._newsroom.tell("visitor-left", f"{name} left the guest page", visitor=name)
+    def _still_in(self, number: str, host: bytes) -> bool:
+        """See Tickets.still_in."""
+        first = host.decode("ascii", "replace").partition(".")[0]
+        return self.visitors.used(number, first.partition("--")[2])
 
 
 class _Gate(RequestRule):
     """Before anything else is looked at: what comes without TLS where there is TLS goes there, and
     what pages of other sites ask for is refused."""
 
-    def __init__(self, about: About) -> None:
-        self._has_tls, self._url = about.has_tls, about.url.encode()
+    def __init__(self, page: GuestPage, about: About) -> None:
+        self._page, self._has_tls = page, about.has_tls
 
     def request(self, head: RequestHead) -> Reply | None:
         """See Rule.request."""
+        if not self._page.is_open:
+            return page_reply(head, _CLOSED)
         if self._has_tls and not is_https(head):
-            to = [(b"Location", self._url), (b"Content-Type", b"text/plain")]
+            to = [(b"Location", self._page.url.encode()), (b"Content-Type", b"text/plain")]
             return Reply(HTTPStatus.PERMANENT_REDIRECT, "Permanent Redirect", to)
         if not may_ask(head) and head.path != JOIN:  # a form says itself what is wrong
             return page_reply(head, FROM_ELSEWHERE)

@@ -1,8 +1,5 @@
 """Sites for what is shared by name (`vshare serve`) and is no site of the public URL yet: open to
 visitors of the guest page alone, who bring a ticket, or know the page's passcode.
-
-Where browsers' TLS ends at the share, there are none: its certificate is for the names that there
-were when the share began.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from vshare.machine import LOOPBACK
 from vshare.reach import Reach
 from vshare.streams import Streams
 from vshare.web.find_sites import shorten
+from vshare.web.passcode import Passcode
 from vshare.web.rules import Rule
 from vshare.web.sites import MAX_SITES, Site, Sites
 
@@ -28,18 +26,28 @@ Publish = Callable[[list[str]], Awaitable[None]]
 
 
 class ServedSites:
-    """`rules` are the rules of each of these sites; `changed` is called when there are others."""
+    """`passcode` is asked for at each of these sites, behind the rules `before`; `changed` is
+    called when there are others."""
 
     def __init__(
-        self, streams: Streams, rules: Sequence[Rule], changed: Callable[[], None]
+        self,
+        streams: Streams,
+        before: Sequence[Rule],
+        passcode: Passcode,
+        changed: Callable[[], None],
     ) -> None:
-        self._streams, self._rules, self._changed = streams, rules, changed
+        self._streams, self._passcode, self._changed = streams, passcode, changed
+        self._rules: Sequence[Rule] = (*before, passcode)
         self._made: dict[Server, str] = {}  # the label of each site that was made here
         self._silent: set[Server] = set()  # what answered, and not in HTTP
 
     def asks(self, site: Site) -> bool:
         """Whether it is one of these, so that a ticket is needed."""
         return site.label in self._made.values()
+
+    def change_passcode(self, passcode: str) -> None:
+        """They ask for this one from now on."""
+        self._passcode.change(passcode)
 
     async def run(self, reach: Reach, publish: Publish) -> None:
         """Keep up with what is shared, until cancelled; `publish` tells the relay all labels."""
@@ -109,7 +117,9 @@ class ServedSites:
     def _remove(self, server: Server) -> None:
         policy = self._streams.policy
         self._streams.policy = replace(policy, http_ports=policy.http_ports - {server.port})
-        self._streams.visits.remove(self._made.pop(server))
+        removed = self._made.pop(server)
+        self._streams.visits.remove(removed)
+        self._streams.visits.cut(lambda label, head: label == removed)
 
 
 def label_of(server: Server, sites: Sites) -> str | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from tunnel.http_heads import RequestHead
 from tunnel.identity import Role
+from tunnel.looks import skeleton
 from vshare.guests import Guest
 from vshare.web.visit import address_of, host_of, is_https
 
@@ -23,6 +24,7 @@ LASTS = 24 * 3600  # seconds: a working day, and the next morning; the share end
 MAX_SESSIONS = 256  # browsers; one that has nothing open makes room, who came first
 MAX_COOKIES = 16 * 1024  # bytes of them that are looked at
 MAX_OPEN = 16  # WebSockets of one session: a few tabs with a few terminals each
+MARK = " (browser)"  # behind each visitor's name
 
 
 @dataclass(eq=False, slots=True)
@@ -31,16 +33,21 @@ class Session:
     these are, and is no secret and no certificate's; its name is unlike any guest's."""
 
     visitor: Guest
+    number: str  # by which the cookies of sites know whose they are; no secret
     place: tuple[bytes, bool]
     ends_at: float  # seconds since the epoch
-    open: set[Callable[[], None]] = field(default_factory=set)
-    """What ends each thing that it has open."""
+    open: dict[Callable[[str], None], str] = field(default_factory=dict)
+    """What ends each thing that it has open, given why, and what that is ("": nothing to tell)."""
+    sites: dict[str, float] = field(default_factory=dict)
+    """When it last asked for something of each site, by label; loop time."""
     is_told: bool = False  # the sharer knows that it is there
+    closed_at: float = 0.0  # when the last of what it had open ended; loop time
+    is_watched: bool = False  # it will be looked at whether it is gone
 
-    def end(self) -> None:
-        """End all that is open."""
+    def end(self, why: str = "") -> None:
+        """End all that is open, saying why."""
         for close in list(self.open):
-            close()
+            close(why)
 
 
 class Sessions:
@@ -53,7 +60,8 @@ class Sessions:
         self._count = 0
 
     def __iter__(self) -> Iterator[Session]:
-        return iter(list(self._sessions.values()))
+        now = self._clock()
+        return iter([each for each in self._sessions.values() if each.ends_at > now])
 
     def begin(self, head: RequestHead, wanted: str) -> tuple[Session, tuple[bytes, bytes]] | None:
         """A session for who sent this request, and the Set-Cookie field; None: too many are in."""
@@ -68,10 +76,10 @@ class Sessions:
             del self._sessions[idle]
         self._count += 1
         token, address = self._secret(), str(address_of(head) or "an unknown address")
-        name, owner = self._free_name(wanted), f"browser {self._count}"
+        name, number = self._free_name(wanted), str(self._count)
         # The role is the public URL's: whatever it asks for by this role, ports are refused.
-        visitor = Guest(name, Role.GATEWAY, owner, address, now)
-        session = Session(visitor, _place(head), now + LASTS)
+        visitor = Guest(name, Role.GATEWAY, f"browser {number}", address, now)
+        session = Session(visitor, number, _place(head), now + LASTS)
         self._sessions[_hash(token.encode())] = session
         secure = b"; Secure" if is_https(head) else b""
         attributes = b"; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict" % LASTS
@@ -91,23 +99,26 @@ class Sessions:
             left -= len(value)
         return None
 
-    def end(self, session: Session) -> None:
+    def numbered(self, number: str) -> Session | None:
+        """The one that the cookie of a site is of; None: it is out."""
+        return next((each for each in self if each.number == number), None)
+
+    def named(self, name: str) -> Session | None:
+        """The one of that name."""
+        return next((each for each in self if each.visitor.name == name), None)
+
+    def end(self, session: Session, why: str = "") -> None:
         """It is out, and all that it has open ends. Idempotent."""
         self._sessions = {key: each for key, each in self._sessions.items() if each is not session}
-        session.end()
-
-    def end_all(self) -> None:
-        """The share ends."""
-        for session in self:
-            self.end(session)
+        session.end(why)
 
     def _free_name(self, wanted: str) -> str:
         """What guests are called has no parentheses (vshare/guests.py), so no visitor can be taken
         for one."""
-        taken = {each.visitor.name for each in self._sessions.values()}
-        name, number = f"{wanted} (browser)", 2
-        while name in taken:
-            name, number = f"{wanted}-{number} (browser)", number + 1
+        taken = {skeleton(each.visitor.name) for each in self._sessions.values()}
+        name, number = f"{wanted}{MARK}", 2
+        while skeleton(name) in taken:
+            name, number = f"{wanted}-{number}{MARK}", number + 1
         return name
 
 

@@ -11,7 +11,7 @@ from tunnel.errors import VshareError
 from tunnel.names import ShareName
 from vshare.guest_page.page import LABEL, About, GuestPage, Shown
 from vshare.guest_page.served_sites import ServedSites
-from vshare.guest_page.sessions import Sessions
+from vshare.guest_page.sessions import Session, Sessions
 from vshare.news import Newsroom
 from vshare.options import Options
 from vshare.qr import pick
@@ -21,7 +21,6 @@ from vshare.web.access_setup import KEY, Access, read_passcode
 from vshare.web.cookies import Cookies
 from vshare.web.guessing import Guessing
 from vshare.web.passcode import COOKIE, Passcode, make_passcode
-from vshare.web.rules import Rule
 from vshare.web.sites import with_label
 from vshare.web.tickets import Tickets
 from vshare.web.tries import Tries
@@ -58,13 +57,13 @@ def add_guest_page(
     about = About(host.name, host.machine, host.relay, url, passes_through)
     access, visits = host.access, streams.visits
     file = wanted.passcode_file
-    passcode = read_passcode(file) if file is not None else make_passcode(secrets.randbelow)
+    passcode = read_passcode(file) if file is not None else new_passcode()
     tries = Tries(time.monotonic, Guessing(newsroom))
     before = [rule for rule in access.rules if isinstance(rule, Addresses)]
     tickets = access.tickets or Tickets(lambda: secrets.token_urlsafe(SECRET), time.monotonic)
     cookies = Cookies(COOKIE, secrets.token_bytes(KEY), time.time)
-    rules: list[Rule] = [*before, Passcode(passcode, cookies, tries, (), tickets)]
-    served = ServedSites(streams, rules, lambda: page.changed())
+    asking = Passcode(passcode, cookies, tries, (), tickets, lambda head: page.visitors.came(head))
+    served = ServedSites(streams, before, asking, lambda: page.changed())
     shown = Shown(
         streams.board,
         streams.terminals,
@@ -75,9 +74,20 @@ def add_guest_page(
     )
     sessions = Sessions(lambda: secrets.token_urlsafe(SECRET), time.time)
     page = GuestPage(passcode, about, shown, newsroom, tries, sessions, before)
-    page.served = served if not passes_through else None
+    page.served = served
     visits.add_own(page)
+    rules = [asking, *(rule for rule in access.rules if isinstance(rule, Passcode))]
+
+    def cut(session: Session) -> None:
+        visits.cut(lambda _, head: any(each.owner_of(head) == session.number for each in rules))
+
+    page.visitors.on_removed = cut
     return page
+
+
+def new_passcode() -> str:
+    """One that is drawn at random."""
+    return make_passcode(secrets.randbelow)
 
 
 def page_url(registered: Registered, name: ShareName) -> str | None:

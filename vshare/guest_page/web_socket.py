@@ -18,11 +18,13 @@ from websockets.server import ServerProtocol
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End
 from tunnel.errors import RemoteProtocolError
+from vshare.guests import Guest
 
 MAX_MESSAGE = 8 * 1024  # bytes of what a page says: INPUT has at most 4 KiB
 PING_EVERY = 20.0  # seconds; routers forget what is silent for a minute
 SILENCE_ENDS = 60.0  # seconds without a word, a pong included
 GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER = 1001, 1008, 1013  # RFC 6455 7.4.1
+OUT = 4001  # a close code of our own (RFC 6455 7.4.2): the visitor was put out; why is said
 MAX_REASON = 100  # bytes of what a close frame says; 123 are the most
 
 
@@ -44,11 +46,12 @@ class Talk(Protocol):
 
 class WebSocketEnd(End):
     """Answers the upgrade request that it is sent, which was let in already, and is the server's
-    side from then on."""
+    side from then on. `on_over` is called once, when it is over."""
 
-    def __init__(self, talk: Talk, on_over: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, talk: Talk, on_over: Callable[[], None], visitor: Guest) -> None:
         super().__init__()
         self._talk, self._on_over = talk, on_over
+        self._visitor = visitor  # whose bytes are counted
         self._loop = asyncio.get_running_loop()
         self._ws = ServerProtocol(max_size=MAX_MESSAGE)
         self._part = b""  # of a message that comes in several frames
@@ -89,6 +92,8 @@ class WebSocketEnd(End):
         if self.is_done:
             return
         self._heard_at = self._loop.time()
+        self.bytes_sent += len(data)
+        self._visitor.bytes_in += len(data)
         self._ws.receive_data(bytes(data))
         for event in self._ws.events_received():
             if isinstance(event, Request):
@@ -149,7 +154,7 @@ class WebSocketEnd(End):
         for data in self._ws.data_to_send():
             if data and not self.is_done:
                 self.peer.send(data)
-                self.bytes_sent += len(data)
+                self._visitor.bytes_out += len(data)
             elif not self.is_done:  # the end of the stream
                 self._over()
                 self.peer.send_eof()

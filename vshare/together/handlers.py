@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tunnel.control_socket import Handler, on
 from tunnel.identity import Role
@@ -14,10 +14,15 @@ from vshare.together.servers import Servers
 
 
 class TogetherHandlers:
-    """The commands, each a method. They raise VshareError, which the other terminal shows."""
+    """The commands, each a method. They raise VshareError, which the other terminal shows.
 
-    def __init__(self, servers: Servers, says: Says, guests: Guests) -> None:
+    `browsers()` is how many visitors the guest page has now."""
+
+    def __init__(
+        self, servers: Servers, says: Says, guests: Guests, browsers: Callable[[], int]
+    ) -> None:
         self._servers, self._says, self._guests = servers, says, guests
+        self._browsers = browsers
 
     def table(self) -> Mapping[type[Request], Handler]:
         """For the control socket."""
@@ -47,4 +52,4 @@ class TogetherHandlers:
         """See requests.SayToAll."""
         self._says.say(request.text)
         there = [each for each in self._guests.of_role(Role.GUEST) if each.connections]
-        return requests.Said(len(there))
+        return requests.Said(len(there) + self._browsers())

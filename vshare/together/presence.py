@@ -31,6 +31,7 @@ class Presence:
         if news.kind not in _CHANGES:
             return
         guest = str(news.fields.get("guest"))
+        self._visitors.pop(guest, None)  # who was kicked
         if news.kind == "left":
             self._away.add(guest)
         else:

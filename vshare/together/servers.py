@@ -10,6 +10,7 @@ from tunnel.address import parse_port
 from tunnel.errors import RefusedError, UsageError
 from tunnel.follow import MAX_ITEMS, Server, is_label
 from tunnel.identity import Role
+from tunnel.terminal_messages import PROTOCOL as TERMINAL
 from vshare.policy import MACHINE, Policy
 
 if TYPE_CHECKING:  # half a second that commands need not wait
@@ -109,10 +110,14 @@ class Servers:
         return server, cut
 
     def used_by(self, guest: Guest) -> list[str]:
-        """What the guest has open: names of servers, else ports: `80`, `udp/53`, `host:80`."""
+        """What the guest has open: names of servers, else ports: `80`, `udp/53`, `host:80`, and
+        `terminal NAME`."""
         names = {each.port: each.name for each in self._servers.values()}
         found = []
         for protocol, host, port in self._streams.in_use(guest)[:MAX_USED]:
+            if protocol == TERMINAL:
+                found.append(f"terminal {host}".strip())
+                continue
             is_machine = self._streams.policy.is_machine(host)
             if protocol == "tcp" and is_machine and port in names:
                 found.append(names[port])

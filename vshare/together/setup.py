@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from tunnel.control_socket import Handler
 from tunnel.follow import Server
@@ -20,14 +20,24 @@ from vshare.together.servers import Servers, serve_port
 
 
 class Together:
-    """Servers by name, messages to all, and who is there."""
+    """Servers by name, messages to all, and who is there. `browsers()` is how many visitors the
+    guest page has now."""
 
     def __init__(
-        self, options: Options, found: Found, streams: Streams, newsroom: Newsroom, guests: Guests
+        self,
+        options: Options,
+        found: Found,
+        streams: Streams,
+        newsroom: Newsroom,
+        guests: Guests,
+        *,
+        browsers: Callable[[], int] = lambda: 0,
     ) -> None:
         self._wanted = options.servers
         self.servers = Servers(streams, found, newsroom, frozenset(options.loopback))
-        self._handlers = TogetherHandlers(self.servers, Says(streams.board, newsroom), guests)
+        self._handlers = TogetherHandlers(
+            self.servers, Says(streams.board, newsroom), guests, browsers
+        )
         if options.show_guests:
             newsroom.subscribe(Presence(streams.board, guests).news)
 

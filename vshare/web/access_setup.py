@@ -72,6 +72,7 @@ class Access:
     passcode: str | None = field(default=None, repr=False)
     interstitial: Interstitial | None = None
     tickets: Tickets | None = None  # past the passcode, if there is one
+    sentences: list[str] = field(default_factory=list)  # what the first page says
 
 
 def parse_network(text: str) -> Network:
@@ -144,7 +145,13 @@ async def make_access(
         first = Interstitial(options.sharer, sentences, key, cookies)
         rules.append(first)
     user = credentials[0] if credentials is not None else None
-    return Access(tuple(rules), tuple(_lines(options, user)), code, first, tickets)
+    return Access(tuple(rules), tuple(_lines(options, user)), code, first, tickets, sentences)
+
+
+def rename_on_pages(access: Access, options: AccessOptions, name: str, machine: str) -> None:
+    """The first page calls the share `name` from now on."""
+    if options.sharer:
+        access.sentences[:] = about(options.sharer, machine, name)
 
 
 def _lines(options: AccessOptions, user: str | None) -> Iterator[str]:

@@ -25,6 +25,12 @@ TOO_MANY = Page(
     ["Try again in a minute."],
     retry_after=RETRY_AFTER,
 )
+FULL = Page(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "As many browsers are here as this share takes",
+    ["Try again when somebody has left."],
+    retry_after=RETRY_AFTER,
+)
 
 
 def page_reply(head: RequestHead, page: Page, fields: Sequence[tuple[bytes, bytes]] = ()) -> Reply:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 
 from tunnel.errors import UsageError
@@ -18,7 +19,15 @@ from tunnel.http_pages import Media, Page
 from tunnel.names import parse_code
 from vshare.web.access import RequestRule
 from vshare.web.cookies import Cookies
-from vshare.web.pages import FROM_ELSEWHERE, NO_FORM, TOO_MANY, form_of, page_reply, redirect
+from vshare.web.pages import (
+    FROM_ELSEWHERE,
+    FULL,
+    NO_FORM,
+    TOO_MANY,
+    form_of,
+    page_reply,
+    redirect,
+)
 from vshare.web.rules import Form, Reply
 from vshare.web.tickets import PARAMETER, Tickets
 from vshare.web.tries import TooManyTriesError, Tries
@@ -81,8 +90,9 @@ def is_like_join_code(text: str) -> bool:
 class Passcode(RequestRule):
     """Lets in who has the passcode: by a form, then by cookie; programs by a field of the head.
 
-    `cookies` have a key that belongs to this passcode. `about` is said above the form. `tickets`
-    let in who was let in elsewhere.
+    `cookies` have a key that belongs to this passcode, unless `came` is given. `about` is said
+    above the form. `tickets` let in who was let in elsewhere. `came` enters who gave the passcode
+    here, for `tickets.still_in`, and gives its number; None: there is no room.
     """
 
     def __init__(
@@ -92,20 +102,30 @@ class Passcode(RequestRule):
         tries: Tries,
         about: Sequence[str] = (),
         tickets: Tickets | None = None,
+        came: Callable[[RequestHead], str | None] = lambda head: "",
     ) -> None:
-        self._tickets = tickets
+        self._tickets, self._came = tickets, came
         self._expected = _digest(passcode)
-        self._cookies, self._tries, self._about = cookies, tries, tuple(about)
+        self._cookies, self._tries, self._about = cookies, tries, about
+
+    def change(self, passcode: str) -> None:
+        """It is this one from now on. Cookies that were given are as good as before."""
+        self._expected = _digest(passcode)
+
+    def owner_of(self, head: RequestHead) -> str | None:
+        """Who asks, by its cookie, which is left where it is; see Cookies.take_owner."""
+        return self._cookies.take_owner(replace(head, fields=list(head.fields)))
 
     def request(self, head: RequestHead) -> Reply | Form | None:
         """See Rule.request."""
-        is_in = self._cookies.take(head)
+        is_in = self._is_in(head)
         given = head.values(HEADER)
         head.drop(HEADER)
         if head.path == PATH and head.method == b"POST":
             return Form(lambda data: self._answer(head, data))
-        if self._takes_ticket(head):
-            return redirect(HOME, [self._cookies.make(head)])
+        owner = self._ticket_of(head)
+        if owner is not None:
+            return redirect(HOME, [self._cookies.make(head, owner)])
         if is_in:
             return redirect(HOME, []) if head.path == PATH else None
         if not given:
@@ -117,12 +137,19 @@ class Passcode(RequestRule):
             return page_reply(head, TOO_MANY)
         return self._ask(head, place_of(head), "That was not the passcode.")
 
-    def _takes_ticket(self, head: RequestHead) -> bool:
-        """Whether it comes with a ticket that is good."""
+    def _is_in(self, head: RequestHead) -> bool:
+        """Whether it has a cookie that is good, of nobody who was put out since."""
+        owner = self._cookies.take_owner(head)
+        if not owner or self._tickets is None:
+            return owner is not None
+        return self._tickets.still_in(owner, host_of(head))
+
+    def _ticket_of(self, head: RequestHead) -> str | None:
+        """Whose ticket it comes with, if that is good."""
         query = head.target.partition(b"?")[2]
         if self._tickets is None or head.path != PATH or not query.startswith(PARAMETER + b"="):
-            return False
-        return self._tickets.redeem(query[len(PARAMETER) + 1 :], host_of(head))
+            return None
+        return self._tickets.maybe_redeem(query[len(PARAMETER) + 1 :], host_of(head))
 
     def _answer(self, head: RequestHead, data: bytes) -> Reply:
         """To the form."""
@@ -133,10 +160,14 @@ class Passcode(RequestRule):
             return page_reply(head, NO_FORM)
         to = safe_place(fields.get("to", "/").encode())
         try:
-            if self._is_right(head, fields["passcode"]):
-                return redirect(to, [self._cookies.make(head)])
+            is_right = self._is_right(head, fields["passcode"])
         except TooManyTriesError:
             return page_reply(head, TOO_MANY)
+        if is_right:
+            owner = self._came(head)
+            if owner is None:
+                return page_reply(head, FULL)
+            return redirect(to, [self._cookies.make(head, owner)])
         if is_like_join_code(fields["passcode"]):
             return self._ask(
                 head,

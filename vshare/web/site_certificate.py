@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tunnel.browser_tls import browser_context, dns_names, self_signed
 from tunnel.errors import UsageError, VshareError
@@ -58,6 +59,12 @@ class SiteCertificate:
             if host not in known and f"*.{host.partition('.')[2]}" not in known
         ]
 
+    def for_host(self, host: str, now: datetime.datetime) -> SiteCertificate:
+        """A self-signed one for `host`, with the same key. Raises VshareError."""
+        key = serialization.load_pem_private_key(self.key, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)  # as make_key makes them
+        return _self_made([host], key, now)
+
     def context(self) -> ssl.SSLContext:
         """A TLS server's for browsers. Raises ssl.SSLError."""
         return browser_context(self.chain, self.key, [HTTP_1_1])
@@ -98,7 +105,12 @@ def check_certificate(certificate: Path, key: Path | None, now: datetime.datetim
 
 def make_certificate(hosts: Sequence[str], now: datetime.datetime) -> SiteCertificate:
     """A self-signed one for these hosts, the first of them its name. Raises VshareError."""
-    key = make_key()
+    return _self_made(hosts, make_key(), now)
+
+
+def _self_made(
+    hosts: Sequence[str], key: ec.EllipticCurvePrivateKey, now: datetime.datetime
+) -> SiteCertificate:
     try:
         names = [x509.DNSName(host) for host in hosts]
     except ValueError as error:

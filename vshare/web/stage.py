@@ -51,7 +51,7 @@ class Stage(End):
         count: Callable[[], None],
     ) -> None:
         super().__init__()
-        self._end, self._site = end, site
+        self._end, self.site = end, site
         self._rules, self._gallery, self._count = rules, gallery, count
         self._requests = _Requests(self)
         self._machine: End = end.peer
@@ -95,7 +95,7 @@ class Stage(End):
             return head.serialize()
         asked = RequestHead(head.minor, list(head.fields), head.method, head.target)
         self.request = asked
-        watcher = self._gallery.watch(self._site, asked) if looked_at else None
+        watcher = self._gallery.watch(self.site, asked) if looked_at else None
         self._exchange = _Exchange(asked, watcher, True)
         for rule in self._rules:
             match rule.request(head):
@@ -165,6 +165,13 @@ class Stage(End):
         self._end_exchange(None)
         self._end.send(answer)
         self._end.send_eof()
+        self._machine.reset(Code.CLOSED)
+
+    def cut(self) -> None:
+        """The visitor may not go on: the stream ends at once, whatever is under way."""
+        self._end_exchange("the visitor was put out")
+        self.is_over = True
+        self._end.reset(Code.NOT_ALLOWED)
         self._machine.reset(Code.CLOSED)
 
     # -- between the machine and the stage

@@ -21,20 +21,23 @@ class Tickets:
 
     def __init__(self, secret: Callable[[], str], clock: Callable[[], float]) -> None:
         self._secret, self._clock = secret, clock
-        self._tickets: dict[bytes, tuple[bytes, float]] = {}  # the host, and until when
+        self._tickets: dict[bytes, tuple[bytes, float, str]] = {}  # host, until when, whose
+        self.still_in: Callable[[str, bytes], bool] = lambda owner, host: True
 
-    def issue(self, host: bytes) -> str:
-        """One that is good at the site with this host, once."""
+    def issue(self, host: bytes, owner: str) -> str:
+        """One for `owner` that is good at the site with this host, once. `still_in(owner, host)`
+        says for each request that is made by it whether who was let in still is."""
         token = self._secret()
-        self._tickets[_hash(token.encode())] = (host, self._clock() + LASTS)
+        self._tickets[_hash(token.encode())] = (host, self._clock() + LASTS, owner)
         while len(self._tickets) > MAX_TICKETS:
             del self._tickets[next(iter(self._tickets))]
         return token
 
-    def redeem(self, token: bytes, host: bytes) -> bool:
-        """Whether it is good at `host`; it is used up, wherever it was shown."""
+    def maybe_redeem(self, token: bytes, host: bytes) -> str | None:
+        """Whose it is, if it is good at `host`; it is used up, wherever it was shown."""
         found = self._tickets.pop(_hash(token), None)
-        return found is not None and found[0] == host and self._clock() < found[1]
+        is_good = found is not None and found[0] == host and self._clock() < found[1]
+        return found[2] if found is not None and is_good else None
 
 
 def _hash(token: bytes) -> bytes:

@@ -13,8 +13,9 @@ import functools
 import ipaddress
 import logging
 import socket
+import ssl
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -61,11 +62,14 @@ def make_tls_door(
     hosts = hosts_of(streams.visits.sites, name, domain)
     if options is None or not hosts:
         return None
+    return TlsDoor(hosts, certificate_for(hosts, options), streams)
+
+
+def certificate_for(hosts: Mapping[str, str], options: PassthroughOptions) -> SiteCertificate:
+    """The sharer's own, or one made for `hosts`. Raises VshareError."""
     if options.certificate is not None:
-        certificate = read_certificate(options.certificate, options.key)
-    else:
-        certificate = make_certificate(list(hosts), datetime.datetime.now(datetime.UTC))
-    return TlsDoor(hosts, certificate, streams)
+        return read_certificate(options.certificate, options.key)
+    return make_certificate(list(hosts), datetime.datetime.now(datetime.UTC))
 
 
 class TlsDoor:
@@ -79,6 +83,7 @@ class TlsDoor:
     ) -> None:
         self.hosts, self.certificate = hosts, certificate
         self._context = certificate.context()
+        self._own_contexts: dict[str, ssl.SSLContext] = {}  # by host
         self._streams = streams
         self._all = Guest("browsers", Role.GATEWAY, "", "the relay")
         self._group = asyncio.TaskGroup()
@@ -86,6 +91,25 @@ class TlsDoor:
         self._by_source: Counter[str] = Counter()
         self._pending: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._closing = False
+
+    def set_sites(self, name: ShareName, labels: Iterable[str]) -> list[str]:
+        """The share `name` has these sites from now on; what the sharer is to be told of those
+        that are new.
+
+        A self-made certificate is for the names that there were: a new name gets one of its own,
+        with the same key, so that nobody has to accept the others again."""
+        domain = next(iter(self.hosts)).partition(".")[2]
+        hosts, told = {f"{host_label(name, label)}.{domain}": label for label in labels}, []
+        known = self.hosts.keys() | self._own_contexts.keys()
+        for host in self.certificate.lacks([each for each in hosts if each not in known]):
+            if not self.certificate.is_self_made:
+                told.append(f"the certificate is not for {host}: browsers will warn")
+                continue
+            made = self.certificate.for_host(host, datetime.datetime.now(datetime.UTC))
+            self._own_contexts[host] = made.context()
+            told.append(f"{host} has a certificate of its own: SHA-256 {made.fingerprint}")
+        self.hosts = hosts
+        return told
 
     def warnings(self, until: float) -> list[str]:
         """What makes browsers turn away before `until`, seconds since the epoch."""
@@ -97,6 +121,11 @@ class TlsDoor:
             end = f"{self.certificate.ends:%Y-%m-%d %H:%M} UTC"
             warnings.append(f"the certificate ends at {end}, before the share: browsers will warn")
         return warnings
+
+    def move(self, hosts: Mapping[str, str], certificate: SiteCertificate) -> None:
+        """Serve other hosts from now on. Raises ssl.SSLError, and then nothing has changed."""
+        self._context = certificate.context()
+        self.hosts, self.certificate = hosts, certificate
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -147,10 +176,11 @@ class TlsDoor:
     async def _serve(self, sock: socket.socket, address: str) -> None:
         try:
             browser = await self._look(sock, address)
-            tls = await handshake(sock, self._context)
+            label = self.hosts[browser.host]
+            tls = await handshake(sock, self._own_contexts.get(browser.host, self._context))
             end = BrowserEnd(tls, browser, functools.partial(self._proven, asyncio.current_task()))
             try:
-                await self._carry(end, self.hosts[browser.host])
+                await self._carry(end, label)
             finally:
                 tls.abort()
         except (VshareError, OSError, TimeoutError) as error:  # ssl.SSLError is an OSError

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
+from weakref import WeakSet
 
 from tunnel.codes import Code
 from tunnel.ends import End
@@ -45,7 +46,8 @@ class OwnSite(Protocol):
 
 
 class Visits:
-    """The sites, and what is done to their requests. `rules_of` gives a site's rules."""
+    """The sites, and what is done to their requests. `rules_of` gives a site's rules, and may be
+    another one while they are visited."""
 
     def __init__(
         self,
@@ -57,9 +59,10 @@ class Visits:
         self._added: dict[str, Sequence[Rule]] = {}
         self.sites = sites
         self.requests = 0  # since the share began
-        self._rules_of = rules_of
+        self.rules_of = rules_of
         self._gallery = gallery or _NOBODY
         self._outages = Outages(time.monotonic)
+        self._stages: WeakSet[Stage] = WeakSet()
 
     def add_own(self, own: OwnSite) -> None:
         """One more site, before the sites are published."""
@@ -85,9 +88,19 @@ class Visits:
         if site.is_own:
             rules, lookers = self._own[site.label].rules, _NOBODY
         else:
-            rules = self._added[site.label] if site.label in self._added else self._rules_of(site)
+            rules = self._added[site.label] if site.label in self._added else self.rules_of(site)
             lookers = gallery or self._gallery
-        return Stage(visitor, site.label, rules, lookers, self._count)
+        stage = Stage(visitor, site.label, rules, lookers, self._count)
+        self._stages.add(stage)
+        return stage
+
+    def cut(self, whose: Callable[[str, RequestHead], bool]) -> None:
+        """End the streams that `whose` says yes to, given a site's label and the last request, as
+        the visitor sent it. Sites without rules need not know their requests' fields."""
+        for stage in list(self._stages):
+            request = stage.request
+            if request is not None and not stage.is_done and whose(stage.site, request):
+                stage.cut()
 
     async def open(
         self, site: Site, target: Target, reach: Reach, stage: Stage

@@ -102,6 +102,7 @@ def test_who_could_read_along_is_said_before_the_passcode_is_typed() -> None:
         ("bob (browser)", "bob browser"),
         ("--help", "help"),
         ("\u202eevil", "evil"),
+        ("Ada\u3164", "Ada"),
         ("  ", "visitor"),
         ("x" * 100, "x" * MAX_NAME),
     ],

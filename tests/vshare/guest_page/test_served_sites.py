@@ -60,7 +60,7 @@ async def world() -> AsyncIterator[World]:
         clock = Clock()
         cookies = Cookies(b"vshare", b"k" * 32, clock)
         rule = Passcode(PASSCODE, cookies, Tries(clock))
-        served = ServedSites(pair.streams, [rule], lambda: None)
+        served = ServedSites(pair.streams, (), rule, lambda: None)
         made = World(pair, served, web, database)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(served.run(reach, made.publish), name="served")

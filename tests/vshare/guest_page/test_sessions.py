@@ -54,6 +54,14 @@ def test_it_counts_for_its_host_and_its_scheme() -> None:
     assert not is_in(table, "__Host-" + bare)
 
 
+def test_no_visitor_is_taken_for_another() -> None:
+    table = sessions()
+    for name in ("alice", "Al1ce", "аlicе"):  # noqa: RUF001  (letters that look alike)
+        begun(table, name)
+    names = [each.visitor.name for each in table]
+    assert names == ["alice (browser)", "Al1ce-2 (browser)", "аlicе-3 (browser)"]  # noqa: RUF001
+
+
 def test_it_ends() -> None:
     clock = Clock()
     table = sessions(clock)
@@ -70,10 +78,10 @@ def test_who_is_struck_out_is_out_with_all_that_is_open() -> None:
     table = sessions()
     cookie = begun(table)[1]
     [session] = table
-    closed: list[int] = []
-    session.open.add(lambda: closed.append(1))
-    table.end(session)
-    assert closed == [1]
+    closed: list[str] = []
+    session.open[closed.append] = ""
+    table.end(session, "why")
+    assert closed == ["why"]
     assert not is_in(table, cookie)
 
 
@@ -89,12 +97,12 @@ def test_who_has_nothing_open_makes_room() -> None:
     table = sessions()
     first = begun(table)[1]
     [session] = table
-    session.open.add(lambda: None)
+    session.open[lambda why: None] = ""
     second = begun(table)[1]
     for _ in range(MAX_SESSIONS - 1):
         begun(table)
     assert is_in(table, first)
     assert not is_in(table, second)
     for each in table:
-        each.open.add(lambda: None)
+        each.open[lambda why: None] = ""
     assert table.begin(request(host=HOST), "eve") is None

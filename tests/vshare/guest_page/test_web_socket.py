@@ -103,7 +103,7 @@ def test_news_come_as_text() -> None:
         assert len(browser.texts) == 3
         assert [each.kind for each in small.told] == ["visitor-joined"]
         browser.peer.send_eof()
-        assert not small.page.visitors()
+        assert not small.page.visitors.count_here()
 
     run(main)
 
@@ -174,7 +174,7 @@ def test_the_end_of_a_terminal_is_said() -> None:
         terminal.ended("the shell has ended")
         assert browser.messages[-1][0] == MessageType.END
         await until(lambda: browser.closed_with)
-        assert not small.page.visitors()
+        assert not small.page.visitors.count_here()
 
     run(main)
 
@@ -219,7 +219,7 @@ def test_what_is_no_message_ends_the_socket() -> None:
         browser.raw(b"\xff\xff\xff\xff")
         assert browser.eof
         assert program.typed == b""
-        assert not small.page.visitors()
+        assert not small.page.visitors.count_here()
 
     run(main)
 
@@ -233,6 +233,6 @@ def test_who_is_silent_is_gone() -> None:
         end._heard_at -= web_socket.SILENCE_ENDS + 1  # no test waits a minute
         end._look()
         assert end.is_done
-        assert not small.page.visitors()
+        assert not small.page.visitors.count_here()
 
     run(main)
