@@ -42,6 +42,9 @@ class MemoryKeyring(KeyringBackend):
     def set_password(self, service: str, username: str, password: str) -> None:
         self.kept[service, username] = password
 
+    def delete_password(self, service: str, username: str) -> None:
+        del self.kept[service, username]
+
 
 class ForgetfulKeyring(MemoryKeyring):
     """Takes everything and has nothing, as some containers' do."""
