@@ -14,7 +14,7 @@ from tunnel.command import run_command
 from tunnel.console import Console, run
 from tunnel.errors import UsageError
 from tunnel.follow import Server
-from vshare import cli_always, cli_page, cli_running, cli_terminal, cli_together
+from vshare import cli_always, cli_login, cli_page, cli_running, cli_terminal, cli_together
 from vshare.cli_doctor import doctor
 from vshare.cli_inspect import inspect
 from vshare.cli_log import log
@@ -56,6 +56,9 @@ def cli() -> None:
     help="share what is at ADDRESS, or ssh://USER@HOST (repeat)",
 )
 @click.option("--relay", metavar="HOST:PORT#PIN", help="the relay [or $VSHARE_RELAY]")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), help="the relay's token [as by `vshare login`]"
+)
 @click.option("--lan", is_flag=True, help="without a relay: let others on this network in")
 @click.option("--relay-only", is_flag=True, help="guests on this network use the relay, too")
 @click.option("--name", help="ask for this name instead of a fresh one")
@@ -193,6 +196,7 @@ def up(
     domains: tuple[str, ...],
     targets: tuple[str, ...],
     relay: str | None,
+    token_file: Path | None,
     lan: bool,
     relay_only: bool,
     name: str | None,
@@ -259,6 +263,7 @@ def up(
         )
     options = Options(
         relay=relay,
+        token_file=token_file,
         lan=lan,
         direct=not relay_only,
         name=name,
@@ -302,6 +307,7 @@ def up(
 for command in (
     *cli_running.COMMANDS,
     *cli_always.COMMANDS,
+    *cli_login.COMMANDS,
     *cli_together.COMMANDS,
     *cli_terminal.COMMANDS,
     *cli_page.COMMANDS,

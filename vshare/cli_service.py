@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from tunnel.console import Console
 from tunnel.errors import UsageError, VshareError
 from tunnel.names import ShareName, parse_name
+from vshare.cli_login import warn_of_missing_token
 from vshare.find_vagrant import find_root
 from vshare.running import running_shares
 from vshare.service_unit import PREFIX, Service, unit_name, unit_text
@@ -56,6 +57,9 @@ def install(context: click.Context, name: str | None) -> None:
     console.result("Unit:", str(path))
     if not (environment or options.params["relay"]):
         console.warn("no relay is named: the share is for this host alone (relay in vshare.toml)")
+    else:
+        named = str(options.params["relay"] or relay)
+        warn_of_missing_token(console, named, options.params["token_file"])
     _begin(console, path.name)
     console.detail("To share before anybody logs in: loginctl enable-linger")
     console.detail("`vshare code` shows the code, which is a new one after each start.")

@@ -68,6 +68,7 @@ class Options:
     domain: str | None = None
     target: str | None = None
     relay: str | None = None
+    token_file: Path | None = None  # it has the relay's; None: the one that is stored
     lan: bool = False
     direct: bool = True  # whether guests in the same network may come without the relay
     name: str | None = None
@@ -138,6 +139,8 @@ class Options:
             )
         if self.lan and self.relay:
             raise UsageError("--lan and --relay contradict each other", "leave one out")
+        if self.lan and self.token_file:
+            raise UsageError("--lan and --token-file contradict each other", "leave one out")
         if self.lan and self.passthrough:
             raise UsageError(
                 "--lan and --https-passthrough contradict each other",

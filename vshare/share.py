@@ -52,7 +52,9 @@ from vshare.options import Options
 from vshare.policy import Policy
 from vshare.reach_machine import MachineReach
 from vshare.reception import Reception
+from vshare.refusals import hint_for
 from vshare.relay_link import RelayLink
+from vshare.relay_tokens import token_for
 from vshare.rules import make_policy
 from vshare.running import share_socket
 from vshare.screen import Screen
@@ -195,6 +197,7 @@ async def _serve(sharing: Sharing) -> None:
                     sharing.expires_at,
                 )
             )
+        token = token_for(sharing.relay, options.token_file)
         sharing.console.step("Creating the share...")
         key = stack.enter_context(name_key(wanted))
         link = RelayLink(
@@ -207,6 +210,7 @@ async def _serve(sharing: Sharing) -> None:
             route=sharing.route,
             on_gateway_key=doorman.gateway_changed if with_url and not through else None,
             passthrough=through,
+            token=token,
         )
         await stack.enter_async_context(link)
         await _serve_guests(sharing, link, doorman, newsroom, ssh)
@@ -394,7 +398,8 @@ class _End:
             )
         if self.reason not in ("interrupted", "stopped"):
             raise VshareError(
-                f"the relay ended the share: {self.text}", "start it again with vshare up"
+                f"the relay ended the share: {self.text}",
+                hint_for(self.reason) or "start it again with vshare up",
             )
 
 
