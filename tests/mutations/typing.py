@@ -51,6 +51,20 @@ TYPING = (
         (f"{_HUB_TESTS}::test_with_hold_enter_nothing_runs_before_the_sharer_says_so",),
     ),
     Mutation(
+        "a line that is held has letters that the sharer does not see",
+        "vshare/terminals/held_line.py",
+        "    if is_seen(char):\n",
+        "    if char.isprintable():\n",
+        ("tests/vshare/terminals/test_held_line.py::test_what_a_line_is",),
+    ),
+    Mutation(
+        "a line that is held is not shown to its end",
+        "tunnel/vt/painter.py",
+        "            rows.append(Row(columns, _NOTE))\n",
+        "            break\n",
+        ("tests/tunnel/vt/test_painter.py::test_notes_are_shown_to_their_ends",),
+    ),
+    Mutation(
         "a line that is held runs although its guest may not type any more",
         _TERMINAL,
         "                viewer.held = type(viewer.held)()\n",

@@ -18,6 +18,7 @@ MAX_PUSHED = 200  # rows for the scroll-back at once: of what went by faster tha
 # Modes that make the terminal say something: not where nobody would hear it.
 TALKATIVE = OUTER_MODES - {CURSOR_KEYS, 5, 12}
 _FILL = "·"
+_INDENT = 3  # columns, of what does not fit into a note's first row
 _DIM, _NOTE = Style((2,)), Style((7,))
 _SAVE_TITLE, _RESTORE_TITLE = "\x1b[22;2t", "\x1b[23;2t"
 
@@ -144,9 +145,8 @@ class Painter:
         lines = screen.lines[self._y : self._y + self.rows]
         rows = [self._cut(row) for row in lines]
         rows += [_filled(self.columns) for _ in range(self.rows - len(rows))]
-        notes = notes[-self.rows :]
-        for y, text in enumerate(notes, self.rows - len(notes)):
-            rows[y] = _note(text, self.columns)
+        said = [row for text in notes for row in _note(text, self.columns)][-self.rows :]
+        rows[self.rows - len(said) :] = said
         return rows
 
     def _cut(self, row: Row) -> Row:
@@ -203,16 +203,20 @@ def _filled(columns: int) -> Row:
     return row
 
 
-def _note(text: str, columns: int) -> Row:
-    row = Row(columns, _NOTE)
-    x = 1
+def _note(text: str, columns: int) -> list[Row]:
+    """All of `text`, in as many rows as it takes: it may be what somebody else wants to run."""
+    rows = [Row(columns, _NOTE)]
+    x = min(1, columns - 1)
     for char in text:
         size = width(char)
-        if not size or x + size > columns:
+        if not size or size > columns:
             continue
-        row.put(x, [char, ""][:size], _NOTE)
+        if x + size > columns:
+            rows.append(Row(columns, _NOTE))
+            x = max(0, min(_INDENT, columns - 2))
+        rows[-1].put(x, [char, ""][:size], _NOTE)
         x += size
-    return row
+    return rows
 
 
 def _difference(old: Row, new: Row, y: int) -> str:

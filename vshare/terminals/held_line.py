@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
+
+from tunnel.looks import is_seen
 
 MAX_LINE = 300  # characters: the sharer is shown all of it; more is thrown away
 MAX_NEXT = 4_096  # characters typed while a line waits; more is thrown away
@@ -64,5 +67,13 @@ class HeldLine:
                 self.text = self.text[:-1]
             elif char in _DISCARD:
                 self.text = ""
-            elif char.isprintable() and len(self.text) < MAX_LINE:
-                self.text += char
+            elif len(self.text) < MAX_LINE:
+                self.text = _with(self.text, char)
+
+
+def _with(text: str, char: str) -> str:
+    """`text` and what is seen of `char`: nothing that the sharer does not see is to run."""
+    if is_seen(char):
+        return text + char
+    composed = unicodedata.normalize("NFC", text[-1:] + char)
+    return text[:-1] + composed if len(composed) == 1 and is_seen(composed) else text

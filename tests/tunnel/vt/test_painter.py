@@ -51,6 +51,21 @@ def test_a_larger_terminal_has_the_rest_filled() -> None:
     assert (person.outer.x, person.outer.y) == (2, 1)
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3, 9, 20, 80])
+def test_notes_are_shown_to_their_ends(columns: int) -> None:
+    person = Person(columns, 100)
+    person.look(fed(5, 2, ""), "> ab漢字cdefgh ij; rm -rf x")
+    seen = "".join("".join(row.chars) for row in person.outer.lines).replace(FILL, "")
+    wanted = "> ab漢字cdefgh ij; rm -rf x" if columns > 1 else "> abcdefgh ij; rm -rf x"
+    assert seen.replace(" ", "") == wanted.replace(" ", "")
+
+
+def test_a_note_that_goes_on_is_no_new_sentence() -> None:
+    person = Person(12, 4)
+    person.look(fed(5, 1, ""), "> echo 1234 Ada asks", "said")
+    assert shown(person.outer)[1:] == [" > echo 1234", "    Ada asks", " said"]
+
+
 def test_a_smaller_terminal_follows_the_cursor() -> None:
     person = Person(4, 2)
     screen = fed(8, 4, "abcdefgh\r\n1\r\n2\r\n34567")
