@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import msgspec
@@ -187,7 +188,9 @@ def test_who_does_not_read_skips_to_the_present() -> None:
         browser.peer.pause_reading()
         before = len(browser.messages)
         for number in range(2000):
-            terminal.output(b"line %d\r\n" % number)
+            terminal.output(b"line %d%b\r\n" % (number, b"." * 70))
+            if number % 100 == 0:
+                await asyncio.sleep(0)  # a turn of the loop, in which viewers are served
         assert len(browser.messages) - before <= 2  # what was taken before it was known
         browser.peer.resume_reading()
         await until(lambda: b"line 1999" in browser.output)
