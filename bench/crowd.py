@@ -1,13 +1,12 @@
 """Guests of one shared terminal, in one process: `python -m bench.crowd KIND CONNECT CODE`.
 
-KIND: `crowd`, 50 who look on; `flooding`, one who sends keys without end; `stopped`, 8 who say that
-they have shown nothing, and read nothing. Says `ready`, and goes on until it is ended.
+KIND: `crowd`, 50 who look on; `flooding`, and one who sends keys without end; `stopped`, and one
+who says that it has shown nothing, and reads nothing. Says `ready`, and goes on until it is ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
 import sys
 
@@ -21,6 +20,7 @@ from tunnel.terminal_messages import (
     FROM_SHARE,
     MAX_INPUT,
     PROTOCOL,
+    SEEN_EVERY,
     MessageType,
     Seen,
     Size,
@@ -28,8 +28,10 @@ from tunnel.terminal_messages import (
     serialize,
     serialize_payload,
 )
+from tunnel.vt.seat import SEEN_LATER
 
-COUNT = {"crowd": 50, "flooding": 1, "stopped": 8}
+COUNT = 50
+KINDS = ("crowd", "flooding", "stopped")
 SIZE = Size(80, 24)
 PACE = 0.01  # seconds between messages of who floods, when it is let
 KEYS = b"\0" * (MAX_INPUT - 1)  # which cat's terminal echoes as ^@
@@ -37,15 +39,25 @@ KEYS = b"\0" * (MAX_INPUT - 1)  # which cat's terminal echoes as ^@
 
 async def look_on(link: StreamLink) -> None:
     """As `vconnect terminal` does."""
+    loop = asyncio.get_running_loop()
     parser, seen, said = TerminalParser(FROM_SHARE), 0, 0
+    later: asyncio.TimerHandle | None = None
+
+    def say() -> None:
+        nonlocal said, later
+        later, said = None, seen
+        link.write(serialize_payload(Seen(seen)))
+
     while True:
         parser.receive_data(await link.receive())
         while (message := parser.maybe_message()) is not None:
             if message[0] in (MessageType.SCREEN, MessageType.OUTPUT):
                 seen += len(message[1])
-        if seen != said:
-            said = seen
+        if seen - said >= SEEN_EVERY:
             link.write(serialize_payload(Seen(seen)))
+            said = seen
+        elif seen != said and later is None:
+            later = loop.call_later(SEEN_LATER, say)
 
 
 async def flood(link: StreamLink) -> None:
@@ -58,6 +70,7 @@ async def flood(link: StreamLink) -> None:
 
 async def main(kind: str, line: str, code: str) -> None:
     """Join once for all: a guest may look from several windows."""
+    assert kind in KINDS
     wanted = parse_connect_line(line)
     relay = wanted.relay
     assert relay is not None
@@ -67,15 +80,15 @@ async def main(kind: str, line: str, code: str) -> None:
 
     identity = await join_share(dial, wanted.name, parse_code(code), kind)
     async with Client(dial, identity, wanted.name) as client, asyncio.TaskGroup() as group:
-        for _ in itertools.repeat(None, COUNT[kind]):
+        for number in range(COUNT + (kind != "crowd")):
             stream = await client.open_special(PROTOCOL)
             link = StreamLink(stream)
             link.write(serialize_payload(SIZE))
-            if kind == "stopped":
+            if number == COUNT and kind == "stopped":
                 stream.pause_reading()
                 continue
             group.create_task(look_on(link), name="guest")
-            if kind == "flooding":
+            if number == COUNT:
                 group.create_task(flood(link), name="flood")
         print("ready", flush=True)
         await asyncio.Event().wait()
