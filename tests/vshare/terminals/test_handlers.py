@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
@@ -104,6 +105,34 @@ def test_the_sharer_sits_at_a_terminal_and_leaving_ends_it(
         assert ada.end is not None
         assert "left" in ada.end.text
         assert program.is_closed
+
+    with_share(main, monkeypatch, tmp_path)
+
+
+def test_what_the_sharer_is_shown_has_left_before_a_guest_is_sent_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def main(share: Running, hub: Hub) -> None:
+        terminal, _ = open_terminal(hub)
+        had_left: list[bool] = []
+        async with share.session(SHELL, requests.Showing) as (_showing, reader, writer):
+            sock = writer.get_extra_info("socket").fileno()
+
+            def sink(message: bytes) -> bool:
+                if message[0] == MessageType.OUTPUT:
+                    had_left.append(bool(select.select([sock], [], [], 0)[0]))
+                return True
+
+            seat = Seat(reader, writer)
+            guest = hub.view("", ADA, sink)
+            while parse_payload(State, await seat.next(MessageType.STATE)).viewers != 2:
+                pass
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # a duplex one
+            assert not select.select([sock], [], [], 0)[0]
+            terminal.output(b"x")
+            await until(lambda: had_left)
+            assert had_left == [True]
+            guest.close()
 
     with_share(main, monkeypatch, tmp_path)
 
