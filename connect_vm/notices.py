@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 
+from tunnel.address import RelayAddress
 from tunnel.console import Console
-from tunnel.errors import VshareError
+from tunnel.errors import UsageError, VshareError
 from tunnel.frames import Notice
+from tunnel.names import ShareName, parse_name
 
 FARTHEST = 366 * 24 * 3600.0  # seconds; a share that says more is not believed
 DAY = 24 * 3600.0
@@ -16,10 +19,12 @@ DAY = 24 * 3600.0
 
 class Notices:
     """The client's `on_notice`. `over` is set when the share is at its end for this guest, and
-    `error` then says why."""
+    `error` then says why. `on_renamed` is told what else the share is called from now on; `relay`
+    is the one to be named with it, if it has to be."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, relay: RelayAddress | None = None) -> None:
+        self._console, self._relay = console, relay
+        self.on_renamed: Callable[[ShareName], None] = lambda name: None
         self.over = asyncio.Event()
         self.error: VshareError | None = None
 
@@ -34,9 +39,22 @@ class Notices:
             self._end(notice, "you were removed by the sharer", "join again if the sharer agrees")
         elif notice.kind == "ended":
             self._end(notice, "the share has ended", "a new share has a new name and a new code")
+        elif notice.kind == "renamed":
+            self._renamed(notice)
         elif notice.kind == "audit":
             self._console.detail(f"Audit log head: {notice.text}")
             self._event(notice, notice.text)
+
+    def _renamed(self, notice: Notice) -> None:
+        """Nothing is lost by it: the way to the share has no name in it."""
+        try:
+            name = parse_name(notice.text)
+        except UsageError:  # nothing that could be typed
+            return
+        self.on_renamed(name)
+        line = f"{name}@{self._relay}" if self._relay is not None else name
+        text = f"The share is called {name} from now on. Nothing is cut off; the next time it is"
+        self._tell(notice, f"{text} `vconnect {line}`.")
 
     def _tell(self, notice: Notice, text: str) -> None:
         self._console.step(text)

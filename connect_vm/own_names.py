@@ -17,9 +17,16 @@ class OwnNames:
     """
 
     def __init__(self, share_name: str = "", *names: str) -> None:
-        self._share_name = canonical_host(share_name)
+        self._shares: set[str] = set()
         self._names: set[str] = set()
-        for name in (share_name, *names):
+        self.add_share(share_name)
+        for name in names:
+            self.add(name)
+
+    def add_share(self, name: str) -> None:
+        """The share is called `name`, too."""
+        if name:
+            self._shares.add(canonical_host(name))
             self.add(name)
 
     def add(self, name: str) -> None:
@@ -37,7 +44,7 @@ class OwnNames:
         if name in self._names:
             return True
         label, dot, _ = name.partition(".")
-        return bool(dot and self._share_name) and label == self._share_name
+        return bool(dot) and label in self._shares
 
     def resolve(self, host: str) -> str:
         """The host to ask the share for: "" for the shared machine, else `host`."""

@@ -135,8 +135,10 @@ async def _enter(
 ) -> tuple[Machine, ShareInfo]:
     """Connect to a share that was joined, for as long as `stack`. Raises VshareError."""
     dial, identity = joined
-    notices = Notices(console)
+    notices = Notices(console, line.relay)
     watch = Watch(line.name, console, notices)
+    names = OwnNames(line.name)
+    notices.on_renamed = names.add_share
     guest = Guest(identity, line.name)
     ways = Ways(dial, guest, watch.way_changed, networks_for(relay_only=options.relay_only))
     client = await stack.enter_async_context(guest_client(ways, guest, watch.changed, notices))
@@ -146,7 +148,7 @@ async def _enter(
         together(client, line.name, console, maps, automatic=options.localhost)
     )
     watch.on_way = following.again
-    names = OwnNames(line.name, info.machine)
+    names.add(info.machine)
     return Machine(line.name, info.machine, client, names, notices, console), info
 
 

@@ -32,7 +32,7 @@ async def connect_ssh(options: Options, console: Console, interrupt: Interrupt) 
     asking = _asking(options.ssh_password_file)
     console.step(f"Loading share '{line.name}'...")
     dial, identity = await join(options, line, console)
-    notices = Notices(console)
+    notices = Notices(console, line.relay)
     watch = Watch(line.name, console, notices)
     guest = Guest(identity, line.name)
     ways = Ways(  # of which nothing is told: the screen is the machine's

@@ -207,7 +207,7 @@ def test_options_and_commands_in_the_documents_exist() -> None:
         for program in programs
         for command in commands(program)
         for parameter in command.params
-        for option in parameter.opts
+        for option in (*parameter.opts, *parameter.secondary_opts)
     } | {"--help", "--version"}
     names = {"vshare": set(share_cli.cli.commands), "vrelay": set(relay_cli.cli.commands)}
     wrong = []

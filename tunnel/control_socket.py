@@ -42,6 +42,7 @@ _ACCEPT_RETRY = 0.1  # seconds, when the process is out of descriptors
 Handler: TypeAlias = Callable[[Request], Awaitable[object]]
 Session: TypeAlias = Callable[[Request, "Talk"], Awaitable[None]]
 Q = TypeVar("Q", bound=Request)
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ class ControlSocket:
     async def __aenter__(self) -> ControlSocket:
         folder = make_directory()
         self.path = folder / f"{self.name}{self._kind.suffix}"
-        self._listener = await _listen(folder, self.path, self._kind)
+        kind, path = self._kind, self.path
+        self._listener = await _in_turn(folder, kind, lambda: _bind(folder, path, kind))
         self._inode = self.path.lstat().st_ino
         await self._group.__aenter__()
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
@@ -156,6 +158,14 @@ class ControlSocket:
             for task in self._connections:
                 task.cancel()
             await self._group.__aexit__(kind, error, traceback)
+
+    async def rename(self, name: str) -> None:
+        """Be found as `name` from now on; who talks to it already goes on. Raises VshareError as
+        entering does, and then nothing has changed."""
+        kind, before = self._kind, self.path
+        path = before.with_name(f"{name}{kind.suffix}")
+        await _in_turn(before.parent, kind, lambda: _move(before, path, kind))
+        self.name, self.path = name, path
 
     def _remove(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -270,14 +280,14 @@ async def _write(writer: asyncio.StreamWriter, line: bytes) -> None:
     await writer.drain()
 
 
-async def _listen(folder: Path, path: Path, kind: Kind) -> socket.socket:
-    """A listener at `path`, which only its owner could ever have connected to."""
+async def _in_turn(folder: Path, kind: Kind, work: Callable[[], T]) -> T:
+    """What `work` returns, while no other program is finding its place in `folder`."""
     try:
         async with asyncio.timeout(LOCKING_LASTS):
             while True:
                 with _locked(folder) as locked:
                     if locked:
-                        return _bind(folder, path, kind)
+                        return work()
                 await asyncio.sleep(_LOCK_RETRY)
     except OSError as error:  # TimeoutError is one
         reason = (error.strerror or "another program keeps it locked").lower()
@@ -302,9 +312,9 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def _bind(folder: Path, path: Path, kind: Kind) -> socket.socket:
-    """Bound elsewhere, closed to others, and moved to `path` in one step."""
-    if _answers(path):
-        raise TakenError(f"a {kind.noun} of that name runs already", kind.taken)
+    """A listener at `path`, which only its owner could ever have connected to: bound elsewhere,
+    closed to others, and moved there in one step."""
+    _require_free(path, kind)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with tempfile.TemporaryDirectory(prefix=".", dir=folder) as private:  # made with mode 0700
@@ -319,6 +329,18 @@ def _bind(folder: Path, path: Path, kind: Kind) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _move(before: Path, path: Path, kind: Kind) -> None:
+    """The file of a listener; who connects to `before` finds nothing any more."""
+    _require_free(path, kind)
+    before.rename(path)
+
+
+def _require_free(path: Path, kind: Kind) -> None:
+    """Raise TakenError if a program has that place."""
+    if _answers(path):
+        raise TakenError(f"a {kind.noun} of that name runs already", kind.taken)
 
 
 def _answers(path: Path) -> bool:

@@ -67,7 +67,8 @@ class JoinDesk(Protocol):
 
 
 class JoinServer:
-    """Answers joins for one share. `spake` is shared by those that share a processor."""
+    """Answers joins for one share. `spake` is shared by those that share a processor. `name` may
+    be another one while it serves: joins that have begun go on under the one before."""
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class JoinServer:
         desk: JoinDesk,
         spake: asyncio.Semaphore | None = None,
     ) -> None:
-        self._name, self._certificate = name, certificate
+        self.name, self._certificate = name, certificate
         self._attempts, self._desk = attempts, desk
         self._spake = spake or asyncio.Semaphore(SPAKE_AT_ONCE)
 
@@ -105,9 +106,9 @@ class JoinServer:
         first = await messages.receive()
         self._attempts.take(source, loop.time())
         proven()
-        plate = join.plate_of_request(first, self._name)
+        plate = join.plate_of_request(first, self.name)
         code = self._desk.code_for(plate)
-        attempt = join.ShareJoin(self._name, code, self._certificate, os.urandom)
+        attempt = join.ShareJoin(self.name, code, self._certificate, os.urandom)
         async with self._spake:
             second = await asyncio.to_thread(attempt.answer, first)
         key = key_of_request(attempt.request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -12,6 +13,7 @@ from tunnel.console import Console, Interrupt
 from tunnel.errors import VshareError
 from tunnel.running import Running
 from vshare import requests
+from vshare.running import SHARES
 
 _NOT_FOR_EYES = frozenset({"event", "text", "warning"})  # the rest are the event's fields
 
@@ -30,7 +32,7 @@ async def attach(share: Running, console: Console, interrupt: Interrupt) -> None
         with console.live(lambda: line.text) as is_shown:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(_tell(reader, console), name="news"),
+                    group.create_task(_tell(reader, console, line), name="news"),
                     group.create_task(interrupt.stopped.wait(), name="ctrl-c"),
                 ]
                 looking = group.create_task(line.keep(wanted=is_shown), name="line")
@@ -52,11 +54,14 @@ def _show(state: requests.ShareState, console: Console) -> None:
     console.detail("`vshare code` shows the code. Ctrl-C leaves; the share goes on.")
 
 
-async def _tell(reader: asyncio.StreamReader, console: Console) -> None:
+async def _tell(reader: asyncio.StreamReader, console: Console, shown: _Line) -> None:
     """Until the share hangs up, which it does at its end."""
     try:
         while line := await reader.readline():
-            _tell_one(_parse(line), console)
+            news = _parse(line)
+            if news.get("event") == "renamed":
+                shown.rename(str(news.get("name")))
+            _tell_one(news, console)
     except (OSError, ValueError):  # it was killed in the middle of a line
         pass
     console.step("The share has ended.")
@@ -85,6 +90,11 @@ class _Line:
     def __init__(self, share: Running) -> None:
         self._share = share
         self.text = ""
+
+    def rename(self, name: str) -> None:
+        """It answers under another name from now on."""
+        path = self._share.path.with_name(f"{name}{SHARES.suffix}")
+        self._share = replace(self._share, name=name, path=path)
 
     async def keep(self, *, wanted: bool) -> None:
         """Run until cancelled."""

@@ -85,6 +85,18 @@ class AuditLog:
             os.close(self._file)
             self._file = -1
 
+    def rename(self, name: str) -> None:
+        """Be found as the log of the share `name`, if there is none of that second already; lines
+        go on as before."""
+        path = self.path.with_name(self.path.name.replace(share_of(self.path), name, 1))
+        if self._file < 0:  # it is to be made yet
+            self.path = path
+            return
+        with contextlib.suppress(OSError):
+            os.link(self.path, path)  # unlike rename(2) it replaces nothing
+            self.path.unlink()
+            self.path = path
+
     def news(self, news: News) -> None:
         """Write a line for `news`. Its text is for people, and left out but for a notice, which
         has nothing else."""

@@ -22,6 +22,7 @@ _SENTENCES = {  # those that need no more than their fields
     "refused": "{guest}: {protocol} {host}:{port} was refused: {reason}",
     "kicked": "{guest} was removed",
     "left": "{guest} left",
+    "renamed": "the share was called {name}, and no more {before}",
     "code-rotated": "a new code was drawn; the one before it is void",
     "invite-revoked": "the invite {invite} was revoked",
     "ssh-key": "{guest} was handed the SSH key",

@@ -14,17 +14,18 @@ from vshare.streams import Calls
 
 def share_calls(
     found: Found,
-    name: ShareName,
+    name: Callable[[], ShareName],
     ssh: SshSharing | None,
     places: Callable[[], list[str]] = list,
     others: Callable[[], list[dict[str, str]]] = list,
 ) -> Calls:
-    """The calls; Vagrant Share had the first three. `places`: where guests can come to directly.
-    `others`: the shares beside this one, for guests with the code that opens all of them."""
+    """The calls; Vagrant Share had the first three. `name`: what it is called now. `places`: where
+    guests can come to directly. `others`: the shares beside this one, for guests with the code
+    that opens all of them."""
 
     def share_info(guest: Guest, policy: Policy) -> object:
         return {
-            "name": name,
+            "name": name(),
             "machine": found.machine.name,
             "provider": found.machine.provider,
             "guest": guest.name,

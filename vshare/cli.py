@@ -14,7 +14,15 @@ from tunnel.command import run_command
 from tunnel.console import Console, run
 from tunnel.errors import UsageError
 from tunnel.follow import Server
-from vshare import cli_always, cli_login, cli_page, cli_running, cli_terminal, cli_together
+from vshare import (
+    cli_always,
+    cli_login,
+    cli_page,
+    cli_rename,
+    cli_running,
+    cli_terminal,
+    cli_together,
+)
 from vshare.cli_doctor import doctor
 from vshare.cli_inspect import inspect
 from vshare.cli_log import log
@@ -289,6 +297,7 @@ def up(
         notify=notify,
         expires_in=expires_in,
         no_sleep=no_sleep,
+        file=context.meta.get(FILE),
         ask=not (yes or as_json),
     )
     leaving = Leaving.maybe()
@@ -308,6 +317,7 @@ for command in (
     *cli_running.COMMANDS,
     *cli_always.COMMANDS,
     *cli_login.COMMANDS,
+    *cli_rename.COMMANDS,
     *cli_together.COMMANDS,
     *cli_terminal.COMMANDS,
     *cli_page.COMMANDS,

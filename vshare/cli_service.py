@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from tunnel.names import ShareName, parse_name
 from vshare.cli_login import warn_of_missing_token
 from vshare.find_vagrant import find_root
 from vshare.running import running_shares
-from vshare.service_unit import PREFIX, Service, unit_name, unit_text
+from vshare.service_unit import PREFIX, Service, renamed, share_in, unit_name, unit_text
 from vshare.share_file import FILE, find_share_file
 
 SYSTEMCTL_WITHIN = 30.0  # seconds; it waits until a unit has begun or ended
@@ -51,7 +52,7 @@ def install(context: click.Context, name: str | None) -> None:
     relay = os.environ.get(_RELAY)
     if relay and not options.params["relay"] and not options.params["lan"]:
         environment[_RELAY] = relay
-    path = _folder() / unit_name(share)
+    path = unit_of(share) or _free_place(share)
     _write(path, unit_text(Service(share, Path.cwd(), command, environment)))
     console = Console(share)
     console.result("Unit:", str(path))
@@ -141,7 +142,33 @@ def _units() -> list[Path]:
     return sorted(_folder().glob(f"{PREFIX}*.service"))
 
 
+def unit_of(share: ShareName) -> Path | None:
+    """The file of the unit that shares at boot as `share`, if there is one."""
+    return next((path for path in _units() if _share_of(path) == share), None)
+
+
+def rename_unit(console: Console, before: ShareName, name: ShareName) -> Path | None:
+    """Let the unit that shares as `before`, if there is one, share as `name` when it begins the
+    next time; its file. Raises VshareError."""
+    path = unit_of(before)
+    if path is not None:
+        _write(path, renamed(path.read_text(), before, name))
+        _tell(console, _systemctl("daemon-reload"), "daemon-reload")
+    return path
+
+
+def _free_place(share: ShareName) -> Path:
+    """For the unit of `share`: that of another may have its name, from before it was renamed."""
+    first = _folder() / unit_name(share)
+    others = (first.with_stem(f"{first.stem}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], others) if not path.exists())
+
+
 def _share_of(path: Path) -> ShareName:
+    """What it says; its file has the name that the share had first."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if said := share_in(path.read_text()):
+            return parse_name(said)
     return parse_name(path.name.removeprefix(PREFIX).removesuffix(".service"))
 
 
@@ -150,7 +177,7 @@ def _chosen(name: str | None) -> Path:
     paths = _units()
     if name is None and len(paths) == 1:
         return paths[0]
-    if name is not None and (path := _folder() / unit_name(parse_name(name))) in paths:
+    if name is not None and (path := unit_of(parse_name(name))) is not None:
         return path
     names = ", ".join(map(_share_of, paths)) or "none"
     if name is not None or not paths:

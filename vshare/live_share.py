@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from dataclasses import dataclass, field, replace
 
 from tunnel.address import RelayAddress
 from tunnel.errors import VshareError
+from tunnel.identity import load_public_der
 from tunnel.names import ShareName
 from vshare.dashboard.server import Dashboard
 from vshare.expiry import Expiry
@@ -16,6 +18,7 @@ from vshare.guest_page.visitors import Visitor
 from vshare.news import Newsroom
 from vshare.qr import pick
 from vshare.reception import Reception
+from vshare.registration import Registration
 from vshare.relay_link import RelayLink
 from vshare.server import ShareServer
 from vshare.ssh_sharing import SshSharing
@@ -34,7 +37,7 @@ class LiveShare:
     name: ShareName
     machine: str
     relay: RelayAddress
-    link: RelayLink
+    registration: Registration
     newsroom: Newsroom
     server: ShareServer
     reception: Reception
@@ -54,6 +57,11 @@ class LiveShare:
         self.expiry.warn = self._warn
 
     @property
+    def link(self) -> RelayLink:
+        """To the relay, under the present name."""
+        return self.registration.link
+
+    @property
     def url(self) -> str:
         """The public URL, empty where there is none: where there are both, the encrypted one, if
         browsers open it without a warning."""
@@ -68,6 +76,20 @@ class LiveShare:
     def connect(self) -> str:
         """What `vconnect` is given."""
         return f"{self.name}@{self.relay}"
+
+    async def publish(self) -> None:
+        """Let the gateway open the sites of the public URL."""
+        key = load_public_der(self.link.gateway_key)
+        issued = self.reception.issue_gateway(key)
+        certificate, ca = (ssl.DER_cert_to_PEM_cert(each) for each in issued)
+        await self.link.publish(self.streams.visits.sites.labels, certificate, ca)
+
+    async def publish_sites(self, labels: list[str]) -> None:
+        """There are other sites than before."""
+        if self.server.tls_door is not None:
+            for text in self.server.tls_door.set_sites(self.name, labels):
+                self.newsroom.tell("notice", text, warning=True)
+        await self.link.publish_sites(labels)
 
     async def extend(self, at: float) -> float:
         """Let it end at `at` (seconds since the epoch), or earlier if the relay grants less."""

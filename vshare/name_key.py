@@ -23,13 +23,20 @@ from vshare.keystore import KeyStore
 KEY_SIZE = 32  # bytes of an Ed25519 private key (RFC 8032 5.1.5)
 
 
+class OtherKeyError(VshareError):
+    """A name of this user's has another key than the one that it was to have."""
+
+
 @contextlib.contextmanager
-def name_key(name: ShareName | None, directory: Path | None = None) -> Iterator[Ed25519PrivateKey]:
+def name_key(
+    name: ShareName | None, directory: Path | None = None, *, key: Ed25519PrivateKey | None = None
+) -> Iterator[Ed25519PrivateKey]:
     """The key for `name`, kept in the keyring or in `directory`; a fresh one for a name that the
-    relay draws.
+    relay draws. `key`: the one that it is to have.
 
     Locked while it is used: a second share of the name would evict the first from the relay.
-    May take as long as KeyStore does. Raises VshareError.
+    May take as long as KeyStore does. Raises VshareError: OtherKeyError where it has another than
+    `key`.
     """
     if name is None:
         yield Ed25519PrivateKey.generate()
@@ -46,7 +53,7 @@ def name_key(name: ShareName | None, directory: Path | None = None) -> Iterator[
         ) from error
     try:
         _lock(file, name)
-        yield _get_or_make(KeyStore(file), name)
+        yield _get_or_make(KeyStore(file), name, key)
     finally:
         os.close(file)
 
@@ -61,9 +68,16 @@ def _lock(file: int, name: ShareName) -> None:
         ) from None
 
 
-def _get_or_make(store: KeyStore, name: ShareName) -> Ed25519PrivateKey:
+def _get_or_make(
+    store: KeyStore, name: ShareName, key: Ed25519PrivateKey | None
+) -> Ed25519PrivateKey:
     kept = store.get(name)
     if kept is None or len(kept) != KEY_SIZE:
-        kept = Ed25519PrivateKey.generate().private_bytes_raw()
+        kept = (key or Ed25519PrivateKey.generate()).private_bytes_raw()
+    if key is not None and kept != key.private_bytes_raw():
+        raise OtherKeyError(
+            f"the name {name!r} is kept for an earlier share of yours, with a key of its own",
+            f"choose another name; or `vshare stop`, then `vshare up --name {name}`",
+        )
     store.put(name, kept)
     return Ed25519PrivateKey.from_private_bytes(kept)

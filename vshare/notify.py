@@ -122,7 +122,7 @@ class Notifier:
     def __init__(self, url: str, share_name: str, warn: Callable[[str], None]) -> None:
         """Raises UsageError if `url` is none of a webhook."""
         self._webhook = parse_webhook(url)
-        self._share = share_name
+        self.share = share_name
         self._warn = warn
         self.dropped = 0
         self._context = ssl.create_default_context() if self._webhook.is_tls else None
@@ -204,7 +204,7 @@ class Notifier:
         if isinstance(count, int) and count > 1:
             text = f"{text} ({count} joins failed since the last message)"
         fields = {key: _cut(value) for key, value in (*news.fields.items(), *more.items())}
-        message = {"event": news.kind, "text": _for_chat(text), "time": now, "share": self._share}
+        message = {"event": news.kind, "text": _for_chat(text), "time": now, "share": self.share}
         return json.dumps(fields | message).encode()
 
     async def _run(self) -> None:

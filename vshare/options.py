@@ -94,6 +94,7 @@ class Options:
     notify: str | None = field(default=None, repr=False)  # such URLs are secrets
     expires_in: float = EXPIRES_IN
     no_sleep: bool = False  # whether this host is kept awake
+    file: Path | None = None  # the vshare.toml that was read
     ask: bool = True  # whether there is somebody to answer questions (not with --yes or --json)
 
     def check(self) -> None:

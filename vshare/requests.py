@@ -30,6 +30,7 @@ from vshare.terminals.requests import (
 from vshare.together.requests import SayToAll, Serve, Servers, Unserve
 
 MAX_GUEST = 64  # characters: 40, and the number that makes a name unlike others
+MAX_NAME = 128  # characters of a share's name; the right ones are fewer (tunnel/names.py)
 MAX_PLATE = 16  # characters of a word that codes are made of, and a margin
 MAX_PORTS = 1_024  # of one invite
 MIN_SECONDS, MAX_SECONDS = 10.0, 365 * 86_400.0  # that a share or an invite goes on
@@ -121,6 +122,12 @@ class Line(Request, frozen=True, tag="line"):
     """The line that the share's terminal has at its bottom: LineText."""
 
 
+class Rename(Request, frozen=True, tag="rename"):
+    """Let the share be called `name` from now on, and no more what it is called now: Renamed."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+
+
 class Stop(Request, frozen=True, tag="stop"):
     """End the share: Stopped."""
 
@@ -143,6 +150,7 @@ AnyRequest: TypeAlias = (
     | Unfence
     | Dashboard
     | Line
+    | Rename
     | Stop
     | Follow
     | Serve
@@ -298,6 +306,17 @@ class LineText(Result, frozen=True):
     """Who is there, what goes through."""
 
     text: str
+
+
+class Renamed(Result, frozen=True):
+    """`before` is what it was called; `url` is empty where there is none, and so is `file`: the
+    vshare.toml that was read when the share began."""
+
+    name: str
+    before: str
+    url: str
+    connect: str
+    file: str = ""
 
 
 class Stopped(Result, frozen=True):

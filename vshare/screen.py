@@ -10,6 +10,8 @@ from vshare.qr import show
 from vshare.web.site_certificate import SiteCertificate
 from vshare.web.sites import site_lines, site_urls
 
+_TOLD_WITH_MORE = frozenset({"started", "renamed", "ended"})  # below
+
 
 class Screen:
     """The terminal that the share was started in."""
@@ -23,7 +25,7 @@ class Screen:
             self._console.warn(news.text)
         elif news.text:
             self._console.step(news.text)
-        if news.kind not in ("started", "ended"):  # told with more, below and by the caller
+        if news.kind not in _TOLD_WITH_MORE:
             self._console.event(event=news.kind, text=news.text, **news.fields)
 
     def started(
@@ -39,6 +41,29 @@ class Screen:
             if stays:
                 self._console.step("Press Ctrl-C to end the share.")
 
+    def renamed(self, share: LiveShare, before: str, log: str) -> None:
+        """It has another name: where it is now. Codes and passcodes are what they were."""
+        console, page = self._console, share.guest_page
+        certificate = share.browsers.fingerprint if share.browsers is not None else None
+        console.event(
+            event="renamed",
+            before=before,
+            **self._where(share),
+            guest_page=page.url if page is not None else None,
+            certificate=certificate,
+            log=log,
+        )
+        if console.as_json:
+            return
+        self._tell_where(share)
+        if share.browsers is not None:
+            self._tell_of_certificate(share.browsers)
+        if page is not None:
+            console.result("Guest page:", page.url)
+        console.result("Others connect with:", f"vconnect {share.connect}")
+        console.detail("Guests stay, and the code is the same. What happens is written to")
+        console.detail(f"{log} now.")
+
     def ended(self, reason: str, log: str, head: str) -> None:
         """It is over; `head` proves later what was logged."""
         self._console.event(event="ended", reason=reason, log=log, head=head)
@@ -46,19 +71,10 @@ class Screen:
         self._console.detail(f"Its head: {head}")
 
     def _for_scripts(self, share: LiveShare, found: Found) -> None:
-        registered, sites = share.link.registered, share.streams.visits.sites
-        urls = site_urls(sites, share.name, registered.url, registered.https_url)
         self._console.event(
             event="started",
-            name=share.name,
             code=share.reception.code,
-            url=registered.url or None,
-            https_url=registered.https_url or None,
-            sites=[
-                {"label": site.label, "url": url, "port": site.port, "title": site.title}
-                for url, site in urls
-            ],
-            connect=share.connect,
+            **self._where(share),
             machine=share.machine,
             http_port=found.http_port,
             https_port=found.https_port,
@@ -73,19 +89,8 @@ class Screen:
 
     def _for_people(self, share: LiveShare, log: str, *, qr: bool) -> None:
         """In the manner of Vagrant Share's own words."""
-        console, registered = self._console, share.link.registered
-        console.result("Name:", share.name)
-        console.result("Code:", share.reception.code)
-        if registered.url:
-            console.result("URL:", registered.url)
-        if registered.https_url:
-            console.result("HTTPS URL:", registered.https_url)
-        sites = share.streams.visits.sites
-        lines = site_lines(sites, share.name, registered.url, registered.https_url)
-        if lines:
-            console.step("Its sites:")
-        for line in lines:
-            console.detail(line)
+        console = self._console
+        self._tell_where(share, share.reception.code)
         if qr and share.url:
             show(console, share.url)
         elif qr:
@@ -108,6 +113,38 @@ class Screen:
             console.step("Who is to log in needs the SSH password as well: tell it apart.")
         console.detail(f"It ends at {clock(share.expiry.at)}; vshare extend moves that.")
         console.detail(f"What happens is written to {log}; vshare log shows it.")
+
+    def _where(self, share: LiveShare) -> dict[str, object]:
+        """What its name is part of."""
+        registered, sites = share.link.registered, share.streams.visits.sites
+        urls = site_urls(sites, share.name, registered.url, registered.https_url)
+        return {
+            "name": share.name,
+            "url": registered.url or None,
+            "https_url": registered.https_url or None,
+            "sites": [
+                {"label": site.label, "url": url, "port": site.port, "title": site.title}
+                for url, site in urls
+            ],
+            "connect": share.connect,
+        }
+
+    def _tell_where(self, share: LiveShare, code: str = "") -> None:
+        """The same for people. `code`: if it is to be shown, where people look for it."""
+        console, registered = self._console, share.link.registered
+        console.result("Name:", share.name)
+        if code:
+            console.result("Code:", code)
+        if registered.url:
+            console.result("URL:", registered.url)
+        if registered.https_url:
+            console.result("HTTPS URL:", registered.https_url)
+        sites = share.streams.visits.sites
+        lines = site_lines(sites, share.name, registered.url, registered.https_url)
+        if lines:
+            console.step("Its sites:")
+        for line in lines:
+            console.detail(line)
 
     def _tell_of_certificate(self, certificate: SiteCertificate) -> None:
         """What visitors compare: by it they know that nobody is in between."""

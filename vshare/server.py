@@ -64,7 +64,7 @@ class ShareServer:
         attempts: Attempts | None = None,
     ) -> None:
         self._name = name
-        self._tls_door = tls_door  # of a share with passthrough; the caller's to run
+        self.tls_door = tls_door  # of a share with passthrough; the caller's to run
         self._context = server_context(identity, ALPN)
         self._join_context = join_server_context(identity, join.ALPN)
         self._attempts = attempts or Attempts(asyncio.get_running_loop().time())
@@ -131,6 +131,11 @@ class ShareServer:
             else:
                 connection.close()
 
+    def rename(self, name: ShareName) -> None:
+        """It is called `name` from now on: so newcomers have to say. Who is in stays."""
+        self._name = self._joins.name = name
+        self.notify("renamed", name)
+
     def rotated(self) -> None:
         """The code is another one: what was guessed about the old one counts no more."""
         self._attempts.rotated()
@@ -142,10 +147,10 @@ class ShareServer:
         """Serve a paired connection; `address` and `kind` are the relay's word for where it comes
         from and what it is. Or a `direct` one, and `address` is its own."""
         if kind == "browser":
-            if self._tls_door is None:  # not asked for
+            if self.tls_door is None:  # not asked for
                 sock.close()
             else:
-                self._tls_door.visitor(sock, address)
+                self.tls_door.visitor(sock, address)
             return
         if self._closing or len(self._visitors) >= MAX_CONNECTIONS:
             sock.close()

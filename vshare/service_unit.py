@@ -6,6 +6,7 @@ go to standard output, which is thrown away; `vshare code` shows them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ PREFIX = "vshare-"
 USAGE = 2  # the exit code of what cannot be meant, which it cannot be the next time either
 RESTART_AFTER = 10  # seconds; a relay or a machine that is away is waited for by trying again
 STOP_WITHIN = 30  # seconds; a key is taken out of the machine
+_DESCRIPTION = re.compile(r"^Description=vshare: (\S+)$", re.MULTILINE)
 _TEMPLATE = """\
 # Written by `vshare service install`; `vshare service uninstall` removes it.
 [Unit]
@@ -67,6 +69,18 @@ def unit_text(service: Service) -> str:
         usage=USAGE,
         stop=STOP_WITHIN,
     )
+
+
+def share_in(text: str) -> str:
+    """What the unit with this text calls the share; empty if it is none of ours."""
+    found = _DESCRIPTION.search(text)
+    return found[1] if found is not None else ""
+
+
+def renamed(text: str, before: str, name: str) -> str:
+    """The unit's text with another name."""
+    text = _DESCRIPTION.sub(lambda found: found[0].replace(before, name), text, count=1)
+    return text.replace(f'"--name" "{before}"', f'"--name" "{name}"', 1)
 
 
 def _quoted(word: str, *, of_command: bool = False) -> str:

@@ -9,16 +9,18 @@ import datetime
 import os
 import secrets
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from tunnel.address import RelayAddress, parse_relay
 from tunnel.console import Console, Interrupt
+from tunnel.control import Registered
 from tunnel.errors import RemoteProtocolError, UsageError, VshareError
-from tunnel.identity import Authority, fingerprint, load_public_der
+from tunnel.identity import Authority, fingerprint
 from tunnel.lan import Networks, lan_interfaces, no_networks
 from tunnel.names import ShareName, parse_name
 from tunnel.parking import Paired
@@ -44,7 +46,6 @@ from vshare.live_line import live_line
 from vshare.live_share import LiveShare, clock
 from vshare.look import Found, find_machine, look
 from vshare.machine import is_loopback
-from vshare.name_key import name_key
 from vshare.news import Newsroom
 from vshare.no_sleep import awake
 from vshare.notify import Notifier
@@ -53,8 +54,10 @@ from vshare.policy import Policy
 from vshare.reach_machine import MachineReach
 from vshare.reception import Reception
 from vshare.refusals import hint_for
+from vshare.registration import Registration
 from vshare.relay_link import RelayLink
 from vshare.relay_tokens import token_for
+from vshare.renaming import Named, Renaming
 from vshare.rules import make_policy
 from vshare.running import share_socket
 from vshare.screen import Screen
@@ -155,7 +158,7 @@ class _Doorman:
     async def gateway_changed(self, key: bytes) -> None:
         """The relay came back with another gateway key: the old one's certificate is void."""
         if self.share is not None:
-            await _publish(self.share)
+            await self.share.publish()
 
     def visitor(self, sock: socket.socket, paired: Paired) -> None:
         """A paired connection of the relay's."""
@@ -199,33 +202,36 @@ async def _serve(sharing: Sharing) -> None:
             )
         token = token_for(sharing.relay, options.token_file)
         sharing.console.step("Creating the share...")
-        key = stack.enter_context(name_key(wanted))
-        link = RelayLink(
-            sharing.relay,
-            key,
-            wanted,
-            on_visitor=doorman.visitor,
-            http=with_url,
-            expires_at=sharing.expires_at,
-            route=sharing.route,
-            on_gateway_key=doorman.gateway_changed if with_url and not through else None,
-            passthrough=through,
-            token=token,
-        )
-        await stack.enter_async_context(link)
-        await _serve_guests(sharing, link, doorman, newsroom, ssh)
+
+        def link_to(key: Ed25519PrivateKey, name: ShareName | None) -> RelayLink:
+            return RelayLink(
+                sharing.relay,
+                key,
+                name,
+                on_visitor=doorman.visitor,
+                http=with_url,
+                expires_at=doorman.share.expiry.at if doorman.share else sharing.expires_at,
+                route=sharing.route,
+                on_gateway_key=doorman.gateway_changed if with_url and not through else None,
+                passthrough=through,
+                token=token,
+            )
+
+        registration = await stack.enter_async_context(Registration(link_to, wanted))
+        await _serve_guests(sharing, registration, doorman, newsroom, ssh)
 
 
 async def _serve_guests(
     sharing: Sharing,
-    link: RelayLink,
+    registration: Registration,
     doorman: _Doorman,
     newsroom: Newsroom,
     ssh: SshSharing | None,
 ) -> None:
     """Make the share's identity, publish, tell people, and stay."""
     options, console = sharing.options, sharing.console
-    name = _own_name(link.registered.name, options.name)
+    registered = registration.link.registered
+    name = _own_name(registered.name, options.name)
     console.detail(f"Share will be at: {name}")
     authority = Authority(name, datetime.datetime.now(datetime.UTC))
     identity = authority.issue_share()
@@ -235,16 +241,21 @@ async def _serve_guests(
     reception = _reception(sharing, authority, guests, newsroom)
     policy = dataclasses.replace(sharing.policy, names=sharing.policy.names | {name})
     door = DirectDoor(sharing.route, doorman.direct_visitor, _networks(options, sharing.relay))
-    calls = share_calls(sharing.found, name, ssh, door.places, lambda: sharing.group.others(name))
+    calls = share_calls(
+        sharing.found,
+        lambda: share.name,
+        ssh,
+        door.places,
+        lambda: sharing.group.others(share.name),
+    )
     access = await make_access(options.access, name, sharing.found.machine.name, newsroom)
-    registered = link.registered
     rules = site_rules(sharing.found, access, name, registered.https_url, registered.url)
     request_log = RequestLog()
     visits = Visits(sharing.found.sites, rules.__getitem__, request_log)
     streams = Streams(policy, sharing.reach, calls, newsroom, ssh, visits)
-    host = Host(name, sharing.found.machine.name, sharing.relay.host, link.registered, access)
+    host = Host(name, sharing.found.machine.name, sharing.relay.host, registered, access)
     page = add_guest_page(options, host, streams, newsroom)
-    tls_door = _tls_door(sharing, streams, name, link.registered.domain)
+    tls_door = _tls_door(sharing, streams, name, registered.domain)
     server = ShareServer(
         name,
         identity,
@@ -259,13 +270,13 @@ async def _serve_guests(
         name,
         sharing.found.machine.name,
         sharing.relay,
-        link,
+        registration,
         newsroom,
         server,
         reception,
         streams,
         ssh,
-        Expiry(_granted(sharing, link)),
+        Expiry(_granted(sharing, registered)),
         access,
         tls_door.certificate if tls_door is not None else None,
         guest_page=page,
@@ -287,6 +298,7 @@ async def _serve_at(
     async with AsyncExitStack() as stack:
         log = stack.enter_context(open_log(share.name, console.warn))
         newsroom.subscribe(log.news)
+        notifier = None
         if options.notify is not None:
             notifier = Notifier(options.notify, share.name, console.warn)
             newsroom.subscribe((await stack.enter_async_context(notifier)).news)
@@ -299,11 +311,13 @@ async def _serve_at(
             browsers=lambda: sum(each.is_here for each in share.visitors),
         )
         terminals = TerminalHandlers(share.streams.terminals, sharing.reach.link)
+        named = Named(log, notifier, tls_door)
+        renaming = Renaming(share, sharing.found, options, console, named)
         page = PageHandlers(share.guest_page)
-        tables = (Handlers(share), share.together, terminals, page)
+        tables = (Handlers(share), share.together, terminals, page, renaming)
         handlers = {kind: handle for each in tables for kind, handle in each.table().items()}
-        sessions = terminals.sessions()
-        await stack.enter_async_context(share_socket(share.name, handlers, newsroom, sessions))
+        made = share_socket(share.name, handlers, newsroom, terminals.sessions())
+        renaming.socket = await stack.enter_async_context(made)
         if options.dashboard:
             shown = dashboard.Share(
                 request_log, handlers, newsroom, share.streams, share.streams.carry
@@ -357,9 +371,9 @@ def _tell_of_door(door: DirectDoor, console: Console) -> None:
         console.detail(f"Guests on this network come straight to {places} (not with --relay-only).")
 
 
-def _granted(sharing: Sharing, link: RelayLink) -> float:
+def _granted(sharing: Sharing, registered: Registered) -> float:
     """When the share ends: the relay may grant less than was asked for."""
-    granted = time.time() + link.registered.expires_in
+    granted = time.time() + registered.expires_in
     if granted < sharing.expires_at - NOTICEABLY:
         sharing.console.warn(f"the relay grants no more than until {clock(granted)}")
     return min(sharing.expires_at, granted)
@@ -374,13 +388,6 @@ def _own_name(given: str, wanted: str | None) -> ShareName:
     if wanted is not None and name != parse_name(wanted):
         raise RemoteProtocolError(f"the relay gave the name {name!r} in place of {wanted!r}")
     return name
-
-
-async def _publish(share: LiveShare) -> None:
-    key = load_public_der(share.link.gateway_key)
-    issued = share.reception.issue_gateway(key)
-    certificate, ca = (ssl.DER_cert_to_PEM_cert(each) for each in issued)
-    await share.link.publish(share.streams.visits.sites.labels, certificate, ca)
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +413,7 @@ class _End:
 async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _End:
     """Publish, tell people, serve, and say goodbye to the guests."""
     if share.link.registered.url and share.browsers is None:
-        await _publish(share)
+        await share.publish()
     with contextlib.ExitStack() as stack:
         sharing.group.add(share)
         stack.callback(sharing.group.remove, share)
@@ -449,14 +456,14 @@ async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> _End:
         stopped = group.create_task(sharing.interrupt.stopped.wait(), name="ctrl-c")
         asked = group.create_task(share.stopped.wait(), name="vshare stop")
         expired = group.create_task(share.expiry.run(), name="expiry")
-        ended = group.create_task(asyncio.wait([share.link.ended]), name="relay's end")
+        ended = group.create_task(asyncio.wait([share.registration.ended]), name="relay's end")
         helpers = [
             group.create_task(live_line(sharing.group, console), name="live line"),
             group.create_task(share.reception.end_invites(), name="invites"),
             group.create_task(share.extend_ssh(), name="SSH key's end"),
         ]
         if share.guest_page is not None and share.guest_page.served is not None:
-            serving = share.guest_page.served.run(sharing.reach, share.link.publish_sites)
+            serving = share.guest_page.served.run(sharing.reach, share.publish_sites)
             helpers.append(group.create_task(serving, name="served sites"))
         if share.reception.approvals is not None and not console.as_json:
             asking = ask_for_approvals(share.reception.approvals, console)
@@ -469,7 +476,7 @@ async def _wait_for_the_end(sharing: Sharing, share: LiveShare) -> _End:
     if stopped in done or asked in done:
         console.step("Halting the share!")
         return _End("interrupted" if stopped in done else "stopped", "the sharer has ended it")
-    if expired in done or share.link.ended.result().code == "expired":
+    if expired in done or share.registration.ended.result().code == "expired":
         return _End("expired", "it has expired")
-    last = share.link.ended.result()
+    last = share.registration.ended.result()
     return _End(last.code, last.text)

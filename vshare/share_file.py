@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import click
 
 from tunnel.errors import UsageError, VshareError
+from tunnel.names import ShareName, parse_name
 from vshare.find_vagrant import find_root
 
 FILE = "vshare.toml"
@@ -28,6 +30,8 @@ NOT_REMEMBERED = frozenset({"as_json", "verbose", "detach", "no_config", "save",
 # Of each of these the command line says one, and then the file's others do not count.
 ALTERNATIVES = (("machines", "domains", "targets"), ("relay", "lan"))
 ROOT = 0
+# What may be the value of the key `name`; whether it is, TOML says.
+_NAME = re.compile(r"""name["']?\s*=\s*("[^"\n]*"|'[^'\n]*')""")
 
 
 def find_share_file(directory: Path | None = None) -> Path | None:
@@ -52,6 +56,52 @@ def find_share_file(directory: Path | None = None) -> Path | None:
             )
         return path
     return None
+
+
+def name_in(path: Path) -> ShareName | None:
+    """What the file calls the share, if it does. Raises UsageError."""
+    table = _parsed(path, _read(path)).get(TABLE)
+    name = table.get("name") if isinstance(table, dict) else None
+    return parse_name(name) if isinstance(name, str) else None
+
+
+def rename_in(path: Path, before: ShareName, name: ShareName) -> bool:
+    """Where the file calls the share `before`, let it say `name`, and leave all else in it as it
+    is; whether it was so. Raises UsageError: it has to be done by hand."""
+    if name_in(path) != before:
+        return False
+    text = _read(path)
+    content = tomllib.loads(text)
+    wanted = {**content, TABLE: {**content[TABLE], "name": name}}
+    for match in _NAME.finditer(text):
+        changed = f'{text[: match.start(1)]}"{name}"{text[match.end(1) :]}'
+        if _maybe_parsed(changed) == wanted:
+            _replace(path.resolve(), changed)
+            return True
+    raise UsageError(f"{path} was not understood well enough", f'write name = "{name}" into it')
+
+
+def _maybe_parsed(text: str) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _replace(path: Path, text: str) -> None:
+    """In one step, by a file of the same owner and mode. Raises UsageError."""
+    try:
+        was = path.stat()
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as private:
+            new = Path(private) / path.name
+            new.write_text(text, encoding="utf-8", newline="")
+            new.chmod(was.st_mode & 0o7777)
+            if (was.st_uid, was.st_gid) != (new.stat().st_uid, new.stat().st_gid):
+                os.chown(new, was.st_uid, was.st_gid)
+            new.replace(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"cannot write {path}: {reason}", "write the name into it") from error
 
 
 class RememberedCommand(click.Command):
@@ -83,10 +133,7 @@ def read_share_file(
 ) -> dict[str, Any]:
     """What it says, by the names of the command's parameters. Raises UsageError."""
     text = _read(path)
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io") from None
+    content = _parsed(path, text)
     for name in content:
         if name != TABLE:
             raise UsageError(
@@ -114,6 +161,14 @@ def read_share_file(
                 f"{_place(path, text, key)}: {said}", hint or "see `vshare up --help`"
             ) from error
     return found
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    """Raises UsageError."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}", "see https://toml.io") from None
 
 
 def keys(params: Sequence[click.Parameter]) -> Mapping[str, click.Parameter]:

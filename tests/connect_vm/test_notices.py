@@ -14,6 +14,7 @@ from connect_vm.session import Options, Watch, connect
 from tests.connect_vm.test_session import Screen
 from tests.loops import run
 from tests.share_pair import CODE, NAME, share_pair
+from tunnel.address import parse_relay
 from tunnel.console import Interrupt
 from tunnel.errors import LostError, VshareError
 from tunnel.frames import Notice
@@ -81,6 +82,22 @@ def test_an_unknown_kind_is_passed_over(capsys: pytest.CaptureFixture[str]) -> N
         assert not screen.events
         assert not notices.over.is_set()
         assert capsys.readouterr().err == ""
+
+    run(main)
+
+
+def test_another_name(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        screen, told = Screen(), list[str]()
+        notices = Notices(screen, parse_relay("relay.test:443"))
+        notices.on_renamed = told.append
+        notices(Notice(1, "renamed", "quiet-lynx-0002"))
+        assert "`vconnect quiet-lynx-0002@relay.test:443`" in capsys.readouterr().err
+        notices(Notice(2, "renamed", "; rm -rf ~"))  # which nobody is told to type
+        assert capsys.readouterr().err == ""
+        assert told == ["quiet-lynx-0002"]
+        assert [each["kind"] for each in screen.events] == ["renamed"]
+        assert not notices.over.is_set()
 
     run(main)
 

@@ -31,6 +31,17 @@ def test_other_hosts_are_passed_on_as_they_are(host: str) -> None:
     assert names.resolve(host) == host
 
 
+def test_a_share_that_was_renamed_has_both_names() -> None:
+    names = OwnNames("frosty-weasel-0857")
+    names.add_share("quiet-lynx-0002")
+    for host in (
+        "frosty-weasel-0857.example.com",
+        "quiet-lynx-0002.example.com",
+        "quiet-lynx-0002",
+    ):
+        assert host in names
+
+
 def test_names_come_and_go() -> None:
     names = OwnNames()
     assert "172.16.0.2" not in names

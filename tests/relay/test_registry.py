@@ -159,6 +159,38 @@ def test_routes(registry: LocalRegistry) -> None:
     run(main)
 
 
+def test_a_route_follows_its_share_to_another_name(registry: LocalRegistry) -> None:
+    def main() -> None:
+        first, second, third = (share_of(registry, each, ROUTE) for each in ("one", "two", "three"))
+        assert registry.add(first)
+        assert registry.add(second)
+        assert registry.get_by_route(ROUTE) is second
+        registry.remove(second)  # it was not renamed after all
+        assert registry.get_by_route(ROUTE) is first
+        assert registry.add(third)
+        registry.remove(first)
+        assert registry.get_by_route(ROUTE) is third
+        registry.remove(third)
+        assert registry.get_by_route(ROUTE) is None
+
+    run(main)
+
+
+def test_a_relay_of_one_share_lets_it_have_another_name() -> None:
+    def main() -> None:
+        with NameBook(None) as names:
+            registry = LocalRegistry(names, 1)
+            first, second = share_of(registry, "one", ROUTE), share_of(registry, "two", ROUTE)
+            assert registry.add(first)
+            assert not registry.add(share_of(registry, "stranger"))
+            assert registry.add(second)
+            assert not registry.add(share_of(registry, "three", ROUTE))  # not two at once
+            registry.remove(first)
+            assert registry.sole() is second
+
+    run(main)
+
+
 def test_no_name_is_a_route(registry: LocalRegistry) -> None:
     """A name may look like one: 32 hex digits."""
 

@@ -404,6 +404,29 @@ def test_one_share_of_a_name() -> None:
     run(main)
 
 
+def test_another_name() -> None:
+    """Who talks to it already goes on."""
+
+    async def main() -> None:
+        newsroom, third = Newsroom(), "third-one-0003"
+        async with control(newsroom=newsroom) as ours, control(name=OTHER):
+            reader, writer = await connected(ours.path)
+            writer.write(requests.serialize(requests.Follow()))
+            await reader.readline()
+            with pytest.raises(VshareError, match="runs already"):
+                await ours.rename(OTHER)
+            assert (await asyncio.to_thread(choose_share, NAME)).path == ours.path
+            await ours.rename(third)
+            assert [each.name for each in await asyncio.to_thread(running_shares)] == [OTHER, third]
+            assert (await ask(ours.path, requests.serialize(Extend(60))))["ok"] is True
+            newsroom.tell("notice", "still there")
+            assert json.loads(await reader.readline())["text"] == "still there"
+            writer.close()
+        assert not ours.path.exists()
+
+    run(main)
+
+
 def test_none_runs() -> None:
     with pytest.raises(VshareError, match="no share runs here") as caught:
         choose_share(None)

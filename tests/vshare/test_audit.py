@@ -99,6 +99,29 @@ def test_shares_of_one_second_have_files_of_their_own(tmp_path: Path) -> None:
     assert share_of(Path("notes.txt")) == ""
 
 
+def test_another_name(tmp_path: Path) -> None:
+    with log_in(tmp_path) as log, log_in(tmp_path, "taken") as taken:
+        log.news(joined("ann"))
+        log.rename("other-name")
+        log.news(joined("bob"))
+        assert log.path.name == "other-name-20261122T030000Z.jsonl"
+        log.rename("taken")  # its log is not replaced
+        log.news(joined("cem"))
+        assert taken.path != log.path
+    assert [str(each.fields["guest"]) for each in read(log.path)] == ["ann", "bob", "cem"]
+    assert log_files("my-share", tmp_path) == []
+    assert log_files("other-name", tmp_path) == [log.path]
+    check(log.path, log.head)
+
+
+def test_another_name_before_there_is_a_file(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    log.rename("other-name")
+    with log:
+        log.news(joined())
+    assert log_files("other-name", tmp_path) == [log.path]
+
+
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "my-share-20261122T030000Z.jsonl").symlink_to(tmp_path / "elsewhere")
     with log_in(tmp_path) as log:

@@ -48,9 +48,9 @@ def test_who_is_told_of_ssh(
     )
     policy = make_policy(Options(ssh=SshOptions()), found(WEB), only_loopback=False)
     guest = Guest("bob", Role.GUEST, "aa", "test", rights=rights)
-    info = share_calls(found(WEB), NAME, ssh)["share-info"](guest, policy)
+    info = share_calls(found(WEB), lambda: NAME, ssh)["share-info"](guest, policy)
     assert isinstance(info, dict)
     assert info["ssh"] == expected
-    without = share_calls(found(WEB), NAME, None)["share-info"](guest, policy)
+    without = share_calls(found(WEB), lambda: NAME, None)["share-info"](guest, policy)
     assert isinstance(without, dict)
     assert without["ssh"] is None

@@ -10,7 +10,7 @@ from keyring.backends import null
 
 from tunnel.errors import VshareError
 from tunnel.names import ShareName
-from vshare.name_key import name_key
+from vshare.name_key import OtherKeyError, name_key
 
 NAME = ShareName("my-share")
 
@@ -47,6 +47,17 @@ def test_a_name_is_used_once_at_a_time(tmp_path: Path) -> None:
             raw(NAME, tmp_path)
         raw(ShareName("other-share"), tmp_path)
     raw(NAME, tmp_path)
+
+
+def test_one_key_for_two_names(tmp_path: Path) -> None:
+    other = ShareName("other-share")
+    with name_key(NAME, tmp_path) as key, name_key(other, tmp_path, key=key) as same:
+        assert same.private_bytes_raw() == key.private_bytes_raw()
+    assert raw(other, tmp_path) == raw(NAME, tmp_path)
+    other_key = pytest.raises(OtherKeyError, match="a key of its own")
+    with name_key(None) as fresh, other_key, name_key(NAME, tmp_path, key=fresh):
+        raise AssertionError
+    assert raw(NAME, tmp_path) == raw(other, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33])

@@ -9,7 +9,7 @@ import pytest
 
 from tunnel.errors import UsageError
 from tunnel.names import ShareName
-from vshare.service_unit import Service, unit_name, unit_text
+from vshare.service_unit import Service, renamed, share_in, unit_name, unit_text
 
 NAME = ShareName("quiet-lynx-0002")
 
@@ -25,6 +25,19 @@ def test_what_is_in_a_unit() -> None:
         "RestartPreventExitStatus=2",
     ):
         assert line in text.splitlines()
+
+
+def test_another_name() -> None:
+    command = ["/bin/python", "up", "--name", NAME, "--relay", NAME]
+    text = unit_text(Service(NAME, Path(f"/srv/{NAME}"), command))
+    assert share_in(text) == NAME
+    changed = renamed(text, NAME, "other-name")
+    assert share_in(changed) == "other-name"
+    was = set(text.splitlines()) - set(changed.splitlines())
+    assert len(was) == 2
+    assert f'"--name" "other-name" "--relay" "{NAME}"' in changed
+    assert f"WorkingDirectory=/srv/{NAME}" in changed
+    assert share_in("[Unit]\nDescription=another\n") == ""
 
 
 def test_names_that_systemd_would_read_in_its_own_way() -> None:

@@ -9,8 +9,11 @@ import click
 import pytest
 
 from tunnel.errors import UsageError
+from tunnel.names import ShareName
 from vshare.cli import up
-from vshare.share_file import FILE, find_share_file, keys
+from vshare.share_file import FILE, find_share_file, keys, name_in, rename_in
+
+OLD, NEW = ShareName("my-share"), ShareName("new-name")
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +21,37 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VAGRANT_CWD", raising=False)
     return tmp_path
+
+
+RENAMED = '# ours\r\n[up]\nhttp = 80 # name = "my-share"\nname = "new-name"  # it\nport=["1"]'
+
+
+def test_another_name_and_nothing_else() -> None:
+    path = Path(FILE)
+    path.write_bytes(RENAMED.replace('"new-name"', "'My-Share'").encode())
+    path.chmod(0o640)
+    assert name_in(path) == OLD
+    assert not rename_in(path, NEW, OLD)
+    assert rename_in(path, OLD, NEW)
+    assert path.read_bytes() == RENAMED.encode()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(Path().iterdir()) == [path]
+
+
+@pytest.mark.parametrize("text", ["", "[up]\nhttp = 80", "up = 1", "[up]\nname = 3"])
+def test_a_file_without_a_name(text: str) -> None:
+    Path(FILE).write_text(text)
+    assert name_in(Path(FILE)) is None
+    assert not rename_in(Path(FILE), OLD, NEW)
+    assert Path(FILE).read_text() == text
+
+
+def test_a_name_that_is_hard_to_find_is_left_to_people() -> None:
+    text = '[up]\n"n\\u0061me" = "my-share"'
+    Path(FILE).write_text(text)
+    with pytest.raises(UsageError, match="not understood well enough"):
+        rename_in(Path(FILE), OLD, NEW)
+    assert Path(FILE).read_text() == text
 
 
 def options_of(*arguments: str) -> dict[str, Any]:
