@@ -34,9 +34,9 @@ def with_hub(main: Callable[[Hub], Coroutine[None, None, None]]) -> None:
     run(start)
 
 
-def do(sharer: Watcher, verb: str, guest: str = "") -> None:
+def do(sharer: Watcher, verb: str, guest: str = "", line: str | None = None) -> None:
     assert sharer.viewer is not None
-    sharer.viewer.receive(MessageType.DO, msgpack.encode(Do(verb, guest)))
+    sharer.viewer.receive(MessageType.DO, msgpack.encode(Do(verb, guest, line)))
 
 
 def test_everybody_sees_what_the_program_writes_and_a_newcomer_the_present() -> None:
@@ -89,6 +89,8 @@ def test_rights_are_asked_for_given_and_taken_per_guest() -> None:
         assert not bob.state.write
         terminal.grant("Ada", write=False)
         ada.type(b"A")
+        assert ada.viewer is not None
+        assert ada.viewer.bucket.wait() is None  # nor is it kept
         assert program.typed == b"a"
         with pytest.raises(UsageError, match="Carl"):
             terminal.grant("Carl", write=True)
@@ -175,6 +177,28 @@ def test_with_hold_enter_nothing_runs_before_the_sharer_says_so() -> None:
         do(sharer, "release")
         assert program.typed == b"# make test\r"
         await until(lambda: not ada.state.held and not bob.state.held)
+
+    with_hub(main)
+
+
+def test_the_line_that_runs_is_the_one_that_the_sharer_was_shown() -> None:
+    async def main(hub: Hub) -> None:
+        terminal = hub.open("build", HOLD)
+        program = MemoryProgram(terminal)
+        sharer, first, second = Watcher(hub), Watcher(hub, ADA), Watcher(hub, ADA)
+        first.type(b"ls\r")
+        second.type(b"reboot\r")
+        await until(lambda: sharer.state.people[0].held == "ls")
+        assert first.viewer is not None
+        first.viewer.close()  # before the sharer's key
+        do(sharer, "release", "Ada", "ls")
+        do(sharer, "drop", "Ada", "ls")
+        assert program.typed == b""
+        do(sharer, "release", "Ada", "reboot")
+        second.type(b"\r")
+        await until(lambda: sharer.state.people[0].held == " ")  # an Enter alone
+        do(sharer, "release", "Ada", " ")
+        assert program.typed == b"reboot\r\r"
 
     with_hub(main)
 
