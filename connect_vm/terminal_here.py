@@ -57,7 +57,7 @@ async def connect_terminal(
     line = parse_connect_line(options.line)
     console.step(f"Loading share '{line.name}'...")
     dial, identity = await join(options, line, console)
-    notices = Notices(console)
+    notices = Notices(console, line.relay)
     guest = Guest(identity, line.name)
     ways = Ways(  # of which nothing is told: the screen is the machine's
         dial, guest, lambda place, why: None, networks_for(relay_only=options.relay_only)
