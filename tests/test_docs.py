@@ -35,7 +35,9 @@ SECURITY, PARITY, LOGGING, PROTOCOL = (
 )
 _CODE_PATH = re.compile(r"\b(?:tests|tunnel|vshare|connect_vm|relay|box|docs|bench)/[\w./-]*\w")
 # Made by `make box`; ALPN names; folders of the user's.
-_BUILT = re.compile(r"box/(images|cache)|vshare/(\d|names|connect|kvm\.json|log|ssh-keys|NAME)")
+_BUILT = re.compile(
+    r"box/(images|cache)|vshare/(\d|names|connect|kvm\.json|log|ssh-keys|tokens|NAME)"
+)
 _LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 # `tests/x/test_y.py::test_z`, and `::test_z` for another of the file named before.
 _TEST = re.compile(r"(tests/[\w/]+\.py)?::(\w+)")
