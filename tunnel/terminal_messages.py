@@ -53,7 +53,7 @@ _LIMITS = {
     MessageType.SIZE: MAX_SMALL,
     MessageType.ASK: MAX_SMALL,
     MessageType.SEEN: MAX_SMALL,
-    MessageType.DO: 4 * MAX_TITLE,
+    MessageType.DO: 10 * MAX_TITLE,
 }
 
 _Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
@@ -83,10 +83,12 @@ class End(msgspec.Struct, array_like=True, frozen=True):
 
 class Do(msgspec.Struct, array_like=True, frozen=True):
     """The sharer's word, from its own terminal: a verb, and whom it is about (empty: everybody, or
-    for `release` and `drop` who has waited longest)."""
+    for `release` and `drop` who has waited longest). `line`: they are about this one, as it was
+    shown, and no other."""
 
     verb: Annotated[str, msgspec.Meta(max_length=32)]
     guest: _Short = ""
+    line: _Short | None = None
 
 
 class Person(msgspec.Struct, frozen=True, omit_defaults=True):

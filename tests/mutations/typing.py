@@ -7,6 +7,7 @@ from tests.mutations.mutation import Mutation
 _RIGHTS, _VIEWER = "vshare/terminals/rights.py", "vshare/terminals/viewer.py"
 _TERMINAL, _SCREEN = "vshare/terminals/terminal.py", "vshare/terminals/screen.py"
 _HUB_TESTS = "tests/vshare/terminals/test_hub.py"
+_SEAT_TESTS = "tests/vshare/terminals/test_sharers_seat.py"
 _SCREEN_TESTS = "tests/vshare/terminals/test_screen.py"
 _FAN_OUT = "vshare/terminals/fan_out.py"
 _FAN_OUT_TESTS = "tests/vshare/terminals/test_fan_out.py"
@@ -63,6 +64,20 @@ TYPING = (
         "            rows.append(Row(columns, _NOTE))\n",
         "            break\n",
         ("tests/tunnel/vt/test_painter.py::test_notes_are_shown_to_their_ends",),
+    ),
+    Mutation(
+        "the sharer's key lets another line through than was shown",
+        _TERMINAL,
+        " and line in (None, viewer.held.shown)",
+        "",
+        (f"{_HUB_TESTS}::test_the_line_that_runs_is_the_one_that_the_sharer_was_shown",),
+    ),
+    Mutation(
+        "the sharer's key is for a line that has just come",
+        "vshare/terminals/sharers_seat.py",
+        "        elif self._held.is_fresh:",
+        "        elif False:",
+        (f"{_SEAT_TESTS}::test_a_key_is_for_the_line_that_is_shown_and_was_looked_at",),
     ),
     Mutation(
         "a line that is held runs although its guest may not type any more",

@@ -31,6 +31,11 @@ class HeldLine:
         self._next = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
+    @property
+    def shown(self) -> str:
+        """The line that waits, as the sharer is shown it; empty where none does."""
+        return (self.text or " ") if self.waits else ""  # an Enter alone is something, too
+
     def receive_data(self, data: bytes) -> None:
         """What the guest typed."""
         self._next += self._decoder.decode(data)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 from tunnel.codes import Code
 from tunnel.console import Console, Interrupt
@@ -16,6 +19,9 @@ from tunnel.vt.tty import require_terminal
 from vshare.terminals import requests
 
 PIECE = 60  # characters of a line that waits: nothing of it is left out
+# Seconds in which an answer may have been meant for what was shown before: people are that slow.
+TAKEN_IN = 0.7
+T = TypeVar("T")
 _NOBODY_ASKS = "Nobody asks; `vshare terminal grant GUEST` lets a guest type."
 _HELP = "Enter ~ ? tells what you can do; when you leave with Enter ~ . it ends."
 
@@ -27,7 +33,7 @@ async def sit_at(
     require_terminal()
     async with share.session(request, requests.Showing) as (showing, reader, writer):
         words = _Words(showing.name, made=showing.made)
-        seat = Seat(words.title, ESCAPES, told=words.told, standing=words.standing)
+        seat = Seat(words.title, words.escapes, told=words.told, standing=words.standing)
         interrupt.serving = True
         async with asyncio.TaskGroup() as group:
             sitting = group.create_task(
@@ -56,9 +62,19 @@ def _once(link: Link, share: str) -> Callable[[], Awaitable[Link]]:
 class _Words:
     """What is said of the terminal to the sharer."""
 
-    def __init__(self, name: str, *, made: bool) -> None:
+    def __init__(
+        self, name: str, *, made: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._name = name
         self._made = made
+        self._held: First[tuple[str, str]] = First(clock)
+        self._asking: First[str] = First(clock)
+        self.escapes = {
+            **_ESCAPES,
+            "g": Escape("let who asks type", self._grant),
+            "y": Escape("let the line through that waits", self._release),
+            "n": Escape("throw it away", self._drop),
+        }
 
     def title(self, state: State) -> str:
         """What the window is called."""
@@ -85,6 +101,8 @@ class _Words:
         """What waits for the sharer."""
         held = [each for each in state.people if each.held]
         asking = [each for each in state.people if each.asks]
+        self._held.is_now((held[0].name, held[0].held) if held else None)
+        self._asking.is_now(asking[0].name if asking else None)
         lines = []
         if held:
             line = held[0].held
@@ -94,6 +112,50 @@ class _Words:
         if asking:
             lines.append(f"{asking[0].name} asks to type: Enter ~ g allows it" + _more(asking))
         return lines
+
+    def _release(self, seat: Seat) -> None:
+        waits = self._held.value
+        if waits is None:
+            seat.tell("No line waits.")
+        elif self._held.is_fresh:
+            seat.tell(f"This line of {waits[0]}'s has just come: look at it first.")
+        else:
+            seat.say(serialize_payload(Do("release", *waits)))
+
+    def _drop(self, seat: Seat) -> None:
+        if self._held.value is not None:
+            seat.say(serialize_payload(Do("drop", *self._held.value)))
+
+    def _grant(self, seat: Seat) -> None:
+        name = self._asking.value
+        if name is None:
+            seat.tell(_NOBODY_ASKS)
+        elif self._asking.is_fresh:
+            seat.tell(f"Now it is {name} who asks: look at the name first.")
+        else:
+            seat.say(serialize_payload(Do("grant", name)))
+
+
+class First(Generic[T]):
+    """Which of those that wait for the sharer is shown. What it is may change in the moment before
+    a key is pressed, and a guest can see to that."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.value: T | None = None
+        self._clock = clock
+        self._other_until = -math.inf
+
+    def is_now(self, value: T | None) -> None:
+        """This is shown from now on."""
+        if value != self.value:
+            if self.value is not None:
+                self._other_until = self._clock() + TAKEN_IN
+            self.value = value
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether another one was shown just now."""
+        return self._clock() < self._other_until
 
 
 def _more(people: list[Person]) -> str:
@@ -117,14 +179,6 @@ def _lock(seat: Seat) -> None:
     seat.say(serialize_payload(Do("unlock" if is_locked else "lock")))
 
 
-def _grant(seat: Seat) -> None:
-    asking = [each.name for each in seat.state.people if each.asks] if seat.state else []
-    if asking:
-        seat.say(serialize_payload(Do("grant", asking[0])))
-    else:
-        seat.tell(_NOBODY_ASKS)
-
-
 def _who(seat: Seat) -> None:
     people = seat.state.people if seat.state is not None else []
     seat.tell(*[_described(each) for each in people] or ["Nobody looks on."])
@@ -135,13 +189,10 @@ def _described(person: Person) -> str:
     return f"{person.name}: {may}" + (", a line waits" if person.held else "")
 
 
-ESCAPES = {
+_ESCAPES = {
     "d": Escape("leave, and let the terminal go on", _verb("detach")),
     "l": Escape("take typing away from all guests, or give it back", _lock),
     "w": Escape("who is here", _who),
-    "g": Escape("let who asks type", _grant),
-    "y": Escape("let the line through that waits", _verb("release")),
-    "n": Escape("throw it away", _verb("drop")),
 }
 
 

@@ -247,8 +247,8 @@ class SharedTerminal:
         verbs: dict[str, Callable[[], object]] = {
             "lock": lambda: self.lock(locked=True),
             "unlock": lambda: self.lock(locked=False),
-            "release": lambda: self.judge(word.guest, release=True),
-            "drop": lambda: self.judge(word.guest, release=False),
+            "release": lambda: self.judge(word.guest, word.line, release=True),
+            "drop": lambda: self.judge(word.guest, word.line, release=False),
             "grant": lambda: self.grant(word.guest, write=True),
             "revoke": lambda: self.grant(word.guest, write=False),
             "end": lambda: self.ended("the sharer has ended it"),
@@ -294,10 +294,12 @@ class SharedTerminal:
             text = f"{name} may not type any more in the terminal {self.name!r}"
             self.tell("terminal-revoked", text, guest=name, terminal=self.name)
 
-    def judge(self, guest: str, *, release: bool) -> None:
-        """Run the line of `guest` that waits, or throw it away; "" is the first that waits."""
+    def judge(self, guest: str, line: str | None = None, *, release: bool) -> None:
+        """Run the line of `guest` that waits, or throw it away; "" is the first that waits. With
+        `line` only that one: another may have come since the sharer looked."""
         for viewer in self._viewers:
-            if viewer.held.waits and guest in ("", viewer.identity.name):
+            is_it = guest in ("", viewer.identity.name) and line in (None, viewer.held.shown)
+            if viewer.held.waits and is_it:
                 may = self.rights.may_type(viewer.identity)
                 if release and may and self._program is not None:
                     self._program.write(viewer.held.release())
@@ -335,7 +337,7 @@ class SharedTerminal:
                 each.identity.name[:MAX_TITLE],
                 self.rights.may_type(each.identity),
                 self.rights.has_asked(each.identity),
-                each.held.text[:MAX_TITLE] if each.held.waits else "",
+                each.held.shown,
             )
             for each in self._viewers[:MAX_PEOPLE]
             if not each.identity.is_sharer

@@ -186,9 +186,13 @@ def test_the_line_that_runs_is_the_one_that_the_sharer_was_shown() -> None:
         terminal = hub.open("build", HOLD)
         program = MemoryProgram(terminal)
         sharer, first, second = Watcher(hub), Watcher(hub, ADA), Watcher(hub, ADA)
+
+        def held() -> list[str]:
+            return [each.held for each in sharer.state.people]
+
         first.type(b"ls\r")
         second.type(b"reboot\r")
-        await until(lambda: sharer.state.people[0].held == "ls")
+        await until(lambda: held() == ["ls", "reboot"])
         assert first.viewer is not None
         first.viewer.close()  # before the sharer's key
         do(sharer, "release", "Ada", "ls")
@@ -196,7 +200,7 @@ def test_the_line_that_runs_is_the_one_that_the_sharer_was_shown() -> None:
         assert program.typed == b""
         do(sharer, "release", "Ada", "reboot")
         second.type(b"\r")
-        await until(lambda: sharer.state.people[0].held == " ")  # an Enter alone
+        await until(lambda: held() == [" "])  # an Enter alone
         do(sharer, "release", "Ada", " ")
         assert program.typed == b"reboot\r\r"
 

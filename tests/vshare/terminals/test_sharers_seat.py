@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tunnel.terminal_messages import Person, State
+from tests.vshare.web.requests import Clock
+from tunnel.terminal_messages import Do, MessageType, Person, State, parse_one, parse_payload
+from tunnel.vt.seat import Seat
 from vshare.terminals.held_line import MAX_LINE
-from vshare.terminals.sharers_seat import PIECE, _Words
+from vshare.terminals.sharers_seat import PIECE, TAKEN_IN, _Words
 
 ADA, BOB = Person("Ada", write=True), Person("Bob")
 
@@ -46,3 +48,56 @@ def test_who_waits_is_shown_one_after_another() -> None:
     asking = words.standing(state(Person("Ada", asks=True), Person("Bob", asks=True)))
     assert asking == ["Ada asks to type: Enter ~ g allows it (1 more wait)"]
     assert words.standing(state(ADA)) == []
+
+
+class _Seat(Seat):
+    """Keeps what is said, to the share and to the person."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda state: "")
+        self.said: list[Do] = []
+        self.told: list[str] = []
+
+    def say(self, message: bytes) -> None:
+        parsed = parse_one(message, frozenset(MessageType))
+        assert parsed is not None
+        self.said.append(parse_payload(Do, parsed[1]))
+
+    def tell(self, *lines: str) -> None:
+        self.told += lines
+
+
+def test_a_key_is_for_the_line_that_is_shown_and_was_looked_at() -> None:
+    clock, seat = Clock(), _Seat()
+    words = _Words("shell", made=True, clock=clock)
+    words.standing(state(Person("Ada", held="ls"), Person("Bob", held="reboot")))
+    words.escapes["y"].act(seat)
+    words.standing(state(Person("Bob", held="reboot")))
+    words.escapes["y"].act(seat)  # it was meant for Ada's
+    assert seat.said == [Do("release", "Ada", "ls")]
+    assert "Bob" in seat.told[0]
+    clock.now += TAKEN_IN
+    words.escapes["y"].act(seat)
+    words.escapes["n"].act(seat)
+    assert seat.said[1:] == [Do("release", "Bob", "reboot"), Do("drop", "Bob", "reboot")]
+    words.standing(state())
+    words.escapes["y"].act(seat)
+    words.escapes["n"].act(seat)
+    assert len(seat.said) == 3
+    words.standing(state(Person("Bob", held="halt")))  # there was another a moment ago
+    words.escapes["y"].act(seat)
+    assert len(seat.said) == 3
+
+
+def test_a_key_grants_who_was_seen_to_ask() -> None:
+    clock, seat = Clock(), _Seat()
+    words = _Words("shell", made=True, clock=clock)
+    words.escapes["g"].act(seat)
+    words.standing(state(Person("Ada", asks=True)))
+    words.standing(state(Person("Bob", asks=True)))
+    words.escapes["g"].act(seat)
+    assert seat.said == []
+    clock.now += TAKEN_IN
+    words.escapes["g"].act(seat)
+    assert seat.said == [Do("grant", "Bob")]
+    assert len(seat.told) == 2
