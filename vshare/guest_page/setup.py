@@ -92,6 +92,9 @@ def new_passcode() -> str:
 
 def page_url(registered: Registered, name: ShareName) -> str | None:
     """Where the page of the share `name` is; None: nowhere."""
-    scheme, _, rest = pick(registered.url, registered.https_url).partition("://")
+    # Where TLS ends at the share there is nothing without TLS, whatever the domain.
+    through = registered.https_url if registered.passthrough else ""
+    url = through or pick(registered.url, registered.https_url)
+    scheme, _, rest = url.partition("://")
     authority = with_label(rest.partition("/")[0], name, LABEL)
     return f"{scheme}://{authority}/" if authority is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.vshare.guest_page.small_page import NAME
@@ -25,6 +26,8 @@ def test_where_it_is() -> None:
     assert page_url(encrypted, NAME) == f"https://{NAME}--join.relay.example:8443/"
     here = registered(f"http://{NAME}.localhost:8080/", f"https://{NAME}.localhost:8443/")
     assert page_url(here, NAME) == f"http://{NAME}--join.localhost:8080/"
+    through = msgspec.structs.replace(here, passthrough=True)
+    assert page_url(through, NAME) == f"https://{NAME}--join.localhost:8443/"
     assert page_url(registered("http://192.0.2.7:8080/"), NAME) is None
     assert page_url(registered(""), NAME) is None
 
