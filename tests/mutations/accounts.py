@@ -120,4 +120,21 @@ ACCOUNTS = (
         "            self._token.text if self._token else",
         (f"{_TEST_SHARES}::test_an_open_relay_is_shown_no_token",),
     ),
+    Mutation(
+        "a token is shown to a relay that is called as the one that it is for",
+        "vshare/relay_tokens.py",
+        "    return str(relay).lower()\n",
+        '    return f"{relay.host}:{relay.port}".lower()\n',
+        ("tests/vshare/test_relay_tokens.py::test_a_token_is_for_its_relay_alone",),
+    ),
+    Mutation(
+        "who mistypes a token is shown it",
+        "tunnel/relay_token.py",
+        'raise UsageError("a character of that relay token is wrong", HINT)',
+        'raise UsageError(f"a character of that relay token is wrong: {text}", HINT)',
+        (
+            "tests/tunnel/test_relay_token.py"
+            "::test_a_slip_of_the_hand_is_noticed_and_nothing_is_shown",
+        ),
+    ),
 )

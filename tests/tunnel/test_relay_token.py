@@ -25,8 +25,9 @@ def test_its_id_its_secret_and_its_hash_are_one() -> None:
 def test_a_slip_of_the_hand_is_noticed_and_nothing_is_shown() -> None:
     for at in range(4, len(TOKEN.text)):
         wrong = "3" if TOKEN.text[at] == "2" else "2"
-        with pytest.raises(UsageError, match="a character of that relay token is wrong"):
+        with pytest.raises(UsageError, match="a character of that relay token is wrong") as caught:
             parse_token(TOKEN.text[:at] + wrong + TOKEN.text[at + 1 :])
+        assert TOKEN.text[:20] not in str(caught.value)
     for text in ("", "vsr_", TOKEN.text[:-1], TOKEN.text + "a", TOKEN.text.upper(), "x" * 71):
         with pytest.raises(UsageError, match="no relay token") as caught:
             parse_token(text)

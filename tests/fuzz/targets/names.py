@@ -7,7 +7,7 @@ from collections.abc import Callable
 from connect_vm.own_names import OwnNames, canonical_host
 from relay.routes import parse_site, strip_port
 from tests.fuzz.target import Target, choose, require
-from tunnel import address, names
+from tunnel import address, names, relay_token
 from tunnel.errors import UsageError
 
 NAME, CODE = "frosty-weasel-0857", "orange-crystal-salmon"
@@ -75,6 +75,22 @@ def _host(text: str) -> None:
 _PARSERS: tuple[Callable[[str], None], ...] = (_name, _code, _split, _port, _relay, _line, _host)
 
 
+TOKEN = relay_token.make_token(b"\0" * relay_token.ID_SIZE, b"\1" * relay_token.SECRET_SIZE).text
+
+
+def run_token(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        token = relay_token.parse_token(text)
+    except UsageError as error:
+        require(len(text) < 20 or text not in error.text + error.hint, "nothing of it is shown")
+        raise
+    require(token.text.isascii() and len(token.text) <= relay_token.MAX_TOKEN, "a token's form")
+    require(token.text[len(relay_token.PREFIX) :].startswith(token.id), "it names itself")
+    require(relay_token.parse_token(token.text) == token, "a token is a token")
+    require(len(token.hash) == 32, "a hash has its length")
+
+
 def run_typed(data: bytes) -> None:
     which, data = choose(data)
     _PARSERS[which % len(_PARSERS)](data.decode("utf-8", "surrogateescape"))
@@ -86,5 +102,10 @@ TARGETS = (
         tuple(bytes([at]) + each.encode() for each in TYPED for at in range(len(_PARSERS))),
         ("tunnel.names", "tunnel.address", "connect_vm.own_names", "relay.routes"), WORDS, None,
         6_000,
+    ),
+    Target(
+        "relay-token", run_token, (UsageError,),
+        (TOKEN.encode(), f" {TOKEN}\n".encode(), TOKEN[:-1].encode(), TOKEN.upper().encode()),
+        ("tunnel.relay_token",), (b"vsr_", b"\n", TOKEN[4:12].encode(), b"2", b"a"), None, 256,
     ),
 )  # fmt: skip
