@@ -51,6 +51,16 @@ BROWSING = (
         (f"{_TEST_DOOR}::test_wrong_passcodes_are_limited",),
     ),
     Mutation(
+        "answers to a visitor who does not read them pile up",
+        "vshare/guest_page/web_socket.py",
+        "        if frame.opcode is Opcode.PING and self.is_full:",
+        "        if False:",
+        (
+            "tests/vshare/guest_page/test_web_socket.py"
+            "::test_who_asks_and_does_not_read_the_answers_is_out",
+        ),
+    ),
+    Mutation(
         "visitors' names are taken as they come",
         _DOOR,
         "clean_name(wanted, _PUNCTUATION)[:MAX_NAME]",

@@ -80,6 +80,13 @@ TYPING = (
         (f"{_SEAT_TESTS}::test_a_key_is_for_the_line_that_is_shown_and_was_looked_at",),
     ),
     Mutation(
+        "one guest takes all places before a terminal",
+        "vshare/terminals/hub.py",
+        "for each in viewers) >= MAX_OF_ONE:",
+        "for each in viewers) < 0:",
+        (f"{_HUB_TESTS}::test_one_guest_does_not_take_all_places",),
+    ),
+    Mutation(
         "a line that is held runs although its guest may not type any more",
         _TERMINAL,
         "                viewer.held = type(viewer.held)()\n",

@@ -140,6 +140,8 @@ class WebSocketEnd(End):
     def _frame_received(self, frame: Frame) -> None:
         if frame.opcode is Opcode.TEXT:
             self.close(POLICY_VIOLATION, "this page talks in binary messages")
+        if frame.opcode is Opcode.PING and self.is_full:  # no browser does, and answers pile up
+            self.close(POLICY_VIOLATION, "asks, and does not read the answers")
         if frame.opcode not in (Opcode.BINARY, Opcode.CONT):
             return
         self._part += frame.data  # ServerProtocol bounds the whole

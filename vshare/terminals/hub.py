@@ -20,6 +20,7 @@ __all__ = ["Hub", "Sink", "Viewer"]
 
 MAX_TERMINALS = 16  # of a share; each is a shell in the machine
 MAX_VIEWERS = 256  # of a terminal
+MAX_OF_ONE = 16  # of them of one guest's or one browser's: nobody takes all places
 NAME = re.compile(rf"[a-z0-9][a-z0-9_.-]{{0,{MAX_NAME - 1}}}", re.ASCII | re.IGNORECASE)
 
 
@@ -54,8 +55,12 @@ class Hub:
             terminal = self.find(name)
         except UsageError as error:
             raise RefusedError(Code.UNKNOWN_HOST, error.text, error.hint) from None
-        if len(terminal.viewers) >= MAX_VIEWERS and not identity.is_sharer:
-            raise RefusedError(Code.BUSY, f"{MAX_VIEWERS} people look at that terminal already")
+        if not identity.is_sharer:
+            viewers = terminal.viewers
+            if len(viewers) >= MAX_VIEWERS:
+                raise RefusedError(Code.BUSY, f"{MAX_VIEWERS} people look at that terminal already")
+            if sum(each.identity.key == identity.key for each in viewers) >= MAX_OF_ONE:
+                raise RefusedError(Code.BUSY, f"you look at that terminal {MAX_OF_ONE} times")
         return terminal.view(identity, sink)
 
     def find(self, name: str) -> SharedTerminal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ SHARER_PATIENCE = 1.0  # seconds
 # A guest's window that becomes larger and smaller without end resizes the machine's this often.
 RESIZE_EVERY = 0.1  # seconds
 MIN_SIDE = 2  # columns or rows; a window that is being folded away says less
+GUESTS_LEAST = (20, 5)  # columns, rows: no guest makes it so small that nobody can use it
 MAX_COLUMNS, MAX_ROWS = 500, 200  # of more nobody reads; it bounds what a screen takes
 
 
@@ -200,11 +202,11 @@ class SharedTerminal:
         self._fit()
 
     def _fit(self) -> None:
-        sizes = [each.size for each in self._sharers() if each.size][:1]
+        sizes = [_sides(each.size) for each in self._sharers() if each.size][:1]
         if self.terms.follow_smallest:
-            sizes = [each.size for each in self._viewers if each.size is not None]
+            sizes = [_counted(each) for each in self._viewers if each.size]
         if sizes:
-            columns, rows = (min(side) for side in zip(*map(_sides, sizes), strict=True))
+            columns, rows = (min(side) for side in zip(*sizes, strict=True))
             self._resize(*_within(columns, rows))
 
     # -- typing
@@ -234,7 +236,8 @@ class SharedTerminal:
             name = viewer.identity.name
             self.tell(
                 "terminal-asked",
-                f"{name} asks to type in the terminal {self.name!r} (vshare terminal grant {name})",
+                f"{name} asks to type in the terminal {self.name!r}"
+                f" (vshare terminal grant {shlex.quote(name)})",  # people paste it
                 terminal=self.name,
                 guest=name,
             )
@@ -401,6 +404,14 @@ class SharedTerminal:
 
 def _sides(size: Size) -> tuple[int, int]:
     return size.columns, size.rows
+
+
+def _counted(viewer: Viewer) -> tuple[int, int]:
+    """The size of one of several whose smallest counts."""
+    columns, rows = _sides(viewer.size) if viewer.size else (MAX_COLUMNS, MAX_ROWS)
+    if viewer.identity.is_sharer:
+        return columns, rows
+    return max(columns, GUESTS_LEAST[0]), max(rows, GUESTS_LEAST[1])
 
 
 def _within(columns: int, rows: int) -> tuple[int, int]:

@@ -44,7 +44,10 @@ class Board:
 
     def set(self, kind: str, items: Sequence[object], shown: Shown = to_everybody) -> None:
         """All there is of `kind` now: msgspec structs, or what JSON knows. `shown` says, when a
-        guest is told, whether it is told of an item."""
+        guest is told, whether it is told of an item. What is as it was is told nobody again."""
+        before = self._cards.get(kind)
+        if before is not None and (before.items, before.shown) == (tuple(items), shown):
+            return
         self._version += 1
         self._cards[kind] = _Card(self._version, tuple(items), shown)
         for listener in list(self._listeners):

@@ -61,6 +61,10 @@ class Browser(Keeper):
         (self._client.send_text if text else self._client.send_binary)(message)
         self._flush()
 
+    def ping(self) -> None:
+        self._client.send_ping(b"x" * 100)
+        self._flush()
+
     def raw(self, data: bytes) -> None:
         self.peer.send(data)
 
@@ -196,6 +200,27 @@ def test_who_does_not_read_skips_to_the_present() -> None:
         await until(lambda: b"line 1999" in browser.output)
         screens = [each for each in browser.messages[before:] if each[0] == MessageType.SCREEN]
         assert len(screens) == 1
+        small.page.close()
+
+    run(main)
+
+
+def test_who_asks_and_does_not_read_the_answers_is_out() -> None:
+    async def main() -> None:
+        small = SmallPage()
+        small.terminal()
+        browser = Browser(small, "/terminal?name=main")
+        browser.ping()
+        await until(lambda: browser.sent.endswith(b"x" * 100))
+        assert browser.closed_with is None
+        browser.peer.pause_reading()
+        before = len(browser.sent)
+        for _ in range(100):
+            browser.ping()
+        assert browser.peer.is_done
+        assert len(browser.sent) < before + 1_000
+        assert browser.closed_with is not None
+        assert browser.closed_with.code == CloseCode.POLICY_VIOLATION
         small.page.close()
 
     run(main)

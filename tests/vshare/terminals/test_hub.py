@@ -11,12 +11,13 @@ from msgspec import msgpack
 
 from tests.loops import run, until
 from tests.shared_terminals import ADA, BOB, MemoryProgram, Watcher
+from tunnel.codes import Code
 from tunnel.errors import RefusedError, RemoteProtocolError, UsageError
 from tunnel.terminal_messages import WINDOW, Do, MessageType, Seen, Size
-from vshare.terminals.hub import Hub
+from vshare.terminals.hub import MAX_OF_ONE, Hub
 from vshare.terminals.identity import SHARER, Identity
 from vshare.terminals.input_bucket import BURST
-from vshare.terminals.terminal import Terms
+from vshare.terminals.terminal import GUESTS_LEAST, Terms
 
 READ_WRITE = Terms(read_write=True)
 HOLD = Terms(read_write=True, hold=True)
@@ -360,8 +361,40 @@ def test_the_size_is_the_sharers_or_the_smallest() -> None:
         await until(lambda: shrinking.size == (120, 30))  # not at once again
         sharer.say(Size(10_000, 1))
         assert shrinking.size == (500, 2)
+        sharer.say(Size(120, 30))
+        Watcher(hub, BOB, "small").say(Size(1, 1))
+        await until(lambda: shrinking.size == GUESTS_LEAST)  # which can still be used
 
     with_hub(main)
+
+
+def test_one_guest_does_not_take_all_places() -> None:
+    async def main(hub: Hub) -> None:
+        MemoryProgram(hub.open("build", Terms()))
+        ada = [Watcher(hub, ADA) for _ in range(MAX_OF_ONE)]
+        with pytest.raises(RefusedError) as caught:
+            Watcher(hub, ADA)
+        assert caught.value.code is Code.BUSY
+        Watcher(hub, BOB)
+        assert ada[0].viewer is not None
+        ada[0].viewer.close()
+        Watcher(hub, ADA)
+        for _ in range(MAX_OF_ONE + 1):
+            Watcher(hub)
+
+    with_hub(main)
+
+
+def test_a_command_that_is_shown_can_be_pasted() -> None:
+    async def main() -> None:
+        told: list[str] = []
+        hub = Hub(lambda kind, text="", **fields: told.append(text))
+        terminal = hub.open("build", Terms())
+        Watcher(hub, Identity("cc", "Ada L. (browser)")).ask()
+        assert told[-1].endswith("(vshare terminal grant 'Ada L. (browser)')")
+        terminal.ended("over")
+
+    run(main)
 
 
 def test_the_end_is_told_to_all_and_the_name_is_free_again() -> None:

@@ -96,7 +96,7 @@ def test_one_who_does_not_read_is_owed_the_present_alone() -> None:
         del slow.data[:]
         for n in range(1, 1_001):
             board.set("says", [Say(n, "x")])
-            board.set("servers", [WEB, DB])
+            board.set("servers", [WEB] if n % 2 else [WEB, DB])
         await asyncio.sleep(2 * MERGE)
         assert not slow.data
         end.resume_reading()
@@ -111,6 +111,14 @@ def test_one_who_does_not_read_is_owed_the_present_alone() -> None:
         assert not board._listeners
 
     run(main)
+
+
+def test_what_is_as_it_was_is_told_nobody_again() -> None:
+    board, told = Board(), []
+    board.subscribe(lambda: told.append(board.version))
+    for items in ([WEB], [WEB], [WEB, DB], [WEB, DB]):
+        board.set("servers", items)
+    assert told == [1, 2]
 
 
 def test_guests_see_what_is_for_them() -> None:
