@@ -54,7 +54,8 @@ class Notices:
         self.on_renamed(name)
         line = f"{name}@{self._relay}" if self._relay is not None else name
         text = f"The share is called {name} from now on. Nothing is cut off; the next time it is"
-        self._tell(notice, f"{text} `vconnect {line}`.")
+        self._console.step(f"{text} `vconnect {line}`.")
+        self._event(notice, name)
 
     def _tell(self, notice: Notice, text: str) -> None:
         self._console.step(text)

@@ -96,7 +96,7 @@ def test_another_name(capsys: pytest.CaptureFixture[str]) -> None:
         notices(Notice(2, "renamed", "; rm -rf ~"))  # which nobody is told to type
         assert capsys.readouterr().err == ""
         assert told == ["quiet-lynx-0002"]
-        assert [each["kind"] for each in screen.events] == ["renamed"]
+        assert [(each["kind"], each["text"]) for each in screen.events] == [("renamed", told[0])]
         assert not notices.over.is_set()
 
     run(main)
