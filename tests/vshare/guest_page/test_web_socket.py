@@ -212,7 +212,6 @@ def test_who_asks_and_does_not_read_the_answers_is_out() -> None:
         browser = Browser(small, "/terminal?name=main")
         browser.ping()
         await until(lambda: browser.sent.endswith(b"x" * 100))
-        assert browser.closed_with is None
         browser.peer.pause_reading()
         before = len(browser.sent)
         for _ in range(100):
