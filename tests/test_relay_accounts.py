@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.terminal import Terminal
 from tests.test_commands import BIN, WAIT, Command, Desk, desk_in
 
 pytestmark = pytest.mark.programs
@@ -35,13 +36,16 @@ class Stage:
         assert isinstance(answer, dict)
         return answer
 
-    def run(self, *command: str, said: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, said: str = "", code: int = 0, folder: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [str(BIN / command[0]), *command[1:]],
             input=said,
             capture_output=True,
             text=True,
             env=self.desk.environment,
+            cwd=folder,
             timeout=WAIT,
             check=False,
         )
@@ -101,6 +105,35 @@ def test_tokens_are_wanted_stored_limited_and_revoked(stage: Stage, tmp_path: Pa
     assert "registered, token" in said
     assert made["token"] not in said
     assert other["token"] not in said
+
+
+def test_a_token_is_typed_unseen_and_a_service_asks_for_it(stage: Stage, tmp_path: Path) -> None:
+    stage.start_relay("--accounts")
+    stage.operator("user", "create", "bob")
+    made = stage.operator("token", "create", "--user", "bob")
+    folder, config = tmp_path / "project", tmp_path / "config"
+    folder.mkdir()
+    (folder / "vshare.toml").write_text(f'[up]\nname = "bobs"\nrelay = "{stage.address}"\n')
+    # no systemd is to hear of it
+    stage.desk.environment |= {"PATH": str(folder), "XDG_CONFIG_HOME": str(config)}
+    install = ("vshare", "service", "install")
+    said = stage.run(*install, folder=folder).stderr
+    assert "asks for a token, and none is stored" in said
+    assert f"vshare login {stage.address}" in said
+
+    command = [str(BIN / "vshare"), "login", stage.address]
+    screen = Terminal(command, stage.desk.environment)
+    screen.wait_for("Token for", WAIT)
+    assert not screen.echoes()
+    screen.type(made["token"] + "\n")
+    assert screen.end() == 0
+    assert made["token"] not in screen.seen
+    assert screen.echoed_at_the_end
+
+    assert "asks for a token" not in stage.run(*install, folder=folder).stderr
+    assert stage.share().interrupt() == 0
+    unit = next((config / "systemd").rglob("*.service")).read_text()
+    assert made["token"] not in unit
 
 
 def test_a_relay_for_the_world_is_not_open_unless_it_is_said(stage: Stage) -> None:

@@ -16,8 +16,8 @@ def book(tmp_path: Path) -> Iterator[AccountBook]:
 
 
 def test_users_come_and_go_with_their_tokens(book: AccountBook) -> None:
-    book.create_user("bob", 1.0)
-    book.create_user("alice@example.org", 2.0)
+    book.create_user("alice@example.org", 1.0)
+    book.create_user("bob", 2.0)
     book.create_token("bob", Allowance(), 3.0)
     assert [(user.name, user.tokens) for user in book.users()] == [
         ("alice@example.org", 0),

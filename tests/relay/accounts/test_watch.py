@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,14 +57,22 @@ def test_what_is_made_and_revoked_meanwhile_counts(tmp_path: Path) -> None:
     run(main)
 
 
-def test_a_token_ends_by_the_clock_without_a_change(tmp_path: Path) -> None:
+def test_a_token_ends_by_the_clock_without_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 99.0
+    monkeypatch.setattr(watch, "time", SimpleNamespace(time=lambda: now))
+
     async def main() -> None:
+        nonlocal now
         with account_book(tmp_path) as book, watched_accounts(tmp_path) as accounts:
             book.create_user("bob", 1.0)
-            token = book.create_token("bob", Allowance(expires_at=time.time() + 0.1), 1.0)
+            token = book.create_token("bob", Allowance(expires_at=100.0), 1.0)
             seen: list[bool] = []
             async with running(accounts, lambda is_good: seen.append(is_good(token.id))):
-                await until(lambda: True in seen and not seen[-1])
+                await until(lambda: True in seen)
+                now = 100.0
+                await until(lambda: not seen[-1])
 
     run(main)
 
