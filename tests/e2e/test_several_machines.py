@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from connect_vm import vm
 from connect_vm.images import ImageError, find_image
 from tests.demo import world
 from tests.lab import Host, Lab
@@ -74,17 +75,18 @@ def who(host: Host, protocol: str, address: str) -> str:
     return host.run(command, timeout=WITHIN).stdout.strip()
 
 
-def test_each_has_its_address_and_its_name(machines: Lab) -> None:
+@pytest.mark.parametrize("driver", vm.DRIVERS)
+def test_each_has_its_address_and_its_name(machines: Lab, driver: str) -> None:
     lab, first = machines, machines.services.ip
     targets = ("--target", first, "--target", SECOND, "--disable-http", "--name", "shop")
     with (
         world.relay(lab, 8080) as relay,
         world.share(lab.alice, relay, lab.alice.home, *targets) as share,
-        world.connect(lab.bob, share) as bob,
+        world.connect(lab.bob, share, "--driver", driver) as bob,
     ):
         assert share.name == f"shop-{first.replace('.', '-')}"
-        ips = {first: bob.ip, SECOND: str(bob.ip).rpartition(".")[0] + ".3"}
-        assert bob.ip.endswith(".2")
+        ips = {each.get("machine", first): each["ip"] for each in bob.program.all("machine")}
+        assert ips == {first: bob.ip, SECOND: bob.ip.removesuffix(".2") + ".3"}
         for protocol in ("tcp", "udp"):
             assert {each: who(lab.bob, protocol, ip) for each, ip in ips.items()} == {
                 first: first,

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.e2e
 MACHINES = ("web", "db")
 ONE = 'config.vm.define "demo"\n'
 SEVERAL = f"%w[{' '.join(MACHINES)}].each {{ |name| config.vm.define(name) }}\n"
+KEYS = "cat .ssh/authorized_keys"
 ECHO = "7"  # the machine's
 WITHIN = 90.0  # seconds for one command: SSH to an emulated machine, Vagrant's own start
 TALK = """
@@ -44,6 +45,11 @@ class Made:
     relay: str
     folder: Path
 
+    def inside(self, name: str, command: str) -> str:
+        """What a command prints in a machine: as `vagrant ssh`, which takes seconds to start."""
+        config = str(self.folder / "ssh-config")
+        return self.lab.alice.run(["ssh", "-F", config, name, command], timeout=WITHIN).stdout
+
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Made]:
@@ -61,11 +67,11 @@ def made() -> Iterator[Made]:
         folder = booting.result()
         config = lab.alice.run(["vagrant", "ssh-config"], cwd=folder, timeout=WITHIN).stdout
         (folder / "ssh-config").write_text(config)
-        for name in MACHINES:
-            command = ["ssh", "-F", str(folder / "ssh-config"), name, f"sudo hostname {name}"]
-            lab.alice.run(command, timeout=WITHIN)
         with world.relay(lab, world.RELAY_PORT) as relay:
-            yield Made(lab, relay, folder)
+            made = Made(lab, relay, folder)
+            for name in MACHINES:
+                made.inside(name, f"sudo hostname {name}")
+            yield made
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ def test_each_in_every_way(both: Both) -> None:
     bob = both.link.host
     relay = f"::{both.made.lab.relay.ip}:{world.RELAY_PORT}"
     assert sorted(both.ips) == sorted(MACHINES)
+    assert len(bob.run(["virsh", "-q", "list"]).stdout.splitlines()) == 1  # has both IPs
     for name in MACHINES:
         share, ip = both.shares[name], both.ips[name]
         assert share.name == f"shop-{name}"
@@ -172,3 +179,12 @@ def test_one_is_halted_and_comes_back(both: Both) -> None:
         while hello(bob, db) != "demo":  # its disk is memory: it has forgotten what it was called
             assert time.monotonic() < deadline
         assert is_echoed(session, "started")
+
+
+def test_the_end_of_both(both: Both) -> None:
+    """One Ctrl-C each; nothing is left of the machines' SSH key, or on bob's host."""
+    assert " vshare-" in both.made.inside("web", KEYS)
+    both.link.program.interrupt()
+    assert both.link.host.run(["virsh", "-q", "list", "--all"]).stdout.strip() == ""
+    both.shares["web"].program.interrupt()
+    assert " vshare-" not in both.made.inside("web", KEYS)
