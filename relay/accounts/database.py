@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from tunnel.errors import VshareError
 
 FILE = "accounts.sqlite"
+ROOT = 0
 BUSY_WITHIN = 5.0  # seconds that another process may hold the database
 
 # Each brings the tables one version further; what is here stays as it is, more is added below.
@@ -45,10 +45,8 @@ def open_accounts(folder: Path) -> sqlite3.Connection:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_owner(folder)
         path = folder / FILE
-        # SQLite gives the files beside it (-wal, -shm) the mode that this one has.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _make_file(path)
         database = sqlite3.connect(
             path, timeout=BUSY_WITHIN, isolation_level=None, check_same_thread=False
         )
@@ -96,23 +94,20 @@ def _version(database: sqlite3.Connection) -> int:
     return version
 
 
-def _check_owner(folder: Path) -> None:
-    """A file of root's in there would keep the relay out. Raises VshareError."""
-    owner = folder.stat().st_uid
-    if owner != os.geteuid():
-        try:
-            name = pwd.getpwuid(owner).pw_name
-        except KeyError:
-            name = f"#{owner}"
-        raise VshareError(
-            f"the state directory {folder} belongs to {name}",
-            f"run it as the user whom the relay runs as: sudo -u {name} vrelay ...",
-        )
+def _make_file(path: Path) -> None:
+    """SQLite gives the files beside it (-wal, -shm) its mode, and as root its owner, too."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.geteuid() == ROOT:  # a file of root's would keep out a relay that runs as another
+            owner = path.parent.stat()
+            os.fchown(file, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(file)
 
 
 def unusable(folder: Path, error: Exception) -> VshareError:
     """That the accounts in `folder` cannot be used, because of `error`."""
     return VshareError(
         f"the accounts in {folder} cannot be used: {error}",
-        "make that directory writable, or choose another with --state-dir",
+        "run it as the user whom the relay runs as, or choose another --state-dir",
     )
