@@ -33,7 +33,7 @@ from vshare.durations import parse_duration
 from vshare.neighbours import parse_cidr
 from vshare.notify import parse_notify
 from vshare.options import EXPIRES_IN, GuestPageOptions, Options, PassthroughOptions, SshOptions
-from vshare.share_file import FILE, RememberedCommand
+from vshare.share_file import FILE, RememberedCommand, said_in_file
 from vshare.together.servers import parse_server
 from vshare.web.access import Network
 from vshare.web.access_setup import AccessOptions, parse_network, parse_sharer, parse_user
@@ -309,7 +309,7 @@ def up(
     each = each_machine(options, machines, domains, targets)
     console = Console(each[0].machine or "vshare", as_json=as_json, verbose=verbose)
     if FILE in context.meta:
-        console.detail(f"Options are read from {context.meta[FILE]}.")
+        console.detail(f"Options are read from {context.meta[FILE]}: {said_in_file(context)}")
     sys.exit(run(console, lambda interrupt: share_all(each, console, interrupt, leaving)))
 
 

@@ -14,8 +14,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from tunnel.errors import UsageError, VshareError
 from tunnel.names import ShareName, parse_name
@@ -29,6 +31,7 @@ MAX_SIZE = 64 * 1024  # bytes: some thousand times what one needs
 NOT_REMEMBERED = frozenset({"as_json", "verbose", "detach", "no_config", "save", "help"})
 # Of each of these the command line says one, and then the file's others do not count.
 ALTERNATIVES = (("machines", "domains", "targets"), ("relay", "lan"))
+MAX_SAID = 100  # characters of an option's value, as it is shown
 ROOT = 0
 # What may be the value of the key `name`; whether it is, TOML says.
 _NAME = re.compile(r"""name["']?\s*=\s*("[^"\n]*"|'[^'\n]*')""")
@@ -123,6 +126,21 @@ class RememberedCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
+def said_in_file(context: click.Context) -> str:
+    """What counts of the file, in a line: somebody else may have written it, and nothing of it is
+    to go unsaid."""
+    said = []
+    for key, param in keys(context.command.params).items():
+        if context.get_parameter_source(str(param.name)) is ParameterSource.DEFAULT_MAP:
+            value = (context.default_map or {})[str(param.name)]
+            if key == "notify":  # a secret, but for where it leads
+                value = urlsplit(context.params["notify"]).hostname
+            text = ", ".join(value) if isinstance(value, list) else str(value)
+            shown = f"{text[:MAX_SAID]}..." if len(text) > MAX_SAID else text
+            said.append(key if value is True else f"{key} = {shown}")
+    return "; ".join(said) or "nothing that counts"
+
+
 def _is_said(value: object) -> bool:
     """Whether a parser has found something; what it has not found, versions of click differ in."""
     return isinstance(value, str | bool | list | tuple) and bool(value)
@@ -199,11 +217,21 @@ def _checked(
     texts = [str(each) for each in values]
     if isinstance(param.type, click.Path):
         texts = [str(folder / text) for text in texts]
+    if key == "token-file":
+        _no_token()
     if key == "notify":
         texts = [_notify_file(text, folder) for text in texts]
     for text in texts:
         param.type.convert(text, param, context)
     return texts if several else texts[0]
+
+
+def _no_token() -> None:
+    """A token is sent to the relay, and who wrote the file may have named that, too."""
+    raise UsageError(
+        "a relay's token is not taken from here, since the relay may be named here as well",
+        "`vshare login` keeps it for that relay alone",
+    )
 
 
 def _notify_file(text: str, folder: Path) -> str:

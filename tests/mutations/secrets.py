@@ -321,6 +321,20 @@ SECRETS = (
         ("tests/vshare/test_guests.py::test_no_guest_is_taken_for_another",),
     ),
     Mutation(
+        "what somebody else's vshare.toml shares goes unsaid",
+        "vshare/cli.py",
+        "    if FILE in context.meta:\n",
+        "    if False:\n",
+        ("tests/vshare/test_share_file.py::test_it_is_said_before_anything_is_shared",),
+    ),
+    Mutation(
+        "a relay's token goes where somebody else's vshare.toml says",
+        "vshare/share_file.py",
+        '    if key == "token-file":\n',
+        "    if False:\n",
+        ("tests/vshare/test_share_file.py::test_a_relays_token_is_not_sent_where_the_file_says",),
+    ),
+    Mutation(
         "what others say draws on the terminal",
         "tunnel/console.py",
         "char if char.isprintable() else",

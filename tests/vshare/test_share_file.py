@@ -11,7 +11,7 @@ import pytest
 from tunnel.errors import UsageError
 from tunnel.names import ShareName
 from vshare.cli import up
-from vshare.share_file import FILE, find_share_file, keys, name_in, rename_in
+from vshare.share_file import FILE, find_share_file, keys, name_in, rename_in, said_in_file
 
 OLD, NEW = ShareName("my-share"), ShareName("new-name")
 
@@ -118,6 +118,49 @@ def test_the_machine_or_relay_of_the_file() -> None:
     write('target = "10.0.0.1"', "lan = true")
     options = options_of()
     assert (options["targets"], options["lan"]) == (("10.0.0.1",), True)
+
+
+def test_what_counts_of_it_is_said(folder: Path) -> None:
+    (folder / "hook").write_text("https://chat.example.org/secret")
+    write(
+        'target = "127.0.0.1"',
+        'name = "my-share"',
+        'relay = "relay.example.org"',
+        "unfence = [6379, 5432]",
+        "approve = true",
+        "ssh = false",
+        'notify = "@hook"',
+        f'ssh-user = "{"x" * 100}y"',
+    )
+    with up.make_context("up", ["--name", "other"]) as context:
+        assert said_in_file(context).split("; ") == [
+            "target = 127.0.0.1",
+            "relay = relay.example.org",
+            "ssh = False",
+            f"ssh-user = {'x' * 100}...",
+            "unfence = 6379, 5432",
+            "approve",
+            "notify = chat.example.org",
+        ]
+    with up.make_context("up", ["--no-config"]) as context:
+        assert said_in_file(context) == "nothing that counts"
+
+
+def test_it_is_said_before_anything_is_shared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write('target = "127.0.0.1"')
+    monkeypatch.setattr("vshare.cli.run", lambda console, main: 0)
+    with pytest.raises(SystemExit):
+        up.main([])
+    assert f"{FILE}: target = 127.0.0.1" in capsys.readouterr().err
+
+
+def test_a_relays_token_is_not_sent_where_the_file_says(folder: Path) -> None:
+    (folder / "token").write_text("vsr_")
+    write('relay = "relay.example.org"', 'token-file = "token"')
+    with pytest.raises(UsageError, match="token is not taken from here"):
+        options_of()
 
 
 def test_files_are_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
