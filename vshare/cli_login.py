@@ -50,14 +50,12 @@ def logout(relay: str | None) -> None:
     Console("vshare").step(f"The token for {address} {said}.")
 
 
-def warn_of_missing_token(console: Console, relay: str, token_file: Path | None) -> None:
+def warn_of_missing_token(console: Console, relay: str) -> None:
     """Say so if `relay` asks for a token, and none is stored. Raises VshareError."""
     from vshare.relay_channel import wants_token  # what it needs takes others a while to load
 
     address = parse_relay(relay)
-    if token_file is not None or stored_token(address) is not None:
-        return
-    if asyncio.run(wants_token(address)):
+    if stored_token(address) is None and asyncio.run(wants_token(address)):
         console.warn(f"{address} asks for a token, and none is stored: it will refuse the share")
         console.detail(f"Ask whoever runs it for one, then: vshare login {address}")
 

@@ -22,7 +22,7 @@ from vshare.cli_login import warn_of_missing_token
 from vshare.find_vagrant import find_root
 from vshare.running import running_shares
 from vshare.service_unit import PREFIX, Service, renamed, share_in, unit_name, unit_text
-from vshare.share_file import FILE, find_share_file
+from vshare.share_file import FILE, find_share_file, said_in_file
 
 SYSTEMCTL_WITHIN = 30.0  # seconds; it waits until a unit has begun or ended
 EXPIRES = "30d"  # as long as a relay grants; then it begins anew, under the same name
@@ -56,11 +56,13 @@ def install(context: click.Context, name: str | None) -> None:
     _write(path, unit_text(Service(share, Path.cwd(), command, environment)))
     console = Console(share)
     console.result("Unit:", str(path))
+    if FILE in options.meta:
+        console.detail(f"It shares what {FILE} says at each start; now: {said_in_file(options)}")
     if not (environment or options.params["relay"]):
         console.warn("no relay is named: the share is for this host alone (relay in vshare.toml)")
     else:
         named = str(options.params["relay"] or relay)
-        warn_of_missing_token(console, named, options.params["token_file"])
+        warn_of_missing_token(console, named)
     _begin(console, path.name)
     console.detail("To share before anybody logs in: loginctl enable-linger")
     console.detail("`vshare code` shows the code, which is a new one after each start.")
