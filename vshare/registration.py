@@ -34,9 +34,10 @@ class _Held:
 
 @dataclass(slots=True)
 class _Hold:
-    """One that is to be, and its task's word for whether it is."""
+    """One that is to be, and its task's word for whether it is; `left`: it is no more."""
 
     leave: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
     held: asyncio.Future[_Held] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -83,6 +84,11 @@ class Registration:
         self._is_held(held)
         before.leave.set()
 
+    async def settled(self) -> None:
+        """Wait until nothing is held but the present name: somebody else can have the others."""
+        while others := [each.left for each in self._holds if each.leave.is_set()]:
+            await others[0].wait()
+
     def _is_held(self, held: _Held) -> None:
         self._held = held
         held.link.ended.add_done_callback(lambda ended: self._has_ended(held, ended.result()))
@@ -117,6 +123,7 @@ class Registration:
             hold.held.set_exception(error)
         finally:
             self._holds.remove(hold)
+            hold.left.set()
 
     async def _leave(self) -> None:
         for hold in self._holds:

@@ -8,13 +8,14 @@ the relay first, since it may refuse.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tunnel.console import Console
 from tunnel.control_socket import ControlSocket, Handler, on
-from tunnel.errors import UsageError
+from tunnel.errors import UsageError, VshareError
 from tunnel.names import ShareName, parse_name
 from vshare import requests
 from vshare.audit import AuditLog
@@ -28,6 +29,9 @@ from vshare.web.access_setup import rename_on_pages
 from vshare.web.site_certificate import SiteCertificate
 from vshare.web.site_rules import site_rules
 from vshare.web.tls_door import TlsDoor, certificate_for, hosts_of
+
+REGISTER_WITHIN = 5.0  # seconds; a terminal waits for all of it (tunnel/control_socket.py)
+LEAVE_WITHIN = 2.0  # seconds for the relay to be told that the name before is given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,19 @@ class Renaming:
             moved = self._moved_door(name)
             await self.socket.rename(name)
             try:
-                await share.registration.rename(name)
-            except BaseException:
+                async with asyncio.timeout(REGISTER_WITHIN):
+                    await share.registration.rename(name)
+            except BaseException as error:
                 await self.socket.rename(before)
+                if isinstance(error, TimeoutError):
+                    raise _silent(share) from None
                 raise
             self._is_renamed(before, name, moved)
             if share.link.registered.url and share.browsers is None:
                 await share.publish()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_WITHIN):
+                    await share.registration.settled()
         return requests.Renamed(
             name=name,
             before=before,
@@ -122,3 +132,10 @@ class Renaming:
         url = page_url(registered, name)
         if share.guest_page is not None and url is not None:
             share.guest_page.move(name, url)
+
+
+def _silent(share: LiveShare) -> VshareError:
+    return VshareError(
+        f"the relay {share.relay} does not answer; the share is called {share.name} as before",
+        "try again when it does",
+    )

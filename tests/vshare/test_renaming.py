@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import ssl
 from dataclasses import replace
 
 import pytest
@@ -14,13 +16,16 @@ from tests.loops import until
 from tests.share_pair import socket_to, tcp_service
 from tests.vshare.test_share import Web, get, own_directories, run, sharing
 from tests.vshare.test_share_commands import OPTIONS, ask, guest_of
+from tunnel.address import RelayAddress
 from tunnel.errors import RefusedError, UsageError, VshareError
 from tunnel.frames import Notice
+from tunnel.identity import fingerprint
 from tunnel.names import ShareName
-from vshare import requests
+from vshare import relay_link, renaming, requests
 from vshare.audit import log_files
-from vshare.options import Options
+from vshare.options import Options, PassthroughOptions
 from vshare.running import running_shares
+from vshare.web.access_setup import AccessOptions
 
 __all__ = ["own_directories"]
 NEW = ShareName("quiet-lynx-0002")
@@ -100,6 +105,75 @@ def test_the_url_moves_and_the_first_page_says_so() -> None:
     run(main)
 
 
+async def page(relay: RelayAddress, name: str) -> bytes:
+    """What a browser is shown first."""
+    reader, writer = await asyncio.open_connection(relay.host, relay.port)
+    writer.write(
+        f"GET / HTTP/1.1\r\nHost: {name}.localhost\r\nAccept: text/html\r\n"
+        "Connection: close\r\n\r\n".encode()
+    )
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+def test_the_first_page_that_browsers_see_says_the_new_name() -> None:
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay, tcp_service(Web) as port:
+            options = Options(
+                target="127.0.0.1",
+                http_port=port,
+                relay=str(relay.address),
+                name=OLD,
+                ask=False,
+                access=AccessOptions(sharer="Ann"),
+            )
+            async with sharing(options):
+                assert f"as {OLD}.".encode() in await page(relay.address, OLD)
+                await rename(NEW)
+                assert f"as {NEW}.".encode() in await page(relay.address, NEW)
+
+    run(main)
+
+
+async def certificate(relay: RelayAddress, host: str) -> str:
+    """The fingerprint of what browsers are shown for `host`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    _, writer = await asyncio.open_connection(
+        relay.host, relay.port, ssl=context, server_hostname=host
+    )
+    try:
+        return fingerprint(writer.get_extra_info("ssl_object").getpeercert(True))
+    finally:
+        writer.transport.abort()
+
+
+def test_where_browsers_tls_ends_here_they_are_shown_a_certificate_for_the_new_name() -> None:
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay, tcp_service(Web) as port:
+            options = Options(
+                target="127.0.0.1",
+                http_port=port,
+                relay=str(relay.address),
+                name=OLD,
+                ask=False,
+                passthrough=PassthroughOptions(),
+            )
+            async with sharing(options) as share:
+                shown = (await share.screen.started)["certificate"]
+                assert await certificate(relay.address, f"{OLD}.localhost") == shown
+                await rename(NEW)
+                told = next(each for each in share.screen.events if each["event"] == "renamed")
+                assert told["certificate"] != shown
+                seen = await certificate(relay.address, f"{NEW}.localhost")
+                assert seen == told["certificate"]
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     ("name", "error", "text"),
     [
@@ -130,6 +204,37 @@ def test_what_is_refused_changes_nothing(name: str, error: type[VshareError], te
                 assert "renamed" not in [each["event"] for each in share.screen.events]
 
     run(main)
+
+
+def test_a_relay_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a while until it does; who types is told before."""
+
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay, tcp_service() as port:
+            options = Options(
+                target="127.0.0.1", http=False, relay=str(relay.address), name=OLD, ask=False
+            )
+            async with sharing(options) as share:
+                guest = await guest_of(share)
+                with monkeypatch.context() as patched:
+                    patched.setattr(renaming, "REGISTER_WITHIN", 0.1)
+                    patched.setattr(relay_link, "dial_relay", silent)
+                    with pytest.raises(VshareError, match="does not answer; the share is called"):
+                        await rename(NEW)
+                assert [each.name for each in await asyncio.to_thread(running_shares)] == [OLD]
+                async with guest.client(await guest.join(), lambda notice: None) as client:
+                    sock, task = await socket_to(client, port)
+                    sock.close()
+                    await task
+                await rename(NEW)
+
+    run(main)
+
+
+async def silent(address: RelayAddress) -> socket.socket:
+    """A way on which nothing comes back."""
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 def test_a_name_of_ones_own_with_another_key() -> None:

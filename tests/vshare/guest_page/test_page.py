@@ -12,6 +12,7 @@ from tests.vshare.web.requests import BROWSER, refused, request, value
 from tests.vshare.web.test_stage import Keeper, Room
 from tunnel.ends import End
 from tunnel.errors import RefusedError
+from tunnel.names import ShareName
 from vshare.guest_page.sessions import MAX_OPEN
 from vshare.policy import Policy, Target
 from vshare.reach_direct import DirectReach
@@ -125,6 +126,23 @@ def test_without_tls_it_is_not_opened_where_there_is_tls() -> None:
         small = SmallPage()
         reply = refused(small.ask(request(host=HOST, tls=False, more=BROWSER)))
         assert (reply.status, value(reply, b"Location")) == (308, f"https://{HOST}/".encode())
+
+    run(main)
+
+
+def test_a_share_with_another_name() -> None:
+    """Who comes by then is in the page of that name; who comes without TLS is sent there."""
+
+    async def main() -> None:
+        small, name = SmallPage(), ShareName("quiet-lynx-0002")
+        host = f"{name}--join.relay.example"
+        small.page.move(name, f"https://{host}/")
+        reply = refused(small.ask(request(host=host, tls=False, more=BROWSER)))
+        assert value(reply, b"Location") == f"https://{host}/".encode()
+        assert f"as {name}." in small.join(passcode="wrong", host=host).body.decode()
+        more = {"Cookie": small.come_in(host=host), "Sec-Fetch-Site": "same-origin"}
+        reply = refused(small.ask(request("/site/web", host=host, more=more)))
+        assert f"https://{name}--web.relay.example/" in (value(reply, b"Location") or b"").decode()
 
     run(main)
 
