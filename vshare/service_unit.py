@@ -62,7 +62,7 @@ def unit_text(service: Service) -> str:
     ]
     return _TEMPLATE.format(
         description=service.name,
-        folder=_one_line(str(service.folder)).replace("%", "%%"),
+        folder=_folder(str(service.folder)),
         environment="".join(lines),
         command=" ".join(f'"{_quoted(word, of_command=True)}"' for word in service.command),
         restart=RESTART_AFTER,
@@ -87,6 +87,14 @@ def _quoted(word: str, *, of_command: bool = False) -> str:
     """What stands between double quotes: no escapes, specifiers or variables are in it."""
     text = _one_line(word).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return text.replace("$", "$$") if of_command else text
+
+
+def _folder(path: str) -> str:
+    """It is not quoted: of a backslash at the end systemd makes one line with the next one, and a
+    blank there it takes away."""
+    if path.endswith(("\\", " ")):
+        raise UsageError(f"no unit can have {path!r} in it", "rename that folder")
+    return _one_line(path).replace("%", "%%")
 
 
 def _one_line(text: str) -> str:

@@ -47,9 +47,10 @@ def test_names_that_systemd_would_read_in_its_own_way() -> None:
     assert '"it\'s 5%% of \\"a\\\\b\\" $$HOME"' in text
 
 
-def test_a_line_of_its_own_is_not_to_be_had() -> None:
+@pytest.mark.parametrize("folder", ["/srv/a\nExecStartPre=/bin/false", "/srv/a\\", "/srv/a "])
+def test_a_line_of_its_own_is_not_to_be_had(folder: str) -> None:
     with pytest.raises(UsageError, match="no unit can have"):
-        unit_text(Service(NAME, Path("/srv/a\nExecStartPre=/bin/false"), ["/bin/true"]))
+        unit_text(Service(NAME, Path(folder), ["/bin/true"]))
 
 
 @pytest.mark.programs
