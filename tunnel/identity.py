@@ -259,7 +259,8 @@ def join_client_context(alpn: str) -> ssl.SSLContext:
 
 def load_identity(context: ssl.SSLContext, key: PrivateKey, certificate: bytes) -> None:
     """Give `context` a key and its certificate (DER) through memory, never through a file."""
-    pem = ssl.DER_cert_to_PEM_cert(certificate).encode() + private_pem(key)
+    # The key first: OpenSSL tries to read whatever comes before it as one, half a millisecond long.
+    pem = private_pem(key) + ssl.DER_cert_to_PEM_cert(certificate).encode()
     with memory_file(pem) as path:
         context.load_cert_chain(path)
 
