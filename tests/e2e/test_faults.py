@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 HOSTS = ("relay", "alice", "services", "bob")
 KINDS = ("probe", "echo", "down", "up", "paused", "half", "udp", "curl")
 LARGEST = 30_000_000  # bytes of one transfer
-# Seconds until the load has some streams open: LARGEST at the slowest rate, and then some, since all
-# transfers of a kind may be drawn that large.
+# Seconds until the load has some streams open: LARGEST at the slowest rate, and then some, since
+# all transfers of a kind may be drawn that large.
 STREAMS_WITHIN = 90.0
 ALWAYS_OPEN = 2  # the load's echoes; all else may be between two streams just then
 AFTER = 4.0  # seconds that are looked at after each fault
