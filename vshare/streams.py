@@ -375,7 +375,7 @@ class Streams:
         )
 
     def _terminals_changed(self, terminals: list[dict[str, object]]) -> None:
-        self.board.set("terminals", terminals, lambda item, guest: guest.rights.sees_terminals)
+        self.board.set("terminals", terminals, _sees_terminals)
 
     async def _show_terminal(
         self, connection: Connection, guest: Guest, message: Open, end: StreamEnd
@@ -447,3 +447,7 @@ class Streams:
         guest.dropped += flow.dropped
         traffic = _Traffic(flow.bytes_in, flow.bytes_out, seconds, code, flow.dropped)
         self._ended(guest, "udp", flow.host, flow.port, traffic)
+
+
+def _sees_terminals(item: object, guest: Guest) -> bool:
+    return guest.rights.sees_terminals

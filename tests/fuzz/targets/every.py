@@ -16,6 +16,7 @@ from tests.fuzz.targets import (
     messages,
     names,
     outward,
+    people,
     screens,
     sites,
     socks,
@@ -26,6 +27,6 @@ from tests.fuzz.targets import (
 
 _MODULES = (
     hello, http, frames, messages, certificates, names, socks, agent, machine, exchanges,
-    outward, sites, visitors, web, browsers, terminals, following, screens,
+    outward, sites, visitors, web, browsers, terminals, following, screens, people,
 )  # fmt: skip
 EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}

@@ -13,6 +13,7 @@ from tests.fuzz.target import Target, choose, require, same_however_cut
 from tests.fuzz.targets.frames import _odd_value
 from tunnel import terminal_messages
 from tunnel.errors import RemoteProtocolError
+from tunnel.looks import is_seen
 from tunnel.terminal_messages import (
     FROM_GUEST,
     FROM_SHARE,
@@ -147,6 +148,7 @@ def run_held(data: bytes) -> None:
     while line.waits:
         released = line.release().decode()
         require(released[-1] == "\r" and released[:-1].isprintable(), "a line is text and Enter")
+        require(all(map(is_seen, released[:-1])), "all of a line is seen")
 
 
 COLUMNS, ROWS = 20, 5
