@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tunnel.vt.grid import Cursor, Row
-from tunnel.vt.screen import ALTERNATE, DEFAULT_MODES, MAX_SIDE, ORIGIN, TAB, Screen
+from tunnel.vt.screen import ALTERNATE, DEFAULT_MODES, MAX_COLUMNS, ORIGIN, TAB, Screen
 from tunnel.vt.style import PLAIN, Style, sgr
 
 ENTER = f"\x1b[?{ALTERNATE[-1]}h"  # saves the cursor, too
@@ -71,7 +71,7 @@ def _writing(charsets: Iterable[str], shift: int) -> str:
 
 
 def _tabs(screen: Screen) -> str:
-    usual = set(range(TAB, MAX_SIDE, TAB))
+    usual = set(range(TAB, MAX_COLUMNS, TAB))
     if screen.tabs == usual:
         return ""
     stops = "".join(f"{place(at, 0)}\x1bH" for at in sorted(screen.tabs) if at < screen.columns)

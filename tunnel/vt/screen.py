@@ -15,7 +15,7 @@ from tunnel.vt.style import PLAIN, blank, numbers, styled
 
 MAX_REPLIES = 16  # answers that nobody fetched: a program that asks and does not read
 HISTORY = 1000  # rows kept that left at the top, for the scroll-back of who looks on
-MAX_SIDE = 1000  # columns or rows
+MAX_COLUMNS, MAX_ROWS = 500, 200  # of more nobody reads; it bounds what a screen takes
 TAB = 8  # columns
 
 CURSOR_KEYS, ORIGIN, AUTOWRAP, CURSOR_SHOWN = 1, 6, 7, 25  # DEC private modes
@@ -49,7 +49,7 @@ class Screen:
             grid.fill(" ")
             grid.saved = Cursor()
         self.grid = self.main
-        self.tabs = set(range(TAB, MAX_SIDE, TAB))
+        self.tabs = set(range(TAB, MAX_COLUMNS, TAB))
         self.modes = set(DEFAULT_MODES)
         self.cursor_shape = 0
         self.x = self.y = 0
@@ -83,7 +83,7 @@ class Screen:
 
     def resize(self, columns: int, rows: int) -> None:
         """The terminal has another size; text is cut, not folded anew."""
-        columns, rows = (max(1, min(each, MAX_SIDE)) for each in (columns, rows))
+        columns, rows = max(1, min(columns, MAX_COLUMNS)), max(1, min(rows, MAX_ROWS))
         if (columns, rows) == (self.columns, self.rows):
             return
         for grid in (self.main, self.alternate):

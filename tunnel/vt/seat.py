@@ -33,6 +33,7 @@ from tunnel.vt.keys import EscapeKeys
 from tunnel.vt.mouse import moved
 from tunnel.vt.painter import Painter
 from tunnel.vt.screen import Screen
+from tunnel.vt.slices import first_slice
 from tunnel.vt.tty import Tty
 
 SEEN_LATER = 0.1  # seconds: a word for all that came within, where it was little
@@ -40,6 +41,7 @@ SLOW_LOOK = 0.02  # seconds between looks at a terminal that has not taken the l
 NOTE_LASTS = 6.0  # seconds that a sentence stays over the screen
 NOTE_LEAST = 1.5  # seconds of them, also where somebody types on
 PAINT_SHARE = 4  # at most a fifth of the time goes into painting: the rest is for what comes
+LONG_PICTURE = 0.1  # seconds of CPU time: what takes longer may be seen half done
 LEAVE, HELP = ".", "?"
 
 
@@ -160,7 +162,7 @@ class Seat:
                 kind, payload = message
                 if kind is MessageType.END:
                     return parse_payload(End, payload)
-                self._received(kind, payload)
+                await self._received(kind, payload)
             self._paint_soon()
             await self._tty.written()  # what a slow terminal does not take is not said to be seen
             if self._seen - self._said >= SEEN_EVERY:
@@ -176,7 +178,7 @@ class Seat:
             self._said = self._seen
             self.say(serialize_payload(Seen(self._seen)))
 
-    def _received(self, kind: MessageType, payload: bytes) -> None:
+    async def _received(self, kind: MessageType, payload: bytes) -> None:
         if kind is MessageType.STATE:
             self._state_changed(parse_payload(State, payload))
             return
@@ -187,7 +189,18 @@ class Seat:
             if not self._has_begun:
                 self._has_begun = True
                 self._painter.begin_with(self._screen)
-        self._screen.feed(payload)
+        await self._feed(payload)
+
+    async def _feed(self, payload: bytes) -> None:
+        """At once, unless that takes long: whoever wants to leave is heard meanwhile."""
+        began = time.thread_time()
+        while payload:
+            size = first_slice(payload)
+            self._screen.feed(payload[:size])
+            payload = payload[size:]
+            if time.thread_time() - began > LONG_PICTURE:
+                await asyncio.sleep(0)
+                began = time.thread_time()
 
     def _state_changed(self, state: State) -> None:
         before, self.state = self.state, state

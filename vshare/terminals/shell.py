@@ -11,8 +11,8 @@ import asyncssh
 
 from tunnel.codes import Code
 from tunnel.errors import VshareError
+from tunnel.vt.slices import LARGEST, LONG, first_slice
 from vshare.ssh_link import SshLink
-from vshare.terminals.slices import LARGEST, LONG, first_slice
 from vshare.terminals.terminal import SharedTerminal
 
 TERM = "xterm-256color"  # what tunnel/vt knows, and every terminal that shows it

@@ -21,6 +21,7 @@ from tunnel.terminal_messages import (
     serialize_long,
     serialize_payload,
 )
+from tunnel.vt.screen import MAX_COLUMNS, MAX_ROWS
 from vshare.terminals.fan_out import FanOut
 from vshare.terminals.identity import Identity
 from vshare.terminals.program import Program
@@ -36,7 +37,6 @@ SHARER_PATIENCE = 1.0  # seconds
 RESIZE_EVERY = 0.1  # seconds
 MIN_SIDE = 2  # columns or rows; a window that is being folded away says less
 GUESTS_LEAST = (20, 5)  # columns, rows: no guest makes it so small that nobody can use it
-MAX_COLUMNS, MAX_ROWS = 500, 200  # of more nobody reads; it bounds what a screen takes
 
 
 @dataclass(frozen=True, slots=True)

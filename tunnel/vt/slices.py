@@ -1,7 +1,8 @@
-"""How much of a program's output is shown before the share does something else. Pure.
+"""How much of a program's output is looked at before something else is done. Pure.
 
 A few bytes can be much work: two of them are a new screen, and a screen has up to 100,000 cells.
-No program in the machine is to hold up all that the share does by writing such.
+No program in the machine is to hold up all that the share does by writing such, and no share a
+person who wants to leave.
 """
 
 from __future__ import annotations

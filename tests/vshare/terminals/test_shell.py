@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.loops import run, until
+from tunnel.vt.slices import MOST
 from vshare.terminals.shell import Shell
-from vshare.terminals.slices import LARGEST, MOST, first_slice
 from vshare.terminals.terminal import SharedTerminal, Terms
 
 
 class _Channel:
     def change_terminal_size(self, columns: int, rows: int) -> None:
         """Nothing is told."""
-
-
-@pytest.mark.parametrize(
-    ("pending", "size"),
-    [
-        (b"", 0),
-        (b"text", 4),
-        (b"x" * 3 * LARGEST, LARGEST),
-        (b"\x1bc" * MOST, 2 * MOST),
-        (b"\x1bc" * (MOST + 1), 2 * MOST),
-        (b"\x1b" * 3 * MOST, MOST),
-        (b"x" * LARGEST + b"\x1bc" * 3 * MOST, LARGEST),
-        (b"text" + b"\x1bc" * LARGEST, 4 + 2 * MOST),
-    ],
-)
-def test_what_is_shown_at_once(pending: bytes, size: int) -> None:
-    assert first_slice(pending) == first_slice(bytearray(pending)) == size
 
 
 def test_a_program_that_makes_much_work_of_few_bytes_holds_nobody_up() -> None:
