@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from tunnel import control
 from tunnel.control import Challenge, Ended, Publish, Register, Registered, Tickets
 from tunnel.errors import RemoteProtocolError
+from tunnel.relay_token import MAX_TOKEN
 
 FROM_RELAY = [
     Challenge(b"n" * 32, "localhost", 1, b"key"),
@@ -43,7 +45,18 @@ def test_what_goes_over_the_wire() -> None:
         "domain": "example.org",
         "version": 1,
         "gateway_key": "",
+        "token": False,
     }
+
+
+def test_a_token_is_short_and_not_shown() -> None:
+    request = Register(b"", b"", "a-name", True, 60.0, 1, token="x" * MAX_TOKEN)
+    assert control.parse_from_share(control.serialize(request)) == request
+    assert "xxx" not in repr(request)
+    longer = msgspec.structs.replace(request, token="x" * (MAX_TOKEN + 1))
+    with pytest.raises(RemoteProtocolError) as caught:
+        control.parse_from_share(control.serialize(longer))
+    assert "xxx" not in caught.value.text
 
 
 def test_unknown_members_are_ignored() -> None:
