@@ -99,7 +99,8 @@ class _Files:
         self._folder = PurePosixPath(main).parent
         self._left = MAX_DIRECTIVES
         self._parsed: dict[str, list[_Directive]] = {}
-        self._matches: dict[str, list[str]] = {}
+        self._matches: dict[str, list[str]] = {}  # of patterns
+        self._compared = 0  # patterns, with all files
 
     def servers(self) -> Iterator[list[_Directive]]:
         """What stands in each `server` block of `http`."""
@@ -134,13 +135,18 @@ class _Files:
                     yield from self._read(path, depth + 1)
 
     def _matching(self, pattern: str) -> list[str]:
+        if pattern not in self._matches:
+            self._matches[pattern] = self._find(pattern)
+        return self._matches[pattern]
+
+    def _find(self, pattern: str) -> list[str]:
         wanted = str(self._folder / pattern)
         if "*" not in wanted:
             return [wanted] if wanted in self._files else []
-        if wanted not in self._matches and len(self._matches) < MAX_INCLUDES:
-            found = [path for path in self._files if _fits(path, wanted)]
-            self._matches[wanted] = found
-        return self._matches.get(wanted, [])
+        self._compared += 1
+        if self._compared > MAX_INCLUDES:
+            return []
+        return [path for path in self._files if _fits(path, wanted)]
 
 
 def _fits(path: str, pattern: str) -> bool:
