@@ -226,8 +226,9 @@ class GuestPage:
             site = shown.sites().find(label, HTTPS_PORT if is_https(head) else 0)
         except RefusedError:
             return None
-        authority = with_label(authority_of(head).decode("ascii"), self._about.name, label)
-        if authority is None or site.is_own or session is None:
+        host = authority_of(head).decode("ascii", "replace")  # the relay's word
+        authority = with_label(host, self._about.name, label)
+        if authority is None or not host.isascii() or site.is_own or session is None:
             return None
         url = f"{'https' if is_https(head) else 'http'}://{authority}"
         if shown.tickets is None or not shown.asks(site):

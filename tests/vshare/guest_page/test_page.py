@@ -147,6 +147,18 @@ def test_a_share_with_another_name() -> None:
     run(main)
 
 
+def test_a_host_that_is_none_leads_nowhere() -> None:
+    """The relay says what the visitor's browser asked for, and may say anything."""
+
+    async def main() -> None:
+        small = SmallPage()
+        host = HOST.replace("relay", "relé")
+        more = {"Cookie": small.come_in(host=host), "Sec-Fetch-Site": "same-origin"}
+        assert refused(small.ask(request("/site/web", host=host, more=more))).status == 404
+
+    run(main)
+
+
 def test_links_lead_to_sites_past_their_passcode() -> None:
     async def main() -> None:
         small = SmallPage()
