@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+import time
 from dataclasses import replace
 
 import pytest
@@ -17,14 +18,17 @@ from tests.share_pair import socket_to, tcp_service
 from tests.vshare.test_share import Web, get, own_directories, run, sharing
 from tests.vshare.test_share_commands import OPTIONS, ask, guest_of
 from tunnel.address import RelayAddress
+from tunnel.codes import Code
+from tunnel.console import Console
 from tunnel.errors import RefusedError, UsageError, VshareError
 from tunnel.frames import Notice
 from tunnel.identity import fingerprint
 from tunnel.names import ShareName
-from vshare import relay_link, renaming, requests
+from vshare import attach, relay_link, renaming, requests
 from vshare.audit import log_files
+from vshare.news import News
 from vshare.options import Options, PassthroughOptions
-from vshare.running import running_shares
+from vshare.running import choose_share, running_shares
 from vshare.web.access_setup import AccessOptions
 
 __all__ = ["own_directories"]
@@ -55,6 +59,7 @@ def test_guests_stay_and_newcomers_say_the_new_name() -> None:
                 assert info["name"] == NEW
                 client.renew()  # new connections find the share, too
                 again, other_task = await socket_to(client, port)
+                (await client.open(NEW, port)).reset(Code.CLOSED)  # by its name, too
                 for each in (sock, again):
                     each.close()
                 await asyncio.wait([task, other_task])
@@ -96,11 +101,33 @@ def test_the_url_moves_and_the_first_page_says_so() -> None:
             )
             async with sharing(options):
                 assert await get(relay.address, OLD) == b"HTTP/1.1 200 OK"
+                await ask(requests.Extend(7200), requests.Expiry)
                 done = await rename(NEW)
+                renamed = relay.registry.get(NEW)
+                assert renamed is not None
+                assert renamed.ends_at == pytest.approx(time.time() + 7200, abs=60)
                 assert done.url.startswith(f"http://{NEW}.")
                 assert await get(relay.address, NEW) == b"HTTP/1.1 200 OK"
                 await until(lambda: relay.registry.get(OLD) is None)
                 assert await get(relay.address, OLD) == b"HTTP/1.1 410 Gone"
+
+    run(main)
+
+
+def test_who_looks_at_it_goes_on() -> None:
+    """The line at the bottom is asked for under the new name."""
+
+    async def main() -> None:
+        async with sharing(OPTIONS), asyncio.TaskGroup() as group:
+            line, news = attach._Line(choose_share(None)), asyncio.StreamReader()
+            await rename(NEW)
+            told = News("renamed", "", {"name": NEW})
+            news.feed_data(requests.serialize_news(told))
+            news.feed_eof()
+            await attach._tell(news, Console("test"), line)
+            keeping = group.create_task(line.keep(wanted=True))
+            await until(lambda: line.text.startswith(f"{NEW}: 0 guests"))
+            keeping.cancel()
 
     run(main)
 
