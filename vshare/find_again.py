@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from tunnel.errors import VshareError
@@ -25,10 +25,12 @@ _PREFIX = {4: 24, 6: 64}  # bits of an address that name its network, nearly eve
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Where a machine was seen: all its addresses, and how to log in to it, where that is known."""
+    """Where a machine was seen: all its addresses, and how to log in to it, where that is known.
+    `is_off`: nowhere, since it does not run."""
 
     addresses: tuple[str, ...] = ()
     ssh: SshAccess | None = None
+    is_off: bool = False
 
 
 Look: TypeAlias = Callable[[Machine], Awaitable[Sighting]]
@@ -37,7 +39,10 @@ Look: TypeAlias = Callable[[Machine], Awaitable[Sighting]]
 async def look(machine: Machine) -> Sighting:
     """Ask whoever runs the machine. Does not raise; a `--target` is nobody's."""
     if machine.domain is not None:
-        leased, neighbours = await find_libvirt.find_addresses(machine.domain)
+        found = await find_libvirt.find_addresses(machine.domain)
+        if found is None:
+            return Sighting(is_off=True)
+        leased, neighbours = found
         near = (each for each in neighbours if _is_near(each, machine.address))
         return Sighting(tuple(dict.fromkeys((*leased, *near))))
     if machine.source is Source.VAGRANT and machine.directory is not None:
@@ -93,7 +98,7 @@ class Whereabouts:
             loop = asyncio.get_running_loop()
             if not self._asked_at or loop.time() - self._asked_at >= self._every:
                 seen = await self._look(self._machine)
-                self._last = Sighting(tuple(self._places(seen.addresses)), seen.ssh)
+                self._last = replace(seen, addresses=tuple(self._places(seen.addresses)))
                 self._asked_at = loop.time()
             return self._last
 

@@ -79,11 +79,13 @@ async def find_address(domain_id: str) -> str | None:
         return None
 
 
-async def find_addresses(domain_id: str) -> tuple[list[str], list[str]]:
+async def find_addresses(domain_id: str) -> tuple[list[str], list[str]] | None:
     """What its network's DHCP server leased to the domain, and what this host's ARP table has for
-    it. Nothing when libvirt cannot say; does not raise."""
+    it; None when it does not run. Nothing when libvirt cannot say; does not raise."""
 
-    def look(libvirt: ModuleType, domain: Domain) -> tuple[list[str], list[str]]:
+    def look(libvirt: ModuleType, domain: Domain) -> tuple[list[str], list[str]] | None:
+        if not domain.isActive():
+            return None
         macs = {mac.lower() for mac in _MAC.findall(domain.XMLDesc())}
         leased, neighbours = (
             _asked(libvirt, domain, source, macs)

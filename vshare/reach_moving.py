@@ -2,7 +2,8 @@
 
 A connect that has no answer for PATIENCE, or is told that nobody is there, has the machine looked
 for (find_again.py). An address at which something answers, be it with a refusal, is the machine's
-from then on, and what was open at the old one ends with an error.
+from then on, and what was open at the old one ends with an error. Where it does not run, that is
+said at once: this host's ARP table may think for half a minute that it is there.
 """
 
 from __future__ import annotations
@@ -115,11 +116,14 @@ class MovingReach:
         return found
 
     async def _open_elsewhere(self, asked: DirectReach, port: int) -> Outcome | None:
-        """At another address than that of `asked`; None if the machine is at no other."""
+        """At another address than that of `asked`; None if the machine is at no other. That it does
+        not run is an answer, and saves waiting for one from where it was."""
         async with self._looking:
             if self._direct is not asked:  # found by somebody else meanwhile
                 return await _attempt(self._direct, port)
             seen = await self._whereabouts.ask()
+            if seen.is_off:
+                return RefusedError(Code.HOST_UNREACHABLE, "the machine is not running")
             places = [each for each in seen.addresses if each != asked.address]
             for address in places[:MAX_PLACES]:
                 other = DirectReach(address, self._exposed, self._is_own)

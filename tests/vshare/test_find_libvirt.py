@@ -8,7 +8,13 @@ import pytest
 
 from tunnel.errors import VshareError
 from vshare import find_libvirt
-from vshare.find_libvirt import domain_address, find, find_address, pick_address
+from vshare.find_libvirt import (
+    domain_address,
+    find,
+    find_address,
+    find_addresses,
+    pick_address,
+)
 
 MAC = "52:54:00:aa:bb:cc"
 XML = f"<domain><devices><interface><mac address='{MAC.upper()}'/></interface></devices></domain>"
@@ -110,6 +116,7 @@ def test_a_domain_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(VshareError, match="is not running") as caught:
         asyncio.run(find("test"))
     assert "virsh start test" in caught.value.hint
+    assert asyncio.run(find_addresses("test")) is None
     connection = opened("test:///default")
     connection.lookupByName("test").create()
     connection.close()

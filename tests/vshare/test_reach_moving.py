@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,14 @@ class World:
 
     def __init__(self, *places: str) -> None:
         self.places = places
+        self.is_off = False
         self.asked = 0
         self.moved: list[str] = []
         self.machine = Machine("web", "test", "running", OLD, Source.LIBVIRT, domain="web")
 
     async def look(self, machine: Machine) -> Sighting:
         self.asked += 1
-        return Sighting(self.places)
+        return Sighting(() if self.is_off else self.places, is_off=self.is_off)
 
     def reach(self, own: str = "") -> MovingReach:
         return MovingReach(
@@ -155,9 +157,33 @@ def test_a_closed_port_is_an_answer() -> None:
     run(main)
 
 
+def test_one_that_does_not_run_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find_again, "LOOK_EVERY", 0.0)
+
+    async def main() -> None:
+        world = World(OLD)
+        async with (
+            served_at_new() as free,
+            tcp_server(echo, OLD) as port,
+            world.reach() as reach,
+        ):
+            world.is_off = True
+            with silent(free), pytest.raises(RefusedError, match="not running") as caught:
+                await reach.open_tcp("", free)
+            assert caught.value.code == Code.HOST_UNREACHABLE
+            world.is_off = False
+            end = await reach.open_tcp("", port)
+            peer = link(end)
+            end.send(b"hello")
+            await peer.until(lambda: peer.data == b"hello")
+            end.reset(Code.CLOSED)
+
+    run(main)
+
+
 def test_who_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def addresses(domain: str) -> tuple[list[str], list[str]]:
-        return ["203.0.113.9"], ["192.0.2.7", "198.51.100.7"]
+    async def addresses(domain: str) -> tuple[list[str], list[str]] | None:
+        return None if domain == "off" else (["203.0.113.9"], ["192.0.2.7", "198.51.100.7"])
 
     access = SshAccess("127.0.0.1", 2222)
 
@@ -170,6 +196,7 @@ def test_who_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     box = Machine("web", "x", "running", None, Source.VAGRANT, access, directory=Path("/"))
     target = Machine("web", "x", "running", "192.0.2.5", Source.TARGET)
     assert asyncio.run(look(domain)).addresses == ("203.0.113.9", "192.0.2.7")
+    assert asyncio.run(look(replace(domain, domain="off"))) == Sighting(is_off=True)
     assert asyncio.run(look(box)) == Sighting((), access)
     assert asyncio.run(look(target)) == Sighting()
     assert find_again.ASK_VAGRANT_EVERY > find_again.LOOK_EVERY
