@@ -269,3 +269,18 @@ def test_what_cannot_be_meant() -> None:
                 await share_all(each_machine(BARE, [], [], targets), Screen(), Interrupt(), None)
 
     run(main)
+
+
+@pytest.mark.programs
+def test_one_gets_another_name_and_the_others_tell_of_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with services() as port, sharing(BARE) as (_, two, told):
+            asked = requests.Rename("another-one")
+            await asyncio.to_thread(choose_share(FIRST).ask, asked, requests.Renamed)
+            (code := tmp_path / "code").write_text(two["code"])
+            async with connected(code, two["connect"]) as (_, address):
+                assert await ask(address, "another-one", port) == f"{TARGETS[0]}\n".encode()
+                assert await ask(address, SECOND, port) == f"{TARGETS[1]}\n".encode()
+            assert "renamed" in told.kinds()
+
+    run(main)
