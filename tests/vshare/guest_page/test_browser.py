@@ -363,6 +363,23 @@ def test_a_terminal_to_look_at(page: Page, running: Running) -> None:
     page.get_by_role("heading", name="Terminals").wait_for()
 
 
+def test_who_is_kicked_is_told_so(page: Page, running: Running) -> None:
+    """Whatever is shown just then; and it stays out until it gives the passcode."""
+    come_in(page, running, "mallory")
+    page.get_by_role("button", name="logs").click()
+    page.get_by_text("read only").wait_for()
+    people = running.small.page.visitors
+    found = people.maybe_named("mallory", exactly=False)
+    assert found is not None
+    running.do(lambda: people.kick(found))
+    page.get_by_text("The sharer removed you from this page").wait_for()
+    assert not page.locator("#screen").is_visible()
+    assert is_within(page)
+    picture(page, "out")
+    page.get_by_role("button", name="To the passcode").click()
+    page.get_by_label("Passcode").wait_for()
+
+
 def wait_for(holds: Callable[[], object]) -> None:
     """For what happens in the share's thread."""
     deadline = time.monotonic() + WITHIN

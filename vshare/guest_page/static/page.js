@@ -7,6 +7,7 @@ const $ = (id) => document.getElementById(id);
 
 const here = { page: { sites: [], terminals: "none" }, servers: [], terminals: [], guests: [] };
 let open = null; // the terminal that is shown
+let isOut = false;
 let retryAfter = RETRY_FROM;
 
 function make(tag, className, text) {
@@ -99,7 +100,8 @@ function connect() {
     $("link").classList.add("on");
   };
   socket.onmessage = (event) => take(JSON.parse(event.data));
-  socket.onclose = () => {
+  socket.onclose = (event) => {
+    if (event.code === OUT) return putOut(event.reason);
     $("link").textContent = "not connected";
     $("link").classList.remove("on");
     setTimeout(reconnect, retryAfter);
@@ -107,8 +109,19 @@ function connect() {
   };
 }
 
+// The sharer has put this browser out, and why is said: it comes back by the passcode alone.
+function putOut(why) {
+  hide();
+  isOut = true;
+  $("lobby").hidden = true;
+  $("out-why").textContent = why;
+  $("out").hidden = false;
+  $("again").focus();
+}
+
 // Who is out is shown the door: it is what this page's address answers with then.
 async function reconnect() {
+  if (isOut) return;
   try {
     const answer = await fetch("icon.svg", { cache: "no-store" });
     if (answer.status === 403) return location.reload();
@@ -124,6 +137,7 @@ const parts = {
     $("over").textContent = text;
     $("over").hidden = !text;
   },
+  putOut,
   showCtrl(on) { $("ctrl").setAttribute("aria-pressed", String(on)); },
   show(state) {
     const mode = state.locked && !state.write ? "locked" : state.write ? "you can type" : "read only";
@@ -163,18 +177,21 @@ function hide() {
 // The keyboard of a phone or an iPad covers a part of the page: what is left is the terminal's.
 function follow() {
   const view = window.visualViewport;
-  if (view) {
+  if (view && view.scale < 1.01) { // who looks at a part, enlarged, wants it to stay where it is
     document.documentElement.style.setProperty("--height", `${view.height}px`);
     document.documentElement.style.setProperty("--top", `${view.offsetTop}px`);
   }
   if (open) open.fit();
 }
 
+$("again").addEventListener("click", () => location.reload());
 $("back").addEventListener("click", () => { hide(); $("terminals").querySelector("button")?.focus(); });
 $("smaller").addEventListener("click", () => open?.resize(-1));
 $("larger").addEventListener("click", () => open?.resize(1));
 $("ask").addEventListener("click", () => { $("ask").hidden = true; open?.ask(); });
 $("ctrl").addEventListener("click", () => open?.hold(!open.hasCtrl));
+$("paste").hidden = !navigator.clipboard?.readText; // there is none without TLS
+$("paste").addEventListener("click", () => open?.paste());
 $("keyboard").addEventListener("click", () => open?.xterm.focus());
 for (const key of document.querySelectorAll("[data-key]")) {
   key.addEventListener("click", () => open?.press(key.dataset.key));
@@ -183,6 +200,9 @@ for (const key of document.querySelectorAll("[data-key]")) {
 for (const kind of ["pointerdown", "mousedown"]) {
   $("keys").addEventListener(kind, (event) => event.preventDefault());
 }
+// Beside the letters, too, a touch is one of the terminal: it brings its keyboard, and closes none.
+$("screen").addEventListener("mousedown", (event) => { if (event.target === $("screen")) event.preventDefault(); });
+$("screen").addEventListener("click", (event) => { if (event.target === $("screen")) open?.xterm.focus(); });
 window.addEventListener("resize", follow);
 window.visualViewport?.addEventListener("resize", follow);
 window.visualViewport?.addEventListener("scroll", follow);

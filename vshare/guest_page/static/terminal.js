@@ -6,6 +6,7 @@ const SMALLEST = 6, LARGEST = 32; // pixels of letters
 const FONT = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
 const RETRY_AFTER = 1500; // milliseconds
 const ENDED = 4000; // the close code of a terminal that is over
+const OUT = 4001; // and of each socket of who was put out
 
 // xterm.js makes style elements and style attributes, which the page's Content-Security-Policy does
 // not allow. The same rules are allowed where a script makes them: in place of the elements there are
@@ -60,6 +61,10 @@ class SharedTerminal {
     this.xterm.open(parts.screen);
     this.xterm.textarea.setAttribute("aria-label", `Terminal ${name}`);
     this.xterm.onData((data) => this.type(data));
+    this.composed = ""; // what a keyboard has not decided on yet: it is not typed
+    for (const kind of ["compositionstart", "compositionupdate", "compositionend"]) {
+      this.xterm.textarea.addEventListener(kind, (event) => this.compose(kind, event.data));
+    }
     this.xterm.onBinary((data) => this.send(Uint8Array.from(data, (each) => each.charCodeAt(0))));
     this.connect();
   }
@@ -78,6 +83,7 @@ class SharedTerminal {
   lost(event) {
     if (this.isOver) return;
     if (event.code === ENDED) return this.end(event.reason);
+    if (event.code === OUT) return this.parts.putOut(event.reason);
     this.parts.say("The connection was lost. Trying again…");
     this.show({ ...this.state, write: false, may_ask: false });
     this.retry = setTimeout(() => this.connect(), RETRY_AFTER);
@@ -200,12 +206,29 @@ class SharedTerminal {
     this.send(new TextEncoder().encode(text));
   }
 
+  // Phones' keyboards compose words, and tell them when they end. A key of the row comes behind what
+  // is composed, and a letter with Ctrl is no word.
+  compose(kind, text) {
+    this.composed = kind === "compositionupdate" ? text : "";
+    if (this.hasCtrl && this.composed) setTimeout(() => this.flush(), 0);
+  }
+
+  flush() {
+    const text = this.composed, { textarea } = this.xterm;
+    if (!text) return;
+    textarea.blur(); // which ends the composition; xterm.js empties the field then, and sends nothing
+    textarea.focus();
+    this.composed = "";
+    this.type(text);
+  }
+
   hold(on) {
     this.hasCtrl = on;
     this.parts.showCtrl(on);
   }
 
   press(key) {
+    this.flush();
     const letter = { ArrowUp: "A", ArrowDown: "B", ArrowRight: "C", ArrowLeft: "D" }[key];
     const application = this.xterm.modes.applicationCursorKeysMode;
     if (letter && this.hasCtrl) {
@@ -215,6 +238,15 @@ class SharedTerminal {
       this.type((application ? "\x1bO" : "\x1b[") + letter);
     } else {
       this.type({ Escape: "\x1b", Tab: "\t" }[key]);
+    }
+  }
+
+  async paste() {
+    this.flush();
+    try {
+      this.xterm.paste(await navigator.clipboard.readText());
+    } catch {
+      this.parts.say("This browser does not let the page read what you copied.");
     }
   }
 
