@@ -31,6 +31,8 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
+MAX_MACHINE = 64  # characters of what stands before each line
+
 _BOLD, _RED, _RESET = "\x1b[1m", "\x1b[31m", "\x1b[0m"
 
 
@@ -86,6 +88,15 @@ class Console:
         self._lines: list[BottomLine] = []  # one at most; shared with those beside
         self._marks: dict[str, object] = {}  # of each event
         self.questions = asyncio.Lock()  # one at a time, on one screen
+
+    @property
+    def machine(self) -> str:
+        """What stands before each line."""
+        return self._machine
+
+    @machine.setter
+    def machine(self, name: str) -> None:  # a share says what those beside it are called
+        self._machine = printable(name[:MAX_MACHINE])
 
     def beside(self, machine: str) -> Console:
         """The same screen for another machine, whose events say so."""

@@ -342,6 +342,13 @@ SECRETS = (
         ("tests/tunnel/test_console.py::test_control_characters_do_not_reach_the_terminal",),
     ),
     Mutation(
+        "what a share calls the machines beside it draws on the terminal",
+        "tunnel/console.py",
+        "self._machine = printable(name[:MAX_MACHINE])",
+        "self._machine = name",
+        ("tests/tunnel/test_console.py::test_nor_do_those_of_the_machine_that_is_told_of",),
+    ),
+    Mutation(
         "a share has a guest's computer work without end on a key",
         "connect_vm/ssh_key.py",
         "        if rounds > MAX_KDF_ROUNDS:\n",

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tunnel.console import printable
+from tunnel.console import Console, printable
 
 pytestmark = pytest.mark.programs
 
@@ -134,6 +134,20 @@ await asyncio.sleep(1000)
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[0mb\r\n\u202ec") == "a\ufffd[0mb\ufffd\ufffd\ufffdc"
+
+
+def test_nor_do_those_of_the_machine_that_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """A share says what is shared beside it, and a Vagrantfile of somebody else's has names."""
+    console = Console("a\x1b]52;c;eA==\x07").beside("b\x1b[2J" + "c" * 1_000)
+    console.step("x")
+    console.detail("x")
+    console.result("x:", "y")
+    console.machine = "d\u202e"
+    console.warn("x")
+    shown = capsys.readouterr()
+    assert "".join(shown).replace("\n", "").isprintable()
+    assert "b\ufffd[2Jccc" in shown.err
+    assert len(max("".join(shown).splitlines(), key=len)) < 100
 
 
 WAIT = "interrupt.serving = True; console.step('up'); await interrupt.stopped.wait()"
