@@ -34,7 +34,8 @@ COUNT = 50
 KINDS = ("crowd", "flooding", "stopped")
 SIZE = Size(80, 24)
 PACE = 0.01  # seconds between messages of who floods, when it is let
-KEYS = b"\0" * (MAX_INPUT - 1)  # which cat's terminal echoes as ^@
+# Which cat's terminal echoes as ^@, in lines: one that is full takes nobody's keys any more.
+KEYS = (b"\0" * 63 + b"\r") * (MAX_INPUT // 64)
 
 
 async def look_on(link: StreamLink) -> None:

@@ -134,7 +134,7 @@ TYPING = (
     Mutation(
         "the sharer's keys wait for a crowd",
         _FAN_OUT,
-        "        for _ in range(min(GUESTS_A_TURN, len(self._waiting))):",
+        "        for _ in range(min(guests, len(self._waiting))):",
         "        for _ in range(len(self._waiting)):",
         (f"{_FAN_OUT_TESTS}::test_the_sharer_at_once_and_guests_a_few_in_a_turn",),
     ),

@@ -1,5 +1,4 @@
-"""What the guests of a shared terminal are shown: after the sharer, a few of them in each turn of
-the event loop, and at a pace at which a crowd leaves most of the loop's time to the sharer.
+"""What the guests of a shared terminal are shown: after the sharer, and a few of them at a time.
 
 In its turn a guest gets all that it has not got yet, as one message, however many pieces the
 program wrote. One that was left behind is drawn the present screen.
@@ -14,12 +13,13 @@ from collections.abc import Callable
 from vshare.terminals.output_log import OutputLog
 from vshare.terminals.viewer import Viewer
 
-# Each is a TLS record and a system call, so a turn is some 0.1 ms: then keys, and what the program
-# wrote, have theirs.
+# Each is a TLS record and a system call, so a turn takes some 0.15 ms. Keys, and what the program
+# writes, come between two of them.
 GUESTS_A_TURN = 4
-# Seconds of rest for each guest who had a turn: several times what that took. So one guest alone
-# follows every piece, and fifty are shown something a hundred times a second.
-REST_PER_GUEST = 0.0002
+# From one turn to the next. We sleep meanwhile, and so the program before which the sharer sits
+# has our CPU: it was woken just before, and no other may be free. Fifty guests are shown something
+# some fifty times a second.
+TURN_EVERY = 0.001  # seconds
 # A viewer that is slower than the program is shown the present this often at most: pictures
 # enough to follow, and one drawing for all who wait.
 CATCH_UP_EVERY = 0.05  # seconds
@@ -31,7 +31,7 @@ class FanOut:
     def __init__(
         self, viewers: Callable[[], list[Viewer]], draw: Callable[[], list[bytes]]
     ) -> None:
-        self.first: Viewer | None = None  # the guest who typed last: it waits for the echo
+        self.first: Viewer | None = None  # who typed last
         self._viewers = viewers
         self._draw = draw
         self._log = OutputLog()
@@ -39,8 +39,7 @@ class FanOut:
         self._waiting: deque[Viewer] = deque()  # for their turn
         self._turn: asyncio.Handle | None = None
         self._is_due = False  # there is news for who had a turn already
-        self._served = 0  # guests, since the last rest
-        self._rests_until = 0.0  # loop time
+        self._next_turn = 0.0  # loop time
         self._catching_up: asyncio.TimerHandle | None = None
 
     @property
@@ -59,7 +58,7 @@ class FanOut:
             self._is_due = True
             return
         loop = asyncio.get_running_loop()
-        wait = self._rests_until - loop.time()
+        wait = self._next_turn - loop.time()
         if wait > 0:
             self._turn = loop.call_later(wait, self._begin)
         else:
@@ -89,25 +88,26 @@ class FanOut:
                 timer.cancel()
 
     def _begin(self) -> None:
-        """A round: everybody has a turn."""
+        """A round: everybody has a turn, but for who waits for an echo not at once."""
         self._is_due = False
         self._waiting = deque(each for each in self._viewers() if not each.identity.is_sharer)
-        if self.first is not None and self.first in self._waiting:
-            self._waiting.remove(self.first)
-            self._waiting.appendleft(self.first)
-        self._go_on()
+        self._take_turn(0)
 
     def _go_on(self) -> None:
-        for _ in range(min(GUESTS_A_TURN, len(self._waiting))):
+        self._take_turn(GUESTS_A_TURN)
+
+    def _take_turn(self, guests: int) -> None:
+        """Of so many, and who typed last is one of each."""
+        if self.first is not None and not self.first.identity.is_sharer:
+            self._show(self.first)
+        for _ in range(min(guests, len(self._waiting))):
             self._show(self._waiting.popleft())
-            self._served += 1
         loop = asyncio.get_running_loop()
+        self._next_turn = loop.time() + TURN_EVERY
         if self._waiting:
-            self._turn = loop.call_soon(self._go_on)
+            self._turn = loop.call_later(TURN_EVERY, self._go_on)
             return
         self._turn = None
-        self._rests_until = loop.time() + self._served * REST_PER_GUEST
-        self._served = 0
         viewers = self._viewers()
         up_to = [each.at for each in viewers if not (each.is_stale or each.identity.is_sharer)]
         self._log.forget(min(up_to, default=self._log.end))

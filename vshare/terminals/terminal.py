@@ -214,8 +214,7 @@ class SharedTerminal:
     def type(self, viewer: Viewer, data: bytes) -> None:
         """`viewer` may, and typed `data`."""
         self._is_typing(viewer.identity.name)
-        if not viewer.identity.is_sharer:
-            self._fan_out.first = viewer
+        self._fan_out.first = viewer
         if self.terms.hold and not viewer.identity.is_sharer:
             before = viewer.held.waits
             viewer.held.receive_data(data)

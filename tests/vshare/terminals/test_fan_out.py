@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
+import pytest
+
 from tests.loops import run, until
 from tests.shared_terminals import ADA, BOB, MemoryProgram, Watcher
 from tunnel.terminal_messages import FROM_SHARE, HEADER_SIZE, MessageType, Size, parse_one
@@ -36,6 +38,11 @@ class Crowd:
         return take
 
 
+@pytest.fixture(autouse=True)
+def _turns_are_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vshare.terminals.fan_out.TURN_EVERY", 0.0)
+
+
 def with_terminal(main: Callable[[Hub, SharedTerminal], Coroutine[None, None, None]]) -> None:
     async def start() -> None:
         hub = Hub()
@@ -50,10 +57,18 @@ def with_terminal(main: Callable[[Hub, SharedTerminal], Coroutine[None, None, No
 
 
 async def settled() -> None:
-    """Until everybody was told who is there."""
-    for _ in range(CROWD):
+    """Until everybody was told who is there, and had a turn."""
+    for _ in range(4 * CROWD):
         await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
+
+
+async def turns(crowd: Crowd, count: int) -> int:
+    """Until guests had as many turns more; how many were shown output then."""
+    for _ in range(count):
+        before = len(crowd.order)
+        while len(crowd.order) == before:
+            await asyncio.sleep(0)
+    return len(crowd.order)
 
 
 def test_the_sharer_at_once_and_guests_a_few_in_a_turn() -> None:
@@ -62,10 +77,10 @@ def test_the_sharer_at_once_and_guests_a_few_in_a_turn() -> None:
         await settled()
         terminal.output(b"x")
         assert sharer.shown.endswith(b"x")
+        await asyncio.sleep(0)  # in which the sharer's terminal shows it
         assert crowd.order == []
         for turn in range(1, CROWD // GUESTS_A_TURN + 1):
-            await asyncio.sleep(0)
-            assert len(crowd.order) == turn * GUESTS_A_TURN
+            assert await turns(crowd, 1) == turn * GUESTS_A_TURN
         assert crowd.order == list(range(CROWD))
 
     with_terminal(main)
@@ -76,8 +91,7 @@ def test_the_sharers_keys_and_their_echo_pass_a_crowd_that_has_its_turns() -> No
         crowd, sharer = Crowd(hub), Watcher(hub)
         await settled()
         terminal.output(b"x")
-        await asyncio.sleep(0)
-        assert len(crowd.order) == GUESTS_A_TURN
+        assert await turns(crowd, 1) == GUESTS_A_TURN
         terminal.output(b"y")
         assert sharer.shown.endswith(b"xy")
         assert len(crowd.order) == GUESTS_A_TURN
@@ -93,7 +107,7 @@ def test_a_crowd_gets_many_pieces_as_one_and_each_byte_once() -> None:
             terminal.output(bytes([letter]))
         await until(lambda: len(crowd.texts) == 2)
         assert crowd.texts == [b"abc", b"abc"]
-        terminal.output(b"d")  # while it rests
+        terminal.output(b"d")
         terminal.output(b"e")
         await until(lambda: len(crowd.texts) == 4)
         assert crowd.texts[2:] == [b"de", b"de"]
@@ -106,7 +120,7 @@ def test_who_had_no_turn_yet_gets_what_came_meanwhile() -> None:
         crowd = Crowd(hub, 2 * GUESTS_A_TURN)
         await settled()
         terminal.output(b"x")
-        await asyncio.sleep(0)
+        assert await turns(crowd, 1) == GUESTS_A_TURN
         terminal.output(b"y")
         await until(lambda: sum(map(len, crowd.texts)) == 4 * GUESTS_A_TURN)
         few = GUESTS_A_TURN
@@ -123,8 +137,12 @@ def test_the_guest_who_types_is_shown_the_echo_before_others() -> None:
         terminal.output(b"b")
         await asyncio.sleep(0)
         assert bob.shown.endswith(b"b")
-        assert len(crowd.order) == GUESTS_A_TURN - 1
-        await until(lambda: len(crowd.order) == CROWD)
+        assert crowd.order == []
+        assert await turns(crowd, 1) == GUESTS_A_TURN
+        terminal.output(b"B")  # he types on
+        await asyncio.sleep(0)
+        assert bob.shown.endswith(b"bB")
+        await until(lambda: b"".join(crowd.texts).count(b"B") == CROWD)
         assert bob.viewer is not None
         bob.viewer.close()
         terminal.output(b"c")
