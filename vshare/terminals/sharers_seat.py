@@ -22,6 +22,7 @@ PIECE = 60  # characters of a line that waits: nothing of it is left out
 # Seconds in which an answer may have been meant for what was shown before: people are that slow.
 TAKEN_IN = 0.7
 T = TypeVar("T")
+_NOTHING_WAITS = "No line waits."
 _NOBODY_ASKS = "Nobody asks; `vshare terminal grant GUEST` lets a guest type."
 _HELP = "Enter ~ ? tells what you can do; when you leave with Enter ~ . it ends."
 
@@ -116,7 +117,7 @@ class _Words:
     def _release(self, seat: Seat) -> None:
         waits = self._held.value
         if waits is None:
-            seat.tell("No line waits.")
+            seat.tell(_NOTHING_WAITS)
         elif self._held.is_fresh:
             seat.tell(f"This line of {waits[0]}'s has just come: look at it first.")
         else:
