@@ -7,6 +7,7 @@ who says that it has shown nothing, and reads nothing. Says `ready`, and goes on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 
@@ -14,6 +15,7 @@ from connect_vm.join_share import join_share
 from connect_vm.terminal_link import StreamLink
 from tunnel.address import parse_connect_line
 from tunnel.client import Client
+from tunnel.ends import End
 from tunnel.names import parse_code
 from tunnel.relay_tls import dial_relay
 from tunnel.terminal_messages import (
@@ -31,6 +33,7 @@ from tunnel.terminal_messages import (
 from tunnel.vt.seat import SEEN_LATER
 
 COUNT = 50
+WINDOWS = 10  # of a guest's
 KINDS = ("crowd", "flooding", "stopped")
 SIZE = Size(80, 24)
 PACE = 0.01  # seconds between messages of who floods, when it is let
@@ -70,7 +73,7 @@ async def flood(link: StreamLink) -> None:
 
 
 async def main(kind: str, line: str, code: str) -> None:
-    """Join once for all: a guest may look from several windows."""
+    """Few join for all: a guest may look from several windows."""
     assert kind in KINDS
     wanted = parse_connect_line(line)
     relay = wanted.relay
@@ -79,20 +82,34 @@ async def main(kind: str, line: str, code: str) -> None:
     async def dial() -> socket.socket:
         return await dial_relay(relay)
 
-    identity = await join_share(dial, wanted.name, parse_code(code), kind)
-    async with Client(dial, identity, wanted.name) as client, asyncio.TaskGroup() as group:
-        for number in range(COUNT + (kind != "crowd")):
-            stream = await client.open_special(PROTOCOL)
-            link = StreamLink(stream)
-            link.write(serialize_payload(SIZE))
-            if number == COUNT and kind == "stopped":
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+
+        async def join(name: str) -> Client:
+            identity = await join_share(dial, wanted.name, parse_code(code), name)
+            return await stack.enter_async_context(Client(dial, identity, wanted.name))
+
+        for number in range(COUNT // WINDOWS):
+            client = await join(f"{kind}-{number}")
+            for _ in range(WINDOWS):
+                _, link = await sit(client)
+                group.create_task(look_on(link), name="guest")
+        if kind != "crowd":
+            stream, link = await sit(await join(kind))
+            if kind == "stopped":
                 stream.pause_reading()
-                continue
-            group.create_task(look_on(link), name="guest")
-            if number == COUNT:
+            else:
+                group.create_task(look_on(link), name="guest")
                 group.create_task(flood(link), name="flood")
         print("ready", flush=True)
         await asyncio.Event().wait()
+
+
+async def sit(client: Client) -> tuple[End, StreamLink]:
+    """One more viewer."""
+    stream = await client.open_special(PROTOCOL)
+    link = StreamLink(stream)
+    link.write(serialize_payload(SIZE))
+    return stream, link
 
 
 if __name__ == "__main__":
