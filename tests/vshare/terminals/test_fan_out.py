@@ -66,8 +66,10 @@ async def turns(crowd: Crowd, count: int) -> int:
     """Until guests had as many turns more; how many were shown output then."""
     for _ in range(count):
         before = len(crowd.order)
-        while len(crowd.order) == before:
+        for _ in range(10):
             await asyncio.sleep(0)
+            if len(crowd.order) != before:
+                break
     return len(crowd.order)
 
 
