@@ -11,11 +11,13 @@ _SESSIONS = "vshare/guest_page/sessions.py"
 _SOCKET = "vshare/guest_page/web_socket.py"
 _TALKS = "vshare/guest_page/talks.py"
 _TICKETS = "vshare/web/tickets.py"
+_VISITORS = "vshare/guest_page/visitors.py"
 _VISITS = "vshare/web/visits.py"
 _TEST_PAGE = "tests/vshare/guest_page/test_page.py"
 _TEST_DOOR = "tests/vshare/guest_page/test_door.py"
 _TEST_SESSIONS = "tests/vshare/guest_page/test_sessions.py"
 _TEST_SOCKET = "tests/vshare/guest_page/test_web_socket.py"
+_TEST_VISITORS = "tests/vshare/guest_page/test_visitors.py"
 _TEST_TICKETS = "tests/vshare/web/test_tickets.py"
 
 BROWSING = (
@@ -160,5 +162,40 @@ BROWSING = (
         "rules, lookers = self._own[site.label].rules, _NOBODY",
         "rules, lookers = self._own[site.label].rules, self._gallery",
         (f"{_TEST_PAGE}::test_nobody_looks_on",),
+    ),
+    Mutation(
+        "who was kicked keeps what is open",
+        _SESSIONS,
+        "        session.end(why)\n",
+        "        pass\n",
+        (f"{_TEST_VISITORS}::test_who_is_kicked_is_told_and_asked_again",),
+    ),
+    Mutation(
+        "who was kicked keeps the cookies of sites",
+        "vshare/web/passcode.py",
+        "return self._tickets.still_in(owner, host_of(head))",
+        "return True",
+        (f"{_TEST_VISITORS}::test_who_goes_to_a_site_is_there_until_it_asks_no_more",),
+    ),
+    Mutation(
+        "who was kicked goes on with what is under way at a site",
+        _VISITORS,
+        "        self.on_removed(session)\n",
+        "",
+        (f"{_TEST_VISITORS}::test_what_it_has_open_at_a_site_is_cut",),
+    ),
+    Mutation(
+        "a new passcode puts nobody out",
+        _PAGE,
+        "out = 0 if keep else self.visitors.remove_all(CHANGED)",
+        "out = 0",
+        (f"{_TEST_VISITORS}::test_the_passcode_can_be_changed",),
+    ),
+    Mutation(
+        "the page is open although it was closed",
+        _PAGE,
+        "if not self._page.is_open:",
+        "if False:",
+        (f"{_TEST_VISITORS}::test_it_can_be_closed_and_opened_again",),
     ),
 )

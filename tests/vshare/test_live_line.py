@@ -16,11 +16,13 @@ class Scene:
 
     def __init__(self, guests: object, streams: object, *, with_url: bool = True) -> None:
         self.now = 100.0
+        self.browsers: list[bool] = []
         self.line = LiveLine(
             guests,  # type: ignore[arg-type]
             streams,  # type: ignore[arg-type]
             Expiry(NOW + 7200, lambda: NOW),
             with_url=with_url,
+            browsers=lambda: list(self.browsers),
             clock=lambda: NOW,
             since=lambda: self.now,
         )
@@ -47,6 +49,8 @@ def test_guests_requests_and_what_is_left() -> None:
             here.connections = 2
             without = Scene(pair.guests, pair.streams, with_url=False)
             assert without.after(0) == "1 guest, 1 away | 2 h left | idle"
+            without.browsers += [True, False]
+            assert without.after(0) == "2 guests, 2 away | 2 h left | idle"
 
     run(main)
 
