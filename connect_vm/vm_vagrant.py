@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import vagrant
@@ -20,13 +20,15 @@ import vagrant
 from connect_vm.addresses import Addresses, reserve
 from connect_vm.images import AGENT_PORT, KERNEL, Image, find_image, stage
 from connect_vm.vm import SECRET_SIZE, Machine, VmError, Wish, agent_answers
-from connect_vm.vm_libvirt import kvm_is_broken
+from connect_vm.vm_libvirt import kvm_is_broken, power_off
 
 UP_SECONDS = 300.0  # Vagrant's own start takes 10 s, the first time it also unpacks the box
 POLL_SECONDS = 0.2
 MEMORY_MIB = 128
 KVM = "/dev/kvm"
 BOX_NAME = "vshare-connect"
+ELSEWHERE = frozenset(("VAGRANT_CWD", "VAGRANT_DOTFILE_PATH", "VAGRANT_VAGRANTFILE"))
+ID = ".vagrant/machines/default/libvirt/id"  # where vagrant-libvirt keeps the domain's UUID
 
 # `%s` are JSON strings, which Ruby reads as its own. A machine without SSH never becomes
 # "ready" for Vagrant, so `up` is ended as soon as the agent answers.
@@ -70,8 +72,8 @@ class VagrantDriver:
         secret = secrets.token_bytes(SECRET_SIZE)
         initramfs = await asyncio.to_thread(stage, folder, image, addresses, secret)
         (folder / "Vagrantfile").write_text(vagrantfile(image, initramfs, addresses))
-        machine = vagrant.Vagrant(str(folder))  # type: ignore[no-untyped-call]
-        stack.push_async_callback(asyncio.to_thread, machine.destroy)
+        machine = vagrant.Vagrant(str(folder), env=environment())  # type: ignore[no-untyped-call]
+        stack.push_async_callback(_destroy, machine, folder / ID)
         self._wish.progress("starting the connect VM under Vagrant")
         await self._up(machine, addresses)
         return Machine(addresses.statics, addresses.control, AGENT_PORT, secret)
@@ -81,7 +83,7 @@ class VagrantDriver:
         command = [_executable() or "vagrant", "up", "--no-provision"]
         with tempfile.TemporaryFile() as output:
             process = await asyncio.create_subprocess_exec(
-                *command, cwd=machine.root, stdout=output, stderr=output
+                *command, cwd=machine.root, env=environment(), stdout=output, stderr=output
             )
             try:
                 async with asyncio.timeout(UP_SECONDS):
@@ -101,6 +103,20 @@ class VagrantDriver:
             f"Vagrant did not start the connect VM: {words[-1] if words else 'no output'}",
             "try --driver libvirt, or --disable-static-ip",
         )
+
+
+def environment() -> dict[str, str]:
+    """The user's, without what makes Vagrant leave the folder where it is run: what is there is the
+    user's own machine, and would be destroyed in the place of ours."""
+    return {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+
+
+async def _destroy(machine: vagrant.Vagrant, id_file: Path) -> None:
+    """Remove it. It is off by then: of one that runs, vagrant-libvirt asks seven times for an
+    address that none of its networks has given, and waits 3 s each time."""
+    with suppress(OSError):
+        await power_off((await asyncio.to_thread(id_file.read_text)).strip())
+    await asyncio.to_thread(machine.destroy)
 
 
 def _executable() -> str | None:

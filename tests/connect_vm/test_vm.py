@@ -109,6 +109,28 @@ def test_vagrant_gives_the_host_an_address_that_is_no_machines(image_folder: Pat
     assert 'libvirt__host_ip: "172.16.0.3"' in text
 
 
+def test_vagrant_stays_where_the_connect_vm_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the user's own machine would be what is destroyed in the end."""
+    for name in ("VAGRANT_CWD", "VAGRANT_DOTFILE_PATH", "VAGRANT_VAGRANTFILE", "VAGRANT_HOME"):
+        monkeypatch.setenv(name, "/elsewhere")
+    left = [name for name in vm_vagrant.environment() if name.startswith("VAGRANT_")]
+    assert "VAGRANT_HOME" in left
+    assert not vm_vagrant.ELSEWHERE.intersection(left)
+
+
+def test_a_domain_is_ended_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    libvirt = pytest.importorskip("libvirt")
+    monkeypatch.setattr(vm_libvirt, "URI", "test:///default")
+    connection = libvirt.open("test:///default")
+    domain = connection.lookupByName("test")
+    asyncio.run(vm_libvirt.power_off("00000000-0000-0000-0000-000000000000"))
+    assert domain.isActive()
+    asyncio.run(vm_libvirt.power_off(domain.UUIDString()))
+    assert not domain.isActive()
+    domain.create()
+    connection.close()
+
+
 def test_an_unknown_driver() -> None:
     async def main() -> None:
         async with vm.run("hyperv", vm.Wish()):
