@@ -30,11 +30,11 @@ async def drain(
     pause, told = ASK_FIRST, False
     while owed := _owed(streams):
         waited = loop.time() - began
-        if waited >= within:
-            break
-        if waited >= SLOW_AFTER and not told:
+        if waited >= SLOW_AFTER and not told:  # first: the question itself may take all the time
             told = True
             on_slow(len(owed))
+        if waited >= within:
+            break
         for each in owed:
             each.ask()
         await asyncio.sleep(min(pause, within - waited))

@@ -50,9 +50,12 @@ def test_http(tcp: Way) -> None:
 
 def test_many(tcp: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_many, "WARM_UP", MOMENT)
-    answer = driver_many.opens_many(tcp, MOMENT)
-    assert answer["per_second"] > 0
-    assert answer["failed"] == 0
+    moments = (MOMENT, 1, 5)  # the machine may be busy
+    answers: list[dict[str, float]] = []
+    while not answers or (not answers[-1]["per_second"] and len(answers) < len(moments)):
+        answers.append(driver_many.opens_many(tcp, moments[len(answers)]))
+    assert answers[-1]["per_second"] > 0
+    assert not any(answer["failed"] for answer in answers)
 
 
 def test_datagrams(udp: Way, monkeypatch: pytest.MonkeyPatch) -> None:

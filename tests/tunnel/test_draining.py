@@ -79,13 +79,21 @@ def test_what_a_program_sent_before_it_closed_arrives(
     run(main, factory)
 
 
-def test_a_machine_that_reads_nothing_is_not_waited_for_long() -> None:
+@pytest.mark.parametrize("within", [0.0, 0.1])
+def test_a_machine_that_reads_nothing_is_not_waited_for_long(
+    within: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told also where the time is over before there was any."""
+    monkeypatch.setattr(draining, "SLOW_AFTER", 0.0)
+    told: list[int] = []
+
     async def main() -> None:
         async with share_pair() as pair, slow_machine() as listener:
             async with pair.client() as client:
                 await client.ready()
                 sock = await sent(client, listener)
-                assert await client.drain(0.1, lambda count: None) == 1
+                assert await client.drain(within, told.append) == 1
+                assert told == [1]
             await let_go(pair)
             with sock, contextlib.suppress(ConnectionResetError):
                 assert await read(sock, len(DATA)) == DATA  # no less
