@@ -7,6 +7,7 @@ overlap: one that hangs in a black hole must not keep the next from finding the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 import time
@@ -56,6 +57,7 @@ class Pool:
         self._renewed_at = 0.0
         self._came_through = (-STALLED_AFTER, 0.0)  # loop times: the last one came, and was begun
         self._died_young = False  # whether one was lost that had just come through
+        self._came_back = asyncio.Event()  # the way did, since a pause began
         self._in_doubt = False  # whether a connection does not answer
         self._reached = False
         self._hung_up = 0  # times in a row that the share said HELLO and was gone
@@ -194,11 +196,18 @@ class Pool:
                 self._dial(group)
             if self.state is not None or self._died_young:
                 self._died_young = False
-                await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # not all guests at once
+                await self._pause(pause * random.uniform(0.75, 1.0))  # not all guests at once
                 pause = min(pause * 2, self._longest_pause())
                 self._wanted.set()
             else:
                 pause = RETRY_FIRST
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not for longer than until the way is back: others wait for connections, too."""
+        self._came_back.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._came_back.wait()
 
     def _longest_pause(self) -> float:
         is_long = self._loop.time() - self._down_since > COMES_BACK
@@ -238,6 +247,7 @@ class Pool:
         if self.state is not None or not self._reached:
             self._reached = True
             self.state = None
+            self._came_back.set()
             self._on_state(None)
         self.release(connection)
 

@@ -98,6 +98,39 @@ def test_attempts_that_hang_do_not_keep_the_next_from_coming_through() -> None:
     run(main)
 
 
+def test_when_one_comes_through_nobody_else_waits_out_the_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("RETRY_FIRST", "RETRY_MOST"):
+        monkeypatch.setattr(pool, name, 1000.0)
+
+    async def main() -> None:
+        async with tcp_service() as port, cable() as (_, way, client):
+            slow = asyncio.Event()
+
+            async def refused_then_slow() -> socket.socket:
+                way.dials += 1
+                if way.dials == before + 1:
+                    raise ConnectionRefusedError
+                if way.dials == before + 2:
+                    await slow.wait()
+                return await way._pair.dial()
+
+            client._dial = refused_then_slow
+            before = way.dials
+            for connection in list(client.pool.connections):
+                connection.abort("cut")
+            await until(lambda: client.state is not None and way.dials == before + 2)
+            async with asyncio.TaskGroup() as group:
+                opening = [group.create_task(client.open("", port)) for _ in range(3)]
+                await until(lambda: len(client.pool.waiters) == 3)
+                slow.set()
+                for each in opening:
+                    await each
+
+    run(main)
+
+
 @pytest.mark.usefixtures("fast")
 def test_attempts_are_bounded() -> None:
     async def main() -> None:
