@@ -102,6 +102,19 @@ class TerminalShare:
 
         self.do(work)
 
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody gets in."""
+
+        def close(*, is_closed: bool) -> None:
+            self.pair.server._closing = is_closed
+
+        self.do(lambda: close(is_closed=True))
+        try:
+            yield
+        finally:
+            self.do(lambda: close(is_closed=False))
+
     @property
     def command(self) -> str:
         """What a guest types."""

@@ -29,6 +29,7 @@ from tunnel.terminal_messages import (
     serialize,
     serialize_payload,
 )
+from tunnel.vt.kept_keys import KeptKeys
 from tunnel.vt.keys import EscapeKeys
 from tunnel.vt.mouse import moved
 from tunnel.vt.painter import Painter
@@ -43,6 +44,7 @@ NOTE_LEAST = 1.5  # seconds of them, also where somebody types on
 PAINT_SHARE = 4  # at most a fifth of the time goes into painting: the rest is for what comes
 LONG_PICTURE = 0.1  # seconds of CPU time: what takes longer may be seen half done
 LEAVE, HELP = ".", "?"
+LOST = "The connection is lost; what you type is sent when it is back (Enter ~ . leaves)"
 
 
 class Link(Protocol):
@@ -86,6 +88,7 @@ class Seat:
         self._standing_of = standing or own_line
         self._escapes = dict(escapes or {})
         self._keys = EscapeKeys({LEAVE, HELP, *self._escapes})
+        self._kept = KeptKeys()
         self._tty = Tty(self._window_changed)
         self._screen = Screen(80, 24)
         self._link: Link | None = None
@@ -148,9 +151,10 @@ class Seat:
                 link.write(self._size())
                 return await self._follow(link)
             except LostError:
-                self._standing = "The connection is lost; trying again (leave with Enter ~ .)"
+                self._standing = LOST
                 self._paint_soon()
             finally:
+                self._kept.lost()
                 self._link = None
                 link.close()
 
@@ -158,6 +162,7 @@ class Seat:
         parser = TerminalParser(FROM_SHARE)
         while True:
             parser.receive_data(await link.receive())
+            self._kept.heard()
             while (message := parser.maybe_message()) is not None:
                 kind, payload = message
                 if kind is MessageType.END:
@@ -180,7 +185,10 @@ class Seat:
 
     async def _received(self, kind: MessageType, payload: bytes) -> None:
         if kind is MessageType.STATE:
-            self._state_changed(parse_payload(State, payload))
+            state, is_first = parse_payload(State, payload), self.state is None
+            self._state_changed(state)
+            if not self._kept.is_up:
+                self._is_back(state, is_first=is_first)
             return
         self._seen += len(payload)
         if kind is MessageType.SCREEN:
@@ -212,6 +220,13 @@ class Seat:
             self._titled = title
             self._paint_soon()
 
+    def _is_back(self, state: State, *, is_first: bool) -> None:
+        """What was typed meanwhile is sent, now that the share has said who may type."""
+        kept, told = self._kept.back(may_type=state.write)
+        self._say_input(kept)
+        if told and not is_first:
+            self.tell(*told)
+
     # -- from the person
 
     async def _type(self) -> None:
@@ -234,12 +249,14 @@ class Seat:
                 self._read_only_told = True
                 self.tell(read_only(self.state))
             return
-        data = moved(data, *self._painter.corner)
-        for at in range(0, len(data), MAX_INPUT):
-            self.say(serialize(MessageType.INPUT, data[at : at + MAX_INPUT]))
+        self._say_input(self._kept.typed(moved(data, *self._painter.corner)))
         if self._link is not None:
             with contextlib.suppress(LostError):
                 await self._link.drain()
+
+    def _say_input(self, data: bytes) -> None:
+        for at in range(0, len(data), MAX_INPUT):
+            self.say(serialize(MessageType.INPUT, data[at : at + MAX_INPUT]))
 
     def _help(self) -> None:
         lines = ["Enter ~ .  leave", "Enter ~ ~  a tilde"]
