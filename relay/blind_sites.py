@@ -90,7 +90,7 @@ class BlindSites:
             if parked is None:
                 refuse(visitor, INTERNAL_ERROR)
                 return
-            with self._admission.another():
+            with self._admission.another(), self._registry.carrying(share, parked):
                 totals = await splice.splice_sockets(visitor.sock, parked)
             log.debug("%s for the site of %s: %s", visitor.address, name, totals)
         finally:

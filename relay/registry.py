@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from relay.lot import CALM_AFTER, Lot
@@ -17,6 +19,7 @@ from tunnel.parking import TICKET, TICKET_LASTS
 MAX_SHARES = 10_000  # per relay: each costs a control channel and 4 parked connections
 HOUSEKEEPING_EVERY = 5.0  # seconds
 RECOVER_EVERY = 30.0  # seconds between tries to write a name book that could not be written
+CUT_AFTER = 10.0  # seconds in which a share whose token is void may say goodbye to its guests
 FORGET_NAMES_EVERY = 3600.0  # seconds; names are held for days
 
 
@@ -116,6 +119,8 @@ class LocalRegistry:
         self.on_change: Callable[[ShareName], None] = lambda name: None  # a share came or went
         self._by_route: dict[str, Share] = {}
         self._by_token: dict[str, set[Share]] = {}  # by its ID; no empty sets
+        self._carrying: dict[str, set[socket.socket]] = {}  # by tokens' IDs, too
+        self._void: dict[str, float] = {}  # tokens, and since when they are seen to be
         # ticket -> whose it is, and the monotonic time of its end; in the order of those times
         self._tickets: dict[bytes, tuple[Share, float]] = {}
 
@@ -213,10 +218,33 @@ class LocalRegistry:
         return frozenset(self._by_token.get(token, ()))
 
     def end_without(self, is_good: Callable[[str], bool]) -> None:
-        """End the shares whose token (its ID) is not good any more."""
-        void = [token for token in self._by_token if not is_good(token)]
-        for share in [share for token in void for share in self._by_token[token]]:
-            share.end("token", "its token was revoked, or the token's time is over")
+        """End the shares whose token (its ID) is not good any more, and CUT_AFTER also the streams
+        that they have not ended. To be called again and again."""
+        now = time.monotonic()
+        known = self._by_token.keys() | self._carrying.keys()
+        self._void = {t: self._void.get(t, now) for t in known if not is_good(t)}
+        for token, since in self._void.items():
+            for share in self.shares_of(token):
+                share.end("token", "its token was revoked, or the token's time is over")
+            if now - since >= CUT_AFTER:
+                for sock in self._carrying.get(token, ()):
+                    with contextlib.suppress(OSError):  # it has just ended
+                        sock.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def carrying(self, share: Share, parked: socket.socket) -> Iterator[None]:
+        """While the block runs, `parked` carries a visitor; cut when the share's token is void."""
+        if not share.token:
+            yield
+            return
+        carrying = self._carrying.setdefault(share.token, set())
+        carrying.add(parked)
+        try:
+            yield
+        finally:
+            carrying.discard(parked)
+            if not carrying and self._carrying.get(share.token) is carrying:
+                del self._carrying[share.token]
 
     def extend(self, share: Share, ends_at: float) -> None:
         """Let `share`'s lease end at `ends_at`, sooner or later than before."""

@@ -262,7 +262,7 @@ class _Desk:
         except NoParkedError:
             refuse(visitor, INTERNAL_ERROR)
         else:
-            with self._admission.another():
+            with self._admission.another(), self._registry.carrying(share, parked):
                 totals = await splice.splice_sockets(visitor.sock, parked)
             log.debug("%s for %s: %s", visitor.address, share.name, totals)
         finally:

@@ -48,6 +48,13 @@ ACCOUNTS = (
         (f"{_TEST_SHARES}::test_a_token_that_is_revoked_ends_its_shares_and_no_others",),
     ),
     Mutation(
+        "streams go on without the share's token",
+        "relay/registry.py",
+        "            if now - since >= CUT_AFTER:\n",
+        "            if False:\n",
+        (f"{_TEST_SHARES}::test_a_share_that_does_not_end_loses_its_streams",),
+    ),
+    Mutation(
         "a relay with accounts takes who has none",
         _CONTROL,
         '            raise RejectionError("token",',

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import secrets
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from relay import new_names
+from relay import new_names, registry
 from relay.accounts import watch
 from relay.accounts.book import AccountBook, Allowance, account_book
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.loops import run, until
+from tests.tunnel.test_clienthello import real_hello
 from tunnel.names import ShareName
+from tunnel.parking import Paired
 from tunnel.relay_token import RelayToken, make_token
 from vshare.refusals import RejectedError
 from vshare.relay_link import RelayLink
@@ -34,12 +39,13 @@ def make_link(
     token: RelayToken | None,
     name: str = "",
     key: Ed25519PrivateKey | None = None,
+    on_visitor: Callable[[socket.socket, Paired], None] = lambda sock, paired: sock.close(),
 ) -> RelayLink:
     return RelayLink(
         relay.address,
         key or Ed25519PrivateKey.generate(),
         ShareName(name) if name else None,
-        on_visitor=lambda sock, paired: sock.close(),
+        on_visitor=on_visitor,
         expires_at=time.time() + 600,
         route=secrets.token_hex(16),
         token=token,
@@ -118,6 +124,38 @@ def test_a_token_that_is_revoked_ends_its_shares_and_no_others(scene: Scene) -> 
             assert not stays.ended.done()
             scene.book.remove_user("bob")
             assert (await stays.ended).code == "token"
+
+    run(main)
+
+
+def test_a_share_that_does_not_end_loses_its_streams(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "CUT_AFTER", 0.0)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        token, other = scene.token(), scene.token()
+        kept: list[socket.socket] = []
+        async with scene.relay() as relay, contextlib.AsyncExitStack() as stack:
+            visitors = []
+            for each in (token, other):
+                link = make_link(relay, each, on_visitor=lambda sock, paired: kept.append(sock))
+                await stack.enter_async_context(link)
+                reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+                stack.callback(writer.transport.abort)
+                writer.write(real_hello(f"{link.route}.x", "vshare/1"))
+                visitors.append((reader, writer))
+                await until(lambda: len(kept) == len(visitors))
+            scene.book.revoke_token(token.id, 2.0)
+            with contextlib.suppress(ConnectionError):
+                assert await visitors[0][0].read() == b""
+            stays = kept[1]
+            await loop.sock_sendall(stays, b"still here")
+            assert await visitors[1][0].readexactly(10) == b"still here"
+            for sock in kept:
+                sock.close()
+            await until(lambda: not relay.registry._carrying)
 
     run(main)
 
