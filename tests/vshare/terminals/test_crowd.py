@@ -14,6 +14,7 @@ from tests.shared_terminals import MemoryProgram, Watcher
 from tests.vshare.terminals.test_viewer_end import Guest
 from tunnel.client import Client
 from tunnel.terminal_messages import MessageType, Seen, serialize, serialize_payload
+from vshare.terminals import hub
 from vshare.terminals.identity import SHARER
 from vshare.terminals.input_bucket import BURST, PER_SECOND
 from vshare.terminals.terminal import Terms
@@ -48,7 +49,9 @@ async def sit(client: Client, guest: G) -> G:
     return guest
 
 
-def test_the_sharers_keys_come_through() -> None:
+def test_the_sharers_keys_come_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "MAX_OF_ONE", GUESTS)  # they come by one guest's connection
+
     async def main() -> None:
         async with share_pair() as pair, pair.client() as client:
             terminal = pair.streams.terminals.open("build", Terms(read_write=True))
