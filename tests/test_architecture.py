@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -37,8 +37,14 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+@functools.cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """All of them: to walk takes longer than to parse."""
+    return tuple(ast.walk(tree_of(path)))
+
+
+def imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -46,7 +52,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def module_imports(path: Path) -> set[str]:
-    return set(imports(tree_of(path)))
+    return set(imports(nodes_of(path)))
 
 
 def test_arrows_point_one_way() -> None:
@@ -66,7 +72,7 @@ def test_what_calls_itself_pure_is() -> None:
         summary = (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ")
         if summary.endswith("Pure.") or ". Pure:" in summary:
             pure += 1
-            impure = {module.split(".")[0] for module in imports(tree)} & IMPURE
+            impure = {module.split(".")[0] for module in module_imports(path)} & IMPURE
             assert not impure, name_of(path)
     assert pure > 10
 
@@ -75,7 +81,7 @@ def test_files_and_functions_are_small() -> None:
     for path in SOURCES:
         text = path.read_text()
         assert len(text.splitlines()) <= MAX_LINES, name_of(path)
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
                 length = (node.body[-1].end_lineno or 0) - node.body[0].lineno + 1
                 assert length <= MAX_FUNCTION, f"{name_of(path)}: {node.name} has {length} lines"
@@ -84,7 +90,7 @@ def test_files_and_functions_are_small() -> None:
 def test_no_task_is_forgotten() -> None:
     """Tasks belong to a TaskGroup: `asyncio.create_task` and `loop.create_task` are not used."""
     for path in SOURCES:
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             if node.func.attr in ("create_task", "ensure_future", "gather"):
@@ -129,8 +135,8 @@ def test_commands_start_without_what_few_of_them_need() -> None:
         paths = [ROOT / f"{module.replace('.', '/')}.py" for module in sorted(needed)]
         for path in paths:
             if path.exists():  # else a package
-                names = [name for node in imports_at_start(path) for name in imports(node)]
-                assert not {name.split(".")[0] for name in names} & LATE, name_of(path)
+                packages = {name.split(".")[0] for name in imports(imports_at_start(path))}
+                assert not packages & LATE, name_of(path)
 
 
 def test_there_are_no_import_cycles() -> None:
