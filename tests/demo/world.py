@@ -39,11 +39,11 @@ class Connection:
 
 
 @contextmanager
-def relay(lab: Lab, public_port: int) -> Iterator[str]:
+def relay(lab: Lab, public_port: int, *options: str, domain: str = "localhost") -> Iterator[str]:
     """`vrelay serve` on the lab's internet; yields its address as guests write it."""
     host = lab.relay
     command = ["vrelay", "serve", "--json", "--listen", f"{host.ip}:{RELAY_PORT}", "--open"]
-    command += ["--domain", "localhost", "--public-port", str(public_port)]
+    command += ["--domain", domain, "--public-port", str(public_port), *options]
     with started(host, command) as program:
         event = program.wait_for("serving", RELAY_WITHIN)
         yield f"{host.ip}:{RELAY_PORT}#{event['fingerprint'][:32]}"

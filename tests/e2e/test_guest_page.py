@@ -1,28 +1,36 @@
-"""The guest page between hosts: bob has a browser and nothing else; the terminals are real ones."""
+"""The guest page between hosts: bob has a browser and nothing else; the terminals are real ones.
+His browser's TLS ends at the relay, as it does unless the sharer says something else.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import json
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
 
 from tests.browser import chromium, new_page, shoot
 from tests.demo import world
 from tests.lab import Host, Lab, services
 from tests.tmux import Person, Run, person
+from tunnel.browser_tls import self_signed
+from tunnel.identity import make_key, private_pem
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.e2e
-PASSCODE = "a-passcode-for-browsers"
+PASSCODE, OTHER = "a-passcode-for-browsers", "another-passcode"
+DOMAIN = "relay.test"
 WEB, LATER = 8000, 8010
 PATIENCE = 60_000  # milliseconds
 STARTS_WITHIN = 20.0  # seconds
@@ -63,6 +71,15 @@ def serve(machine: Host, port: int) -> subprocess.Popen[str]:
     return server
 
 
+def relays_certificate(folder: Path) -> Path:
+    """One for all sites of the relay, with its key."""
+    key, path = make_key(), folder / "sites.pem"
+    names = [x509.DNSName(DOMAIN), x509.DNSName(f"*.{DOMAIN}")]
+    now, lasts = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    path.write_bytes(self_signed(key, names, now, lasts) + private_pem(key))
+    return path
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A share with its page, alice at a terminal that all may type in, and one to look at."""
@@ -70,6 +87,7 @@ class Stage:
     lab: Lab
     share: world.Share
     url: str
+    certificate: Path  # of the relay, for its browsers
     shell: Person
     logs: Person
 
@@ -90,7 +108,10 @@ def stage() -> Iterator[Stage]:
         stack.callback(serve(machine, WEB).kill)
         passcode = alice.tmp / "page-passcode"
         passcode.write_text(PASSCODE + "\n")
-        relay = stack.enter_context(world.relay(lab, world.RELAY_PORT))
+        certificate = relays_certificate(lab.relay.tmp)
+        secured = ["--cert", str(certificate)]
+        begun = world.relay(lab, world.RELAY_PORT, *secured, domain=DOMAIN)
+        relay = stack.enter_context(begun)
         page = ["--guest-page", "--guest-page-terminals", "write"]
         page += ["--guest-page-passcode-file", str(passcode)]
         what = [
@@ -102,20 +123,21 @@ def stage() -> Iterator[Stage]:
             "--show-guests",
         ]
         share = stack.enter_context(world.share(alice, relay, alice.home, *what, *page))
-        parts = urlsplit(share.url)
-        url = f"{parts.scheme}://{share.name}--join.{parts.netloc.partition('.')[2]}/"
+        url = f"https://{share.name}--join.{DOMAIN}:{world.RELAY_PORT}/"
         seats = []
         for name, mode in (("shell", "--read-write"), ("logs", "--read-only")):
             words = f"vshare terminal {name} {mode} --share {share.name}"
             seat = person(on(alice), f"seat-{name}", f"sh -c '{words}; exec cat'", (80, 24))
             seats.append(stack.enter_context(seat))
-        yield Stage(lab, share, url, *seats)
+        yield Stage(lab, share, url, certificate, *seats)
 
 
 @pytest.fixture(scope="module")
 def browser(stage: Stage) -> Iterator[Browser]:
     """Bob's. It finds the relay's names, as DNS would tell it."""
-    with chromium(host=stage.lab.bob, names={"*.localhost": stage.lab.relay.ip}) as started:
+    names = {f"*.{DOMAIN}": stage.lab.relay.ip}
+    certificates = [stage.certificate]
+    with chromium(host=stage.lab.bob, names=names, certificates=certificates) as started:
         yield started
 
 
@@ -127,12 +149,17 @@ def come_in(browser: Browser, stage: Stage, size: tuple[int, int] | None = None)
     if size is not None:
         page.set_viewport_size({"width": size[0], "height": size[1]})
     page.goto(stage.url)
-    page.get_by_label("Your name").fill("bob")
-    page.get_by_label("Passcode").fill(PASSCODE)
-    page.get_by_role("button", name="Come in").click()
-    page.locator("#link", has_text="live").wait_for()
+    give_passcode(page, "bob", PASSCODE)
+    page.get_by_text("encryption ends at the relay").wait_for()
     yield page
     page.close()
+
+
+def give_passcode(page: Page, name: str, passcode: str) -> None:
+    page.get_by_label("Your name").fill(name)
+    page.get_by_label("Passcode").fill(passcode)
+    page.get_by_role("button", name="Come in").click()
+    page.locator("#link", has_text="live").wait_for()
 
 
 def wait_for_text(page: Page, text: str) -> None:
@@ -208,3 +235,48 @@ def test_bob_follows_a_shared_server(
             assert gone.status == 404
         finally:
             begun.kill()
+
+
+def test_alice_sees_who_is_there_lets_one_type_and_puts_one_out(
+    browser: Browser, stage: Stage
+) -> None:
+    """What a guest at `vconnect` is, a browser is for her."""
+
+    def vshare(*words: str) -> Any:
+        command = ["vshare", *words, "--share", stage.share.name, "--json"]
+        return json.loads(stage.lab.alice.run(command).stdout.splitlines()[-1])
+
+    with contextlib.closing(new_page(browser)) as page:
+        page.set_default_timeout(PATIENCE)
+        page.goto(stage.url)
+        give_passcode(page, "mallory", PASSCODE)
+        who = "mallory (browser)"
+        page.get_by_role("button", name="logs").click()
+        page.get_by_text("read only").wait_for()
+        [row] = [each for each in vshare("guests")["guests"] if each["name"] == who]
+        assert (row["where"], row["uses"]) == ("browser", ["terminal logs"])
+        assert row["address"] == stage.lab.hosts["bob-nat"].ip
+        vshare("terminal", "grant", who, "--terminal", "logs")
+        page.get_by_text("you can type").wait_for()
+        page.keyboard.type("echo with a right\n")
+        stage.logs.wait_for("with a right")
+        vshare("terminal", "revoke", who, "--terminal", "logs")
+        page.get_by_text("read only").wait_for()
+        vshare("kick", who)
+        page.get_by_text("The sharer removed you from this page").wait_for()
+        assert who not in str(vshare("guests"))
+        file = stage.lab.alice.tmp / "other-passcode"
+        file.write_text(OTHER)
+        vshare("page", "--passcode-file", str(file))
+        page.get_by_role("button", name="To the passcode").click()
+        page.get_by_label("Passcode").fill(PASSCODE)
+        page.get_by_role("button", name="Come in").click()
+        page.get_by_text("That was not the passcode").wait_for()
+        give_passcode(page, "mallory", OTHER)
+        vshare("page", "--off")
+        page.get_by_text("The sharer closed this page").wait_for()
+        page.reload()
+        page.get_by_role("heading", name="This page is closed").wait_for()
+        vshare("page", "--on")
+        file.write_text(PASSCODE)
+        vshare("page", "--passcode-file", str(file))
