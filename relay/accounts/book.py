@@ -17,6 +17,7 @@ from tunnel.relay_token import ID_SIZE, SECRET_SIZE, RelayToken, make_token
 
 MAX_NAME = 64  # characters
 MAX_NOTE = 200  # characters
+MAX_ID = 12  # characters of what is no ID: it may be half a token
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@+-]{{0,{MAX_NAME - 1}}}")
 
 
@@ -136,7 +137,7 @@ class AccountBook:
             return True
         if self._db.execute("SELECT 1 FROM tokens WHERE id = ?", (token,)).fetchone() is None:
             raise VshareError(
-                f"there is no token {token[:MAX_NAME]!r}",
+                f"there is no token {token[:MAX_ID]!r}",
                 "`vrelay token list` shows their IDs: the 8 characters behind vsr_",
             )
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from relay.accounts.book import Allowance, account_book
 from relay.accounts.permits import SHARE
 from tunnel.command import print_table
 from tunnel.console import Console
+from tunnel.errors import UsageError
+from tunnel.relay_token import parse_token
 
 DAY = 86_400.0  # seconds
 MAX_DAYS = 3_650  # ten years; without --expires it is for ever
@@ -180,7 +183,12 @@ def list_tokens(state_dir: Path | None, as_json: bool) -> None:
 @click.argument("token_id", metavar="ID")
 @_common
 def revoke_token(token_id: str, state_dir: Path | None, as_json: bool) -> None:
-    """End a token, and the shares with it; a relay that runs knows within a second."""
+    """End a token, and the shares with it; a relay that runs knows within a second.
+
+    Who has found a token somewhere may give it in place of its ID.
+    """
+    with suppress(UsageError):
+        token_id = parse_token(token_id).id
     with account_book(state_directory(state_dir)) as book:
         changed = book.revoke_token(token_id, time.time())
     console = Console("relay", as_json=as_json)

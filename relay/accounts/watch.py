@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,19 +28,26 @@ class AccountWatch:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
+        self._in_use = threading.Lock()  # SQLite's objects may not go while another thread reads
         self._version = -1
         self._fails = False
         self.permits = Permits()
 
     def load(self) -> bool:
         """Read what has changed; whether anything has. Raises sqlite3.Error."""
-        (version,) = self._db.execute("PRAGMA data_version").fetchone()
-        if version == self._version:
-            return False
-        found = [_permit(row) for row in self._db.execute(_READ)]
-        self.permits.replace({permit.token: permit for permit in found})
-        self._version = version
-        return True
+        with self._in_use:
+            (version,) = self._db.execute("PRAGMA data_version").fetchone()
+            if version == self._version:
+                return False
+            found = [_permit(row) for row in self._db.execute(_READ)]
+            self.permits.replace({permit.token: permit for permit in found})
+            self._version = version
+            return True
+
+    def close(self) -> None:
+        """What still reads comes to its end first."""
+        with self._in_use:
+            self._db.close()
 
     async def run(self, end_without: Callable[[Callable[[str], bool]], None]) -> None:
         """Until cancelled. `end_without(is_good)` is called at each look, in the loop's thread:
@@ -68,13 +76,12 @@ def _permit(row: tuple[str, int, bytes, str, int | None, float | None]) -> Permi
 @contextlib.contextmanager
 def watched_accounts(folder: Path) -> Iterator[AccountWatch]:
     """The accounts in the state directory `folder`, read once. Raises VshareError."""
-    database = open_accounts(folder)
+    watch = AccountWatch(open_accounts(folder))
     try:
-        watch = AccountWatch(database)
         try:
             watch.load()
         except sqlite3.Error as error:
             raise unusable(folder, error) from error
         yield watch
     finally:
-        database.close()
+        watch.close()

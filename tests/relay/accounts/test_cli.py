@@ -52,7 +52,8 @@ def test_a_user_gets_a_token_which_is_shown_once(operator: Operator) -> None:
     assert "1 token" in shown
     assert token.text not in shown
     assert operator.ask("token", "revoke", token.id) == {"id": token.id, "revoked": True}
-    assert operator.ask("token", "revoke", token.id)["revoked"] is False
+    found = operator.ask("token", "revoke", token.text)  # somewhere where it should not be
+    assert found == {"id": token.id, "revoked": False}
     assert "revoked" in operator.say("token", "list")
     assert operator.ask("user", "remove", "bob") == {"user": "bob", "tokens": 0}
     assert operator.ask("token", "list") == {"tokens": []}
@@ -74,6 +75,7 @@ def test_what_is_wrong_is_said(operator: Operator, vrelay: Command) -> None:
     vrelay("user", "create", "a b", *where).check_error(2, "not a user's name")
     vrelay("token", "create", "--user", "eve", *where).check_error(1, "no user 'eve'")
     vrelay("token", "revoke", "nothing", *where).check_error(1, "no token 'nothing'")
+    vrelay("token", "revoke", "vsr_" + "a" * 60, *where).check_error(1, "token 'vsr_aaaaaaaa'")
     vrelay("token", "create", *where).check_error(2, "missing option '--user'")
 
 
