@@ -19,6 +19,7 @@ from tests.browser import chromium, new_page, shoot
 from tests.share_pair import share_pair
 from tests.vshare.guest_page.small_page import DOMAIN, NAME, PASSCODE, SmallPage
 from tunnel.follow import Say, Server
+from tunnel.names import ShareName
 from vshare.guest_page.files import Files
 from vshare.guest_page.page import Terminals
 from vshare.policy import Policy
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.programs
 T = TypeVar("T")
+OTHER = ShareName("quiet-lynx-0002")
 STARTS_WITHIN = 10.0  # seconds
 PHONE: ViewportSize = {"width": 390, "height": 844}
 TABLET: ViewportSize = {"width": 820, "height": 1180}
@@ -120,8 +122,9 @@ class Running:
             visits.add_own(small.page)
             small.sites = visits.sites
             hosts = hosts_of(visits.sites, NAME, DOMAIN)
-            made = make_certificate(list(hosts), datetime.datetime.now(datetime.UTC))
-            door = TlsDoor(hosts, made, streams)
+            other = hosts_of(visits.sites, OTHER, DOMAIN)
+            made = make_certificate([*hosts, *other], datetime.datetime.now(datetime.UTC))
+            door = self._door = TlsDoor(hosts, made, streams)
             self.certificate.write_bytes(made.chain)
             async with door:
                 with accepting(listener, door.visitor):
@@ -136,6 +139,14 @@ class Running:
             return act()
 
         return asyncio.run_coroutine_threadsafe(main(), self.loop).result()
+
+    def rename(self, name: ShareName) -> None:
+        """Another name for the share; the page moves there."""
+        hosts = hosts_of(self.small.sites, name, DOMAIN)
+        self._door.move(hosts, self._door.certificate)
+        _, _, port = self.url.rstrip("/").rpartition(":")
+        self.url = f"https://{name}--join.{DOMAIN}:{port}/"
+        self.small.page.move(name, self.url)
 
     def terminal(self, name: str, *, read_write: bool) -> Shell:
         """One that is shared."""
@@ -386,3 +397,16 @@ def wait_for(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_share_with_another_name(page: Page, running: Running) -> None:
+    """Who has the page open is led to where it is now."""
+    come_in(page, running)
+    try:
+        running.do(lambda: running.rename(OTHER))
+        page.wait_for_url(running.url)
+        page.get_by_label("Passcode").wait_for()
+        come_in(page, running)
+        page.locator("#share", has_text=OTHER).wait_for()
+    finally:
+        running.do(lambda: running.rename(NAME))

@@ -73,6 +73,8 @@ function drawPeople() {
 
 function take(news) {
   if (news.type === "page") {
+    const before = here.page.share;
+    if (before && before !== news.share) return move(before, news.share);
     here.page = news;
     $("machine").textContent = news.machine;
     $("share").textContent = news.share;
@@ -88,6 +90,12 @@ function take(news) {
   drawServers();
   drawTerminals();
   drawPeople();
+}
+
+// The share has another name, and so has its page, which asks for the passcode again there.
+function move(before, share) {
+  isOut = true;
+  location.host = location.host.replace(before, share);
 }
 
 function connect() {
