@@ -37,8 +37,9 @@ WINDOWS = 10  # of a guest's
 KINDS = ("crowd", "flooding", "stopped")
 SIZE = Size(80, 24)
 PACE = 0.01  # seconds between messages of who floods, when it is let
-# Which cat's terminal echoes as ^@, in lines: one that is full takes nobody's keys any more.
-KEYS = (b"\0" * 63 + b"\r") * (MAX_INPUT // 64)
+# One that cat's terminal echoes as ^@ and takes away again, and Ctrl-Q, which it keeps to itself: a
+# screen that scrolls, or a line that is full, would show nobody's keys any more.
+KEYS = b"\0\x7f".ljust(MAX_INPUT, b"\x11")
 
 
 async def look_on(link: StreamLink) -> None:

@@ -35,7 +35,7 @@ class Keyboard:
                 os._exit(127)
         os.set_inheritable(self._fd, False)
         self.seen = b""
-        self._typed = 0
+        self._typed = self._lines = 0
 
     def wait_for(self, text: bytes, within: float) -> None:
         """Until the program has shown `text`. Raises StartError."""
@@ -52,10 +52,12 @@ class Keyboard:
         """One key: seconds until it is shown. Raises StartError."""
         if self._typed == LINE:
             self._typed = 0
+            self._lines += 1
             self.type(_ERASE)
             while self._read(_QUIET):
                 pass
-        letter = LETTERS[self._typed % len(LETTERS) :][:1]
+        # Unlike the one that was there in the line before, which may not be gone from the screen.
+        letter = LETTERS[(self._typed + self._lines) % len(LETTERS) :][:1]
         self._typed += 1
         self.seen = b""
         begin = time.perf_counter()

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from vshare.terminals.output_log import OutputLog
 from vshare.terminals.viewer import Viewer
 
-# Each is a TLS record and a system call, so a turn takes some 0.15 ms. Keys, and what the program
+# Each is a TLS record and a system call, so a turn takes some 0.3 ms. Keys, and what the program
 # writes, come between two of them.
-GUESTS_A_TURN = 4
+GUESTS_A_TURN = 8
 # From one turn to the next. We sleep meanwhile, and so the program before which the sharer sits
 # has our CPU: it was woken just before, and no other may be free. Fifty guests are shown something
-# some fifty times a second.
-TURN_EVERY = 0.001  # seconds
+# seventy times a second at most.
+TURN_EVERY = 0.002  # seconds
 # A viewer that is slower than the program is shown the present this often at most: pictures
 # enough to follow, and one drawing for all who wait.
 CATCH_UP_EVERY = 0.05  # seconds
