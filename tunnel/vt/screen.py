@@ -244,7 +244,7 @@ class Screen:
             self.charsets["()".index(word[0])] = word[1:]
         elif word == "#8":
             self.grid.fill("E")
-            self._to(0, 0)
+            self.address(0, 0)
 
     def osc(self, text: str) -> None:
         """See Actions. Titles, colours, the clipboard: not here."""
@@ -261,7 +261,8 @@ class Screen:
     def restore_cursor(self) -> None:
         """DECRC."""
         saved = self.grid.saved
-        self._to(saved.x, saved.y)
+        region = range(self.top, self.bottom + 1) if saved.origin else range(self.rows)
+        self._to(saved.x, max(region[0], min(saved.y, region[-1])))
         self.style, self.charsets, self.shift = saved.style, list(saved.charsets), saved.shift
         self.wraps = saved.wraps
         (self.modes.add if saved.origin else self.modes.discard)(ORIGIN)

@@ -54,6 +54,8 @@ def after(text: str, columns: int = COLUMNS, rows: int = ROWS) -> Screen:
         ("\x1b)0\x0ex\x0fx", ["│x", "", "", ""]),
         ("\x1b[2;2H\x1b7\x1b[1;1Hx\x1b8y", ["x", " y", "", ""]),
         ("\x1b[2;4r\x1b[?6h\x1b[1;1Hx\x1b[?6l\x1b[1;1Hy", ["y", "x", "", ""]),
+        ("\x1b[2;4r\x1b[?6h\x1b#8x", ["E" * 12, "x" + "E" * 11, "E" * 12, "E" * 12]),
+        ("\x1b[?6h\x1b7\x1b[2;4r\x1b8x", ["", "x", "", ""]),  # the region has changed since
         ("main\x1b[?1049h\x1b[Hother\x1b[?1049l!", ["main!", "", "", ""]),
         ("\x1b#8\x1bcx", ["x", "", "", ""]),
         ("\x1b]0;title\x07a\x1b]2;t\x1b\\b\x1bPq#0\x07\x1b\\c", ["abc", "", "", ""]),
