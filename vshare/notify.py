@@ -30,6 +30,7 @@ from vshare.news import News, Value
 KINDS = frozenset(
     {
         "joined",
+        "visitor-joined",
         "waiting",
         "join-failed",
         "kicked",

@@ -422,7 +422,8 @@ function drawGuests(guests, waiting) {
       guests.slice(0, MAX_TABLE_ROWS).map((each) => [
         each.name, each.address, clock(each.since), String(each.streams),
         bytes(each.bytes_in), bytes(each.bytes_out),
-        (each.invite ? "invite " + each.invite : "code") + (each.ssh ? ", SSH" : ""),
+        each.where === "browser" ? "guest page"
+          : (each.invite ? "invite " + each.invite : "code") + (each.ssh ? ", SSH" : ""),
         keyed("Kick", each.name, () => kick(each)),
       ]),
     ));
@@ -436,8 +437,9 @@ async function kick(guest) {
   if (!confirm("Remove " + guest.name + " and end its connections?")) return;
   const done = await command("kick", { guest: guest.name });
   if (!done) return;
-  const rest = guest.invite
-    ? "`vshare revoke " + guest.invite + "` voids its invite"
+  const rest = guest.where === "browser"
+    ? "the page's passcode is still good: `vshare page --rotate` draws another"
+    : guest.invite ? "`vshare revoke " + guest.invite + "` voids its invite"
     : "it still knows the code: `vshare code --rotate` makes a new one";
   say(done.guest + " is out; " + rest);
 }
