@@ -15,6 +15,7 @@ from tunnel.names import ShareName, parse_name
 
 FARTHEST = 366 * 24 * 3600.0  # seconds; a share that says more is not believed
 DAY = 24 * 3600.0
+MAX_NAMES = 64  # that a share takes one after another: each goes on meaning the machine
 
 
 class Notices:
@@ -25,6 +26,7 @@ class Notices:
     def __init__(self, console: Console, relay: RelayAddress | None = None) -> None:
         self._console, self._relay = console, relay
         self.on_renamed: Callable[[ShareName], None] = lambda name: None
+        self._names: set[ShareName] = set()
         self.over = asyncio.Event()
         self.error: VshareError | None = None
 
@@ -50,6 +52,10 @@ class Notices:
         try:
             name = parse_name(notice.text)
         except UsageError:  # nothing that could be typed
+            return
+        self._names.add(name)
+        if len(self._names) > MAX_NAMES:
+            self._names.discard(name)
             return
         self.on_renamed(name)
         line = f"{name}@{self._relay}" if self._relay is not None else name

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from connect_vm.notices import DAY, FARTHEST, Notices, at_time, in_words
+from connect_vm.notices import DAY, FARTHEST, MAX_NAMES, Notices, at_time, in_words
 from connect_vm.session import Options, Watch, connect
 from tests.connect_vm.test_session import Screen
 from tests.loops import run
@@ -98,6 +98,18 @@ def test_another_name(capsys: pytest.CaptureFixture[str]) -> None:
         assert told == ["quiet-lynx-0002"]
         assert [(each["kind"], each["text"]) for each in screen.events] == [("renamed", told[0])]
         assert not notices.over.is_set()
+
+    run(main)
+
+
+def test_a_share_that_takes_name_after_name_is_believed_so_often() -> None:
+    async def main() -> None:
+        told: list[str] = []
+        notices = Notices(Screen())
+        notices.on_renamed = told.append
+        for number in range(2 * MAX_NAMES):
+            notices(Notice(number, "renamed", f"quiet-lynx-{number:04}"))
+        assert len(set(told)) == MAX_NAMES
 
     run(main)
 
