@@ -7,6 +7,7 @@ session of its own, its output into a file, and says so through a pipe, and `sta
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -62,6 +63,12 @@ def log_path(name: str) -> Path:
     """Where the output of the detached share `name` goes."""
     folder = platformdirs.user_state_path("vshare", appauthor=False) / "detached"
     return folder / f"{name}.log"
+
+
+def rename_log(before: str, name: str) -> None:
+    """The output of the detached share `before` is found as that of `name`, and goes on there."""
+    with contextlib.suppress(OSError):  # of several, the first gave it its name
+        log_path(before).replace(log_path(name))
 
 
 class Leaving:

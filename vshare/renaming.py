@@ -19,6 +19,7 @@ from tunnel.errors import UsageError, VshareError
 from tunnel.names import ShareName, parse_name
 from vshare import requests
 from vshare.audit import AuditLog
+from vshare.detach import rename_log
 from vshare.guest_page.setup import page_url
 from vshare.live_share import LiveShare
 from vshare.look import Found
@@ -41,6 +42,7 @@ class Named:
     log: AuditLog
     notifier: Notifier | None
     tls_door: TlsDoor | None
+    is_detached: bool = False
 
 
 class Renaming:
@@ -120,6 +122,8 @@ class Renaming:
         if named.notifier is not None:
             named.notifier.share = name
         named.log.rename(name)
+        if named.is_detached:
+            rename_log(before, name)
         text = f"the share is called {name} from now on, and no more {before}"
         share.newsroom.tell("renamed", text, name=name, before=before)
         Screen(self._console).renamed(share, before, str(named.log.path))

@@ -311,7 +311,7 @@ async def _serve_at(
             browsers=lambda: sum(each.is_here for each in share.visitors),
         )
         terminals = TerminalHandlers(share.streams.terminals, sharing.reach.link)
-        named = Named(log, notifier, tls_door)
+        named = Named(log, notifier, tls_door, is_detached=sharing.leaving is not None)
         renaming = Renaming(share, sharing.found, options, console, named)
         page = PageHandlers(share.guest_page)
         tables = (Handlers(share), share.together, terminals, page, renaming)

@@ -127,6 +127,9 @@ def test_in_the_background_and_stopped(desk: Desk) -> None:
     assert f"Others connect with: vconnect {NEW}@" in told.stdout
     assert f"{file} has the new name" in told.stderr
     assert names(desk) == [NEW]
+    (output,) = (desk.tmp_path / "vshare" / "detached").iterdir()
+    assert output.name == f"{NEW}.log"
+    assert f"the share is called {NEW} from now on" in output.read_text()
     log = vshare(desk, "log", NEW).stdout
     assert f"the share was called {NEW}, and no more {OLD}" in log
     assert vshare(desk, "stop", NEW).returncode == 0
