@@ -11,6 +11,7 @@ from tests.loops import run, until
 from tests.share_pair import Pair, TcpService, share_pair, tcp_service
 from tests.vshare.guest_page.small_page import PASSCODE
 from tests.vshare.web.requests import Clock, refused, request
+from tests.vshare.web.test_stage import Keeper
 from tunnel.follow import Server
 from vshare.guest_page.served_sites import ServedSites, label_of
 from vshare.policy import Policy
@@ -90,8 +91,15 @@ def test_what_is_shared_no_more_is_no_site() -> None:
         async with world() as it:
             it.share(Server("web", it.web))
             await until(lambda: it.published)
+            visits, visitor, machine = it.pair.streams.visits, Keeper(), Keeper()
+            stage = visits.stage(visits.sites.find("web", 80), visitor)
+            machine.peer = stage
+            stage.link(machine)
+            visitor.peer.send(request(more={"X-Vshare-Passcode": PASSCODE}).serialize())
+            assert machine.sent.startswith(b"GET / ")
             it.share()
             await until(lambda: len(it.published) == 2)
+            assert (visitor.is_done, machine.is_done) == (True, True)  # whatever was under way
             assert it.published[-1] == []
             assert not it.pair.streams.visits.sites.labels
             assert it.web not in it.pair.streams.policy.http_ports
