@@ -78,6 +78,16 @@ def test_a_healthy_connection_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
         asyncio.run(main(sshd))
 
 
+def test_the_cipher_is_one_that_costs_little(tmp_path: Path) -> None:
+    async def main(sshd: Sshd) -> None:
+        async with SshLink(replace(sshd.access, known_hosts=None)) as ssh:
+            connection = await ssh.connection()
+            assert connection.get_extra_info("send_cipher") == "aes256-gcm@openssh.com"
+
+    with openssh(tmp_path) as sshd:
+        asyncio.run(main(sshd))
+
+
 def test_it_is_waited_for_and_found_elsewhere(tmp_path: Path) -> None:
     """A server that is started again after its connection was lost, on another port."""
     places: list[SshAccess] = []
