@@ -19,7 +19,7 @@ from tunnel.errors import VshareError
 PROGRAMS = Path(__file__).parent
 READY_WITHIN = 10.0  # seconds; measured 0.1 to 0.3 on two busy cores
 STOP_WITHIN = 45.0
-"""Seconds between TERM and KILL. `vconnect` removes its machine in 1; under Vagrant it took 24."""
+"""Seconds between TERM and KILL. `vconnect` removes its machine in 1, and under Vagrant in 5."""
 BINDS = {
     "libvirt/lib": "/var/lib/libvirt",
     "libvirt/log": "/var/log/libvirt",
