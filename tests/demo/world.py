@@ -50,11 +50,13 @@ def relay(lab: Lab, public_port: int, *options: str, domain: str = "localhost") 
 
 
 @contextmanager
-def share(host: Host, relay_address: str, folder: Path, *options: str) -> Iterator[Share]:
-    """`vshare up` in `folder`."""
+def share(
+    host: Host, relay_address: str, folder: Path, *options: str, within: float = SHARE_WITHIN
+) -> Iterator[Share]:
+    """`vshare up` in `folder`, which has `within` seconds."""
     command = ["vshare", "up", "--json", "--relay", relay_address, *options]
     with started(host, command, cwd=folder) as program:
-        event: dict[str, Any] = program.wait_for("started", SHARE_WITHIN)
+        event: dict[str, Any] = program.wait_for("started", within)
         url = event["url"] or ""
         yield Share(program, event["name"], event["code"], url, event["connect"])
 

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-KEPT = ("VSHARE_E2E", "VSHARE_RECOVERS", "TERM", "CI")
+KEPT = ("VSHARE_E2E", "VSHARE_RECOVERS", "VSHARE_SLOW", "TERM", "CI")
 """Settings that sudo would drop and that the tests look at."""
 
 
