@@ -203,6 +203,7 @@ def test_who_leaves_just_when_one_comes_costs_nobody_else() -> None:
 
 def test_a_quarter_is_kept_from_joins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lot, "TAKE_WITHIN", 0.01)
+    monkeypatch.setattr(yard, "TICK", 60.0)  # none is pinged meanwhile, which would be out of reach
 
     async def test(scene: Scene) -> None:
         scene.lot.fill()
