@@ -147,7 +147,7 @@ class Control:
             passthrough=request.passthrough,
             token=permit.token if permit else "",
         )
-        if not self._registry.add(share):
+        if not self._registry.add(share, moved=request.moved):
             raise RejectionError("full", "this relay has as many shares as it can take")
         return share
 

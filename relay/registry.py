@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from relay.carried import Carried
 from relay.lot import CALM_AFTER, Lot
 from relay.names import NameBook
 from tunnel.control import Ended, FromRelay, Publish, Tickets
@@ -119,7 +120,8 @@ class LocalRegistry:
         self.on_change: Callable[[ShareName], None] = lambda name: None  # a share came or went
         self._by_route: dict[str, Share] = {}
         self._by_token: dict[str, set[Share]] = {}  # by its ID; no empty sets
-        self._carrying: dict[str, set[socket.socket]] = {}  # by tokens' IDs, too
+        self._carried_by_token = Carried()  # by its ID, too
+        self._carried_by_name = Carried()
         self._void: dict[str, float] = {}  # tokens, and since when they are seen to be
         # ticket -> whose it is, and the monotonic time of its end; in the order of those times
         self._tickets: dict[bytes, tuple[Share, float]] = {}
@@ -170,8 +172,10 @@ class LocalRegistry:
         """Whether the share with that route is not connected, but may come back."""
         return route not in self._by_route and self._names.is_route_leased(route, self._clock())
 
-    def add(self, share: Share) -> bool:
+    def add(self, share: Share, *, moved: bool = False) -> bool:
         """Register `share`; the same key's earlier session is evicted. False: full.
+
+        `moved`: what carries its visitors so far is dead, and they are to be told.
 
         One that has the route of another is that one with another name, and takes its place.
         """
@@ -191,6 +195,8 @@ class LocalRegistry:
             self._by_route[share.route] = share
         if share.token:
             self._by_token.setdefault(share.token, set()).add(share)
+        if moved:
+            self._carried_by_name.cut(share.name)
         return True
 
     def remove(self, share: Share) -> None:
@@ -221,30 +227,23 @@ class LocalRegistry:
         """End the shares whose token (its ID) is not good any more, and CUT_AFTER also the streams
         that they have not ended. To be called again and again."""
         now = time.monotonic()
-        known = self._by_token.keys() | self._carrying.keys()
+        known = self._by_token.keys() | self._carried_by_token.keys()
         self._void = {t: self._void.get(t, now) for t in known if not is_good(t)}
         for token, since in self._void.items():
             for share in self.shares_of(token):
                 share.end("token", "its token was revoked, or the token's time is over")
             if now - since >= CUT_AFTER:
-                for sock in self._carrying.get(token, ()):
-                    with contextlib.suppress(OSError):  # it has just ended
-                        sock.shutdown(socket.SHUT_RDWR)
+                self._carried_by_token.cut(token)
 
     @contextlib.contextmanager
     def carrying(self, share: Share, parked: socket.socket) -> Iterator[None]:
-        """While the block runs, `parked` carries a visitor; cut when the share's token is void."""
-        if not share.token:
+        """While the block runs, `parked` carries a visitor; cut when the share's token is void, and
+        when the share has moved."""
+        with (
+            self._carried_by_token.carrying(share.token, parked),
+            self._carried_by_name.carrying(share.name, parked),
+        ):
             yield
-            return
-        carrying = self._carrying.setdefault(share.token, set())
-        carrying.add(parked)
-        try:
-            yield
-        finally:
-            carrying.discard(parked)
-            if not carrying and self._carrying.get(share.token) is carrying:
-                del self._carrying[share.token]
 
     def extend(self, share: Share, ends_at: float) -> None:
         """Let `share`'s lease end at `ends_at`, sooner or later than before."""

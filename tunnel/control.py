@@ -49,7 +49,8 @@ class Challenge(_Message, frozen=True, tag="challenge"):
 class Register(_Message, frozen=True, tag="register"):
     """Share: this is my key (raw Ed25519); I want `name` (empty: any) for `expires_in` seconds,
     and my guests come by `route`. `passthrough`: browsers' TLS is not to end at the relay. `token`:
-    why this relay should take me; a secret, which nothing may show."""
+    why this relay should take me; a secret, which nothing may show. `moved`: what I had parked and
+    what carries my visitors was at an address that is not mine any more."""
 
     key: bytes
     signature: bytes
@@ -60,6 +61,7 @@ class Register(_Message, frozen=True, tag="register"):
     route: Route = ""
     passthrough: bool = False
     token: Token = ""
+    moved: bool = False
 
     def __repr__(self) -> str:
         return f"Register({self.name!r})"

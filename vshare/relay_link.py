@@ -264,6 +264,11 @@ class RelayLink:
         """Whether there are visitors."""
         return any(sock.fileno() >= 0 for sock in self._visitors)
 
+    def _has_moved(self) -> bool:
+        """Whether all visitors came by addresses that are not this host's any more."""
+        ways = {sock.getsockname()[0]: sock for sock in self._visitors if sock.fileno() >= 0}
+        return bool(ways) and all(is_stranded(sock) for sock in ways.values())
+
     async def probe(self) -> None:
         """Ask the relay for a sign of life, and connect anew at once if none comes soon.
 
@@ -391,6 +396,7 @@ class RelayLink:
             self.route,
             self._passthrough,
             self._token.text if self._token and challenge.token else "",
+            self._has_moved(),
         )
         await channel.send(control.serialize(request))
         answer = control.parse_from_relay(await channel.recv())

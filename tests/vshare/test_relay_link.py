@@ -23,6 +23,7 @@ from tunnel.control import Ended
 from tunnel.names import ShareName
 from tunnel.parking import Paired
 from tunnel.relay_tls import RelayError, dial_relay
+from vshare import relay_link
 from vshare.refusals import RejectedError
 from vshare.relay_link import RelayLink
 
@@ -110,6 +111,43 @@ def test_comes_back_after_the_relay_restarted(tmp_path: Path) -> None:
                 assert share.published.sites == ["", "8080"]
         finally:
             await link.__aexit__(None, None, None)
+
+    run(main)
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["moved", "only the channel was lost"])
+def test_who_came_by_an_address_that_is_gone_is_told(
+    monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    async def main() -> None:
+        visitors: Visitors = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        async with (
+            Relay(RelayConfig()) as relay,
+            make_link(relay.address, visitors) as link,
+            make_link(relay.address, visitors) as other,
+        ):
+            with socket.socket() as sock, socket.socket() as bystander:
+                carried = []
+                for each, whose in ((sock, link), (bystander, other)):
+                    each.setblocking(False)
+                    await loop.sock_connect(each, ("127.0.0.1", relay.port))
+                    await loop.sock_sendall(each, real_hello(f"{whose.route}.x", "vshare/1"))
+                    carried.append((await visitors.get())[0])
+                monkeypatch.setattr(relay_link, "is_stranded", lambda sock: moved)
+                assert link._channel is not None
+                name = ShareName(link.registered.name)
+                before = relay.registry.get(name)
+                link._channel.transport.abort()
+                await until(lambda: relay.registry.get(name) not in (before, None))
+                await loop.sock_sendall(carried[1], b"hi")
+                assert await loop.sock_recv(bystander, 10) == b"hi"
+                with contextlib.suppress(OSError):  # the relay's end of it may be closed by now
+                    await loop.sock_sendall(carried[0], b"hi")
+                with contextlib.suppress(ConnectionError):
+                    assert await loop.sock_recv(sock, 10) == (b"" if moved else b"hi")
+                for each in carried:
+                    each.close()
 
     run(main)
 

@@ -155,7 +155,7 @@ def test_a_share_that_does_not_end_loses_its_streams(
             assert await visitors[1][0].readexactly(10) == b"still here"
             for sock in kept:
                 sock.close()
-            await until(lambda: not relay.registry._carrying)
+            await until(lambda: not relay.registry._carried_by_token.keys())
 
     run(main)
 
