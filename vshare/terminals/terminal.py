@@ -31,6 +31,8 @@ from vshare.terminals.screen import SharedScreen
 from vshare.terminals.viewer import Sink, Viewer
 
 TYPING_LASTS = 2.0  # seconds after the last key
+# Two who type at once are named in turn: everybody is told each time.
+TYPING_LEAST = 0.5  # seconds
 # The program waits so long for the sharer's own terminal, then goes on without it.
 SHARER_PATIENCE = 1.0  # seconds
 # A guest's window that becomes larger and smaller without end resizes the machine's this often.
@@ -68,6 +70,7 @@ class SharedTerminal:
         self._program: Program | None = None
         self._viewers: list[Viewer] = []  # the sharer's first
         self._typing = ""
+        self._typing_until = 0.0  # loop time; before, no other is named
         self._typing_ends: asyncio.TimerHandle | None = None
         self._resizing: asyncio.TimerHandle | None = None
         self._fan_out = FanOut(lambda: self.viewers, self._drawn)
@@ -378,8 +381,9 @@ class SharedTerminal:
         if self._typing_ends is not None:
             self._typing_ends.cancel()
         self._typing_ends = loop.call_later(TYPING_LASTS, self._stopped_typing)
-        if self._typing != name:
-            self._typing = name
+        now = loop.time()
+        if name != self._typing and (not self._typing or now >= self._typing_until):
+            self._typing, self._typing_until = name, now + TYPING_LEAST
             self._changed()
 
     def _stopped_typing(self) -> None:

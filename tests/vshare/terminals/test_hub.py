@@ -300,6 +300,24 @@ def test_the_sharers_keys_stand_behind_nobodys() -> None:
     with_hub(main)
 
 
+def test_who_types_is_not_told_for_each_key_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in ("TYPING_LEAST", "TYPING_LASTS"):
+        monkeypatch.setattr(f"vshare.terminals.terminal.{each}", 60.0)
+
+    async def main(hub: Hub) -> None:
+        terminal = hub.open("build", READ_WRITE)
+        MemoryProgram(terminal)
+        sharer, ada = Watcher(hub), Watcher(hub, ADA)
+        ada.type(b"a")
+        await until(lambda: sharer.state.typing == "Ada")
+        version = terminal.version
+        sharer.type(b"s")
+        assert terminal.version == version
+        assert terminal.state_for(terminal.viewers[0]).typing == "Ada"
+
+    with_hub(main)
+
+
 def test_a_flood_of_single_keys_makes_few_packets() -> None:
     async def main(hub: Hub) -> None:
         program = MemoryProgram(hub.open("build", READ_WRITE))
