@@ -90,7 +90,8 @@ class FanOut:
     def _begin(self) -> None:
         """A round: everybody has a turn, but for who waits for an echo not at once."""
         self._is_due = False
-        self._waiting = deque(each for each in self._viewers() if not each.identity.is_sharer)
+        guests = (each for each in self._viewers() if not each.identity.is_sharer)
+        self._waiting = deque(each for each in guests if each is not self.first)
         self._take_turn(0)
 
     def _go_on(self) -> None:
