@@ -18,6 +18,10 @@ from tunnel.relay_token import ID_SIZE, SECRET_SIZE, RelayToken, make_token
 MAX_NAME = 64  # characters
 MAX_NOTE = 200  # characters
 MAX_ID = 12  # characters of what is no ID: it may be half a token
+_USERS = (
+    "SELECT id, name, created_at, (SELECT count(*) FROM tokens"
+    " WHERE user_id = users.id AND revoked_at IS NULL) FROM users"
+)
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@+-]{{0,{MAX_NAME - 1}}}")
 
 
@@ -83,11 +87,7 @@ class AccountBook:
 
     def users(self) -> list[User]:
         """All of them, by their names."""
-        rows = self._db.execute(
-            "SELECT id, name, created_at, (SELECT count(*) FROM tokens"
-            " WHERE user_id = users.id AND revoked_at IS NULL) FROM users ORDER BY name"
-        )
-        return [User(*row) for row in rows]
+        return [User(*row) for row in self._db.execute(f"{_USERS} ORDER BY name")]
 
     def remove_user(self, name: str) -> int:
         """The user is gone, with its tokens, whose shares end; how many were not revoked before."""
@@ -143,12 +143,12 @@ class AccountBook:
         return False
 
     def _user(self, name: str) -> User:
-        for user in self.users():
-            if user.name == name:
-                return user
-        raise VshareError(
-            f"there is no user {name[:MAX_NAME]!r}", "`vrelay user create NAME` makes one"
-        )
+        row = self._db.execute(f"{_USERS} WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise VshareError(
+                f"there is no user {name[:MAX_NAME]!r}", "`vrelay user create NAME` makes one"
+            )
+        return User(*row)
 
 
 @contextmanager

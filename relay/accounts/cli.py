@@ -14,6 +14,7 @@ import platformdirs
 
 from relay.accounts.book import Allowance, account_book
 from relay.accounts.permits import SHARE
+from relay.registry import MAX_SHARES
 from tunnel.command import print_table
 from tunnel.console import Console
 from tunnel.errors import UsageError
@@ -21,7 +22,6 @@ from tunnel.relay_token import parse_token
 
 DAY = 86_400.0  # seconds
 MAX_DAYS = 3_650  # ten years; without --expires it is for ever
-MAX_SHARES = 10_000  # of one token: all that a relay takes
 
 Command = Callable[..., Any]
 
