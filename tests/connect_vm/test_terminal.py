@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.programs, pytest.mark.usefixtures("default_signals")]
 
 BIN = Path(sys.executable).parent
 PLAIN = ["sh"]
+KEYS = [";", "set", "-g", "assume-paste-time", "0"]  # tmux: keys that come at once are keys, too
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_full_screen_programs_on_terminals_of_all_sizes(
     text.write_text("".join(f"{number} Größe 漢字 e\u0301 ▒\n" for number in range(200)))
     commands = {
         "vim": ["vim", "-u", "NONE", "-N", "-c", "set nu ruler mouse=a", str(text)],
-        "tmux": ["tmux", "-L", f"vshare-inner-{os.getpid()}", "-f", "/dev/null", "new", "sh"],
+        "tmux": ["tmux", "-L", f"vshare-inner-{os.getpid()}", "-f", "/dev/null", "new", "sh", *KEYS],
     }
     share.open(commands[program], read_write=True, follow_smallest=True)
     with guest(share, "ada") as ada:
