@@ -24,6 +24,7 @@ MAX_CONNECTIONS = 256  # a browser opens dozens, a load test hundreds
 MAX_DIALLING = 16  # handshakes under way that make progress
 MAX_STALLED = 8  # and that do not: attempts overlap while the way is down
 STALLED_AFTER = 1.0  # seconds
+DIAL_EVERY = 0.5  # seconds between attempts while the way is down: the next may find it open
 WAIT = 15.0  # seconds for a connection
 IDLE_LIFE = 30.0  # seconds an idle connection above MIN_IDLE is kept
 RETRY_FIRST = 0.2  # seconds between attempts that fail at once, doubled each time up to ...
@@ -174,12 +175,13 @@ class Pool:
     def missing(self) -> int:
         """How many more connections to dial now."""
         now = self._loop.time()
-        young = sum(now - began < STALLED_AFTER for began in self._dials.values())
+        is_down = self.state is not None or self._in_doubt
+        is_young = DIAL_EVERY if is_down else STALLED_AFTER
+        young = sum(now - began < is_young for began in self._dials.values())
         if now - self._came_through[0] < STALLED_AFTER:
             young = len(self._dials)  # the way is there: what takes long is slow, and will come
         spare = max(self._min_idle - len(self.idle), 0)
         need = len(self.waiters) + spare - young
-        is_down = self.state is not None or self._in_doubt
         if is_down or young < len(self._dials):
             # One is tried even if none is missed, to know; and no more than one in a while.
             need = 1 - young if is_down or need > 0 else 0

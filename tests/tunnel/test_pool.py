@@ -77,6 +77,7 @@ async def cable() -> AsyncIterator[tuple[Pair, Cable, Client]]:
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "TICK", 0.02)
     monkeypatch.setattr(pool, "STALLED_AFTER", 0.02)
+    monkeypatch.setattr(pool, "DIAL_EVERY", 0.02)
     monkeypatch.setattr(liveness, "PATIENCE_AFTER_CHANGE", 0.02)
     monkeypatch.setattr(client_module, "PROBE_AFTER", 0.02)
 
