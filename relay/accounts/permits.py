@@ -44,6 +44,11 @@ class Permits:
 
     def find(self, text: str, now: float) -> Permit | None:
         """What the token `text` allows a share; None: nothing, for whatever reason."""
+        permit = self.known(text, now)
+        return permit if permit is not None and self.is_good(permit.token, now) else None
+
+    def known(self, text: str, now: float) -> Permit | None:
+        """What the token `text` is for, be it sharing or not; None: nothing."""
         try:
             token = parse_token(text)
         except UsageError:
@@ -52,9 +57,18 @@ class Permits:
         matches = hmac.compare_digest(permit.hash if permit else _NO_HASH, token.hash)
         if permit is None or not matches:
             return None
-        return permit if self.is_good(token.id, now) else None
+        return self.get(token.id, now)
+
+    def get(self, token: str, now: float) -> Permit | None:
+        """What the token with that ID is for (still); None: nothing."""
+        permit = self._permits.get(token)
+        return permit if permit is not None and not permit.is_over(now) else None
+
+    def tokens_of(self, account: int) -> list[str]:
+        """The IDs of an account's tokens that are not revoked."""
+        return [each.token for each in self._permits.values() if each.account == account]
 
     def is_good(self, token: str, now: float) -> bool:
         """Whether the token with that ID may share (still)."""
-        permit = self._permits.get(token)
-        return permit is not None and SHARE in permit.scopes and not permit.is_over(now)
+        permit = self.get(token, now)
+        return permit is not None and SHARE in permit.scopes
