@@ -7,6 +7,7 @@ import datetime
 import logging
 import os
 import urllib.parse
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class AcmeCertificate:
                 self._current = shown.current = read_identity(file, None)
             except VshareError as error:
                 log.warning("%s; another is asked for", error.text)
+        self.outcomes = Counter(granted=0, failed=0)  # of asking for one
         self.tried = asyncio.Event()  # there is a certificate, or the first try has failed
 
     async def run(self) -> None:
@@ -56,11 +58,13 @@ class AcmeCertificate:
             except VshareError as error:
                 pause = min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE)
                 failures += 1
+                self.outcomes["failed"] += 1
                 log.warning("%s; %s. Tried again in %d minutes", error.text, error.hint, pause / 60)
                 self.tried.set()
                 await asyncio.sleep(pause)
             else:
                 failures = 0
+                self.outcomes["granted"] += 1
 
     async def _until_due(self) -> None:
         while (left := self.due_in(datetime.datetime.now(datetime.UTC))) > 0:

@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -76,6 +77,7 @@ class Front:
         self._spare: int | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._is_full = False
+        self.turned_away: Counter[str] = Counter()  # as they were accepted, by reason
 
     async def run(self) -> None:
         """Accept until cancelled; then every connection is ended."""
@@ -106,12 +108,14 @@ class Front:
                 return
             except OSError as error:
                 if error.errno in OUT_OF_DESCRIPTORS:
+                    self.turned_away["descriptors"] += 1
                     self._tell_full("out of file descriptors")
                     self._turn_one_away(group)
                 return  # else: ECONNABORTED and the like, of that one connection
             address = str(place[0]).removeprefix("::ffff:")  # IPv4 through a dual-stack listener
             source = source_of(address)
             if not self._admission.enter(source):
+                self.turned_away["limit"] += 1
                 self._tell_full("a limit on connections is reached")
                 sock.close()
                 continue

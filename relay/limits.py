@@ -56,6 +56,9 @@ class Admission:
         self.undecided = 0
         self._by_source: Counter[str] = Counter()
         self.handshakes = 0
+        # What is counted for the operator (relay/operation/metrics.py), by reason and by outcome.
+        self.handshakes_failed: Counter[str] = Counter()
+        self.joins: Counter[str] = Counter()
 
     def enter(self, source: str) -> bool:
         """Count a new connection, undecided yet; False if it must be turned away."""
@@ -84,10 +87,14 @@ class Admission:
     def handshake(self) -> Iterator[None]:
         """Count a handshake with a share while the block runs. Raises LostError: too many."""
         if self.handshakes >= min(MAX_HANDSHAKES, self.budget.undecided):
+            self.handshakes_failed["limit"] += 1
             raise LostError("too many shares connect at the same time")
         self.handshakes += 1
         try:
             yield
+        except BaseException:
+            self.handshakes_failed["failed"] += 1
+            raise
         finally:
             self.handshakes -= 1
 

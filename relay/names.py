@@ -86,6 +86,11 @@ class NameBook:
         if self._disk is not None:
             self._disk.close()
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether it is kept where it should be, and not in memory for want of a disk."""
+        return self._disk is None
+
     def recover(self) -> None:
         """Go on in the file, if the book is in memory and can be written again."""
         if self._disk is None:
