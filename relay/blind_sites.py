@@ -12,6 +12,7 @@ import logging
 import re
 import socket
 
+from relay.accounting import Kind
 from relay.front import ACCESS_DENIED, INTERNAL_ERROR, Visitor, refuse
 from relay.limits import Admission
 from relay.lot import LotClosedError, NoParkedError
@@ -90,8 +91,13 @@ class BlindSites:
             if parked is None:
                 refuse(visitor, INTERNAL_ERROR)
                 return
-            with self._admission.another(), self._registry.carrying(share, parked):
-                totals = await splice.splice_sockets(visitor.sock, parked)
+            visiting = self._registry.accounting.visit(share, Kind.HTTPS, visitor.address)
+            with (
+                self._admission.another(),
+                self._registry.carrying(share, parked),
+                visiting as visit,
+            ):
+                totals = await splice.splice_sockets(visitor.sock, parked, visit.measure)
             log.debug("%s for the site of %s: %s", visitor.address, name, totals)
         finally:
             share.browsers -= 1

@@ -13,6 +13,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from relay.accounting import How
 from relay.accounts.permits import Permit, Permits
 from relay.channel import POLICY_VIOLATION
 from relay.names import NameBook
@@ -310,6 +311,6 @@ class ShareSession:
                 share.send(control.Extended(self._control.extend(share, expires_in)))
             case control.End():
                 self._control.end_lease(share)
-                share.finish()
+                share.finish(How.ENDED)
             case Register():
                 raise RemoteProtocolError("a second registration")

@@ -12,6 +12,7 @@ import h11
 
 from relay.doors import Doors
 from relay.http_events import BodyEvents, maybe_event
+from relay.http_ledger import HttpLedger
 from relay.http_rules import (
     FRAMING,
     HttpError,
@@ -95,8 +96,11 @@ class Conversation:
         upstreams: Upstreams,
         sites: Sites,
         misses: SourceBuckets,
+        *,
+        ledger: HttpLedger | None = None,
     ) -> None:
         self._visitor, self._origin = visitor, origin
+        self._ledger = ledger
         self._upstreams, self._sites = upstreams, sites
         self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
         self._upload = Upload(_NOTHING, b"")  # the last request's body
@@ -105,7 +109,7 @@ class Conversation:
         self._host = ""  # what the request under way asked for
         self._watch: asyncio.TimerHandle | None = None
         self._doors = Doors(origin, upstreams, sites, misses)
-        self._quick = QuickPath(visitor, self._doors, self._opened)
+        self._quick = QuickPath(visitor, self._doors, self._opened, ledger)
         visitor.on_lost = self._visitor_lost
         visitor.on_eof = self._visitor_ended
 
@@ -114,6 +118,8 @@ class Conversation:
         if self._watch is not None:
             self._watch.cancel()
         self._abort_upstream()
+        if self._ledger is not None:
+            self._ledger.close()
 
     def _opened(self, way: Way) -> None:
         self._upstream = _Upstream(way.door, way.stream)
@@ -216,6 +222,9 @@ class Conversation:
         except HttpError as error:
             await self._send_error(error, accept_of(request), head_only=request.method == b"HEAD")
             return self._is_complete()
+        finally:
+            if self._ledger is not None:
+                self._ledger.finish()
         if switched:
             return False
         return self._is_complete()
@@ -234,6 +243,8 @@ class Conversation:
                 raise _given_up(self._upstream)
         else:
             door = self._doors.door_of(check_request(request, self._origin, self._sites))
+            if self._ledger is not None:
+                self._ledger.begin(door.site, request.method, request.target)
             reused = await self._choose_upstream(door)
         try:
             return await self._exchange(request, sent)
@@ -296,6 +307,8 @@ class Conversation:
             upload.take()
             begun = sent.begun
         else:
+            if self._ledger is not None:
+                self._ledger.over(upstream.stream)
             await upstream.stream.send_all(head)
         if upload.is_whole:
             return await self._receive_answer(upstream, begun=begun)
@@ -339,6 +352,8 @@ class Conversation:
             if isinstance(answer, h11.InformationalResponse):
                 await self._switch(upstream, answer)
                 return True
+            if self._ledger is not None:
+                self._ledger.status = answer.status_code
             headers = response_headers(answer, self._host)
             if not self._upload.is_whole:  # which may not be read to its end
                 headers.append((b"Connection", b"close"))
@@ -404,6 +419,8 @@ class Conversation:
         """101: pass it on and move bytes both ways until both have ended."""
         if not self._upload.is_whole:
             raise LostError("the protocol was changed before the request's end")
+        if self._ledger is not None:
+            self._ledger.status = answer.status_code
         await self._send(
             h11.InformationalResponse(
                 status_code=answer.status_code,
@@ -426,6 +443,8 @@ class Conversation:
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._visitor.abort()
             return
+        if self._ledger is not None:
+            self._ledger.status = error.status
         page = error_page(error.status, error.text, error.hint, self._sites.domain)
         headers, body = answer_with(page, accept)
         if self._http.their_state is not h11.DONE or not self._upload.is_whole:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from relay.certificate_files import ShownIdentity
 from relay.exchange import Conversation
 from relay.front import Visitor
+from relay.http_ledger import HttpLedger
 from relay.http_rules import Origin
 from relay.registry import LocalRegistry
 from relay.routes import HTTP_1_1, Sites
@@ -42,6 +43,7 @@ class Gateway:
         sites: Sites,
         shown: ShownIdentity,
     ) -> None:
+        self._registry = registry
         self._upstreams = Upstreams(registry, key)
         self._sites, self._shown = sites, shown
         self.misses = SourceBuckets(MISSES, MISS_REFILL_SECONDS)
@@ -65,7 +67,14 @@ class Gateway:
         except (OSError, ssl.SSLError) as error:
             raise LostError(f"TLS with a visitor failed: {error}") from error
         origin = Origin(visitor.address, visitor.route.tls, visitor.route.server_name)
-        conversation = Conversation(stream, origin, self._upstreams, self._sites, self.misses)
+        conversation = Conversation(
+            stream,
+            origin,
+            self._upstreams,
+            self._sites,
+            self.misses,
+            ledger=self._maybe_ledger(visitor.address),
+        )
         try:
             await conversation.run()
             await _linger(stream)
@@ -74,6 +83,11 @@ class Gateway:
         finally:
             conversation.close()
             stream.abort()
+
+    def _maybe_ledger(self, source: str) -> HttpLedger | None:
+        """None: nobody wants to know."""
+        accounting = self._registry.accounting
+        return HttpLedger(self._registry, accounting, source) if accounting.sinks else None
 
 
 async def _linger(stream: VisitorStream) -> None:

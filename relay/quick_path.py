@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from relay.doors import Doors
+from relay.http_ledger import HttpLedger
 from relay.plain_bodies import ChunkedBody
 from relay.plain_heads import (
     MAX_PLAIN_HEAD,
@@ -35,6 +36,8 @@ from tunnel.http_bodies import LengthBody
 ANSWER_WITHIN = 300.0  # seconds from the request to the answer's head: long polls
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 FIRST_REQUEST_WITHIN = 10.0  # seconds from the connection to a whole request head
+VERSION_END = len(b" HTTP/1.1\r\n")  # of a plain request's first line
+STATUS = slice(9, 12)  # of a plain answer
 KEEP_ALIVE = 75.0  # seconds between requests; browsers give up at 60 to 300
 # Methods of requests that may be sent twice, where they have no body: the stream to the share may
 # be lost before it is known whether they came (RFC 9110 9.2.2).
@@ -76,8 +79,13 @@ class QuickPath:
     end."""
 
     def __init__(
-        self, visitor: VisitorStream, doors: Doors, on_open: Callable[[Way], None]
+        self,
+        visitor: VisitorStream,
+        doors: Doors,
+        on_open: Callable[[Way], None],
+        ledger: HttpLedger | None = None,
     ) -> None:
+        self._ledger = ledger
         self._loop = asyncio.get_running_loop()
         self._visitor, self._doors, self._on_open = visitor, doors, on_open
         self._phase: _Phase = _AWAY
@@ -182,22 +190,34 @@ class QuickPath:
         if request.length:
             message += data[request.size : end]
         if way is None:
-            return request.method in SAFE and not request.length and self._open(door, message)
+            return (
+                request.method in SAFE and not request.length and self._open(door, request, message)
+            )
         if door != way.door or not (way.stream.is_quiet and way.stream.is_writable):
             return False
+        self._note_request(door, request, way.stream)
         way.stream.write(message)
         return True
 
-    def _open(self, door: Door, message: bytes) -> bool:
+    def _open(self, door: Door, request: PlainRequest, message: bytes) -> bool:
         """A stream that begins with a request. It may turn out to be refused or lost: then the
         coroutine asks again."""
         stream = self._doors.maybe_open(door, message)
         if stream is None:
             return False
+        self._note_request(door, request, stream, len(message))
         self._way = Way(door, stream)
         stream.take_with(self._take_answer, self._share_ended)
         self._on_open(self._way)
         return True
+
+    def _note_request(
+        self, door: Door, request: PlainRequest, stream: UpstreamStream, ahead: int = 0
+    ) -> None:
+        if self._ledger is not None:
+            target = request.first[len(request.method) + 1 : -VERSION_END]
+            self._ledger.begin(door.site, request.method, target)
+            self._ledger.over(stream, ahead)
 
     def _fields_for(self, request: PlainRequest) -> bytes:
         """What the share gets behind the request's first line."""
@@ -221,6 +241,8 @@ class QuickPath:
         if answer is None:
             self._give_back()
             return False
+        if self._ledger is not None:
+            self._ledger.status = int(begin[STATUS])
         size, length = answer.size, answer.length
         if length is not None and size + length == len(begin) == len(data):  # as nearly always
             self._visitor.write(begin if answer.head is None else answer.head + begin[size:])
@@ -256,6 +278,8 @@ class QuickPath:
 
     def _complete(self, *, surplus: bool) -> None:
         self._phase, self._sent = _REST, None
+        if self._ledger is not None:
+            self._ledger.finish()
         self.rest()
         if surplus and self._way is not None:
             self._way.stream.abort()  # what follows is nobody's
@@ -264,6 +288,8 @@ class QuickPath:
     def _break_off(self) -> None:
         """The rest of an answer does not come."""
         self._sent = None
+        if self._ledger is not None:
+            self._ledger.finish()
         self._ahead.clear()
         self._visitor.abort()  # so that a part is not taken for the whole
         if self._way is not None:

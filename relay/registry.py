@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from relay.accounting import Accounting, How
 from relay.carried import Carried
 from relay.lot import CALM_AFTER, Lot
 from relay.names import NameBook
@@ -22,6 +23,13 @@ HOUSEKEEPING_EVERY = 5.0  # seconds
 RECOVER_EVERY = 30.0  # seconds between tries to write a name book that could not be written
 CUT_AFTER = 10.0  # seconds in which a share whose token is void may say goodbye to its guests
 FORGET_NAMES_EVERY = 3600.0  # seconds; names are held for days
+# What a session that is ended with a code (docs/protocol.md 4) is accounted for as.
+_HOW = {
+    "closed": How.FAULT,
+    "evicted": How.MOVED,
+    "expired": How.EXPIRED,
+    "token": How.REVOKED,
+}
 
 
 class Deliverer(Protocol):
@@ -43,8 +51,8 @@ class Share:
     """
 
     __slots__ = (
-        "_line", "_over", "before", "browsers", "ends_at", "http", "is_over", "key_hash", "lot",
-        "name", "passthrough", "published", "route", "token", "visitors",
+        "_line", "_over", "before", "browsers", "ends_at", "how", "http", "is_over", "key_hash",
+        "lot", "name", "passthrough", "published", "route", "token", "visitors",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +79,7 @@ class Share:
         self.browsers = 0  # whose TLS is passed through; they are not among the visitors
         self.lot = Lot(lambda count: ask(self, count))
         self.is_over = False
+        self.how = How.LOST  # it ended, once it has
         self._over: asyncio.Event | None = None
 
     @property
@@ -90,12 +99,12 @@ class Share:
     def end(self, code: str, text: str) -> None:
         """Say why and end the session."""
         self.send(Ended(code, text))
-        self.finish()
+        self.finish(_HOW.get(code, How.KICKED))
 
-    def finish(self) -> None:
+    def finish(self, how: How = How.LOST) -> None:
         """End the session."""
         if not self.is_over:
-            self.is_over = True
+            self.is_over, self.how = True, how
             if self._over is not None:
                 self._over.set()
             self._line.hang_up()
@@ -115,6 +124,7 @@ class LocalRegistry:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._names, self._max_shares = names, max_shares
+        self.accounting = Accounting()
         self._clock = clock  # seconds since the epoch: a lease ends while its owner sleeps, too
         self._shares: dict[ShareName, Share] = {}
         self.on_change: Callable[[ShareName], None] = lambda name: None  # a share came or went
@@ -197,11 +207,15 @@ class LocalRegistry:
             self._by_token.setdefault(share.token, set()).add(share)
         if moved:
             self._carried_by_name.cut(share.name)
+        self.accounting.share_began(share)
         return True
 
     def remove(self, share: Share) -> None:
         """`share`'s session is over."""
         if self._shares.get(share.name) is share:
+            after = self._by_route.get(share.route)
+            is_renamed = after is not None and after.before is share
+            self.accounting.share_ended(share, How.RENAMED if is_renamed else share.how)
             del self._shares[share.name]
             self.on_change(share.name)
             self._forget_token(share)

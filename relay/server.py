@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from relay import join_line
+from relay.accounting import How, Kind
 from relay.accounts.watch import AccountWatch, watched_accounts
 from relay.acme import AcmeCertificate, acme_certificate
 from relay.acme_proofs import HttpProof
@@ -39,7 +40,7 @@ from relay.limits import Admission, budget_for
 from relay.lot import LotClosedError, NoParkedError
 from relay.names import NameBook
 from relay.parker import Parker
-from relay.registry import MAX_SHARES, LocalRegistry
+from relay.registry import MAX_SHARES, LocalRegistry, Share
 from relay.routes import Answerer, Sites
 from tunnel import splice
 from tunnel.address import RelayAddress
@@ -192,7 +193,7 @@ class Relay:
 
     async def _wind_down(self, *tasks: asyncio.Task[None]) -> None:
         for share in self.registry.shares():
-            share.finish()
+            share.finish(How.STOPPED)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -262,8 +263,13 @@ class _Desk:
         except NoParkedError:
             refuse(visitor, INTERNAL_ERROR)
         else:
-            with self._admission.another(), self._registry.carrying(share, parked):
-                totals = await splice.splice_sockets(visitor.sock, parked)
+            visiting = self._registry.accounting.visit(share, Kind.CONNECT, visitor.address)
+            with (
+                self._admission.another(),
+                self._registry.carrying(share, parked),
+                visiting as visit,
+            ):
+                totals = await splice.splice_sockets(visitor.sock, parked, visit.measure)
             log.debug("%s for %s: %s", visitor.address, share.name, totals)
         finally:
             share.visitors -= 1
@@ -280,21 +286,25 @@ class _Desk:
             return
         try:
             await asyncio.sleep(wait)
-            parked = await self._parked_for_join(name, visitor.address)
+            found = await self._parked_for_join(name, visitor.address)
             with self._admission.another():
-                if parked is not None:
-                    await join_line.connect(visitor.sock, parked)
+                if found is not None:
+                    share, parked = found
+                    with self._registry.accounting.visit(share, Kind.JOIN, visitor.address):
+                        await join_line.connect(visitor.sock, parked)
                 else:
                     await self._decoys.serve(visitor.sock, name, visitor.address)
         finally:
             self._joins.leave()
 
-    async def _parked_for_join(self, name: ShareName, address: str) -> socket.socket | None:
+    async def _parked_for_join(
+        self, name: ShareName, address: str
+    ) -> tuple[Share, socket.socket] | None:
         share = self._registry.get(name)
         if share is None:
             return None
         try:
-            return await share.lot.take(Paired("visitor", address), join=True)
+            return share, await share.lot.take(Paired("visitor", address), join=True)
         except NoParkedError:  # as good as away: it has been out of reach for seconds
             return None
 

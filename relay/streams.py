@@ -256,6 +256,7 @@ class UpstreamStream(ByteStream):
     def __init__(self, end: End) -> None:
         self._receiver = _Receiver(end)
         self._end = end
+        self.sent = 0  # bytes so far, but for those that it was opened with
 
     @property
     def is_quiet(self) -> bool:
@@ -279,6 +280,7 @@ class UpstreamStream(ByteStream):
 
     def write(self, data: bytes) -> None:
         """Send what a caller who heeds `is_writable` has."""
+        self.sent += len(data)
         self._end.send(data)
 
     def put(self, data: Bytes) -> None:
@@ -300,6 +302,7 @@ class UpstreamStream(ByteStream):
     async def send_all(self, data: Bytes) -> None:
         """See ByteStream."""
         view = memoryview(data)
+        self.sent += len(view)
         while view:
             await self._receiver.writable.wait()
             if self._receiver.finished.done():

@@ -285,6 +285,10 @@ class _Splice:
             self.stop()
             self.ended.set_result(error)
 
+    def moved(self) -> tuple[int, int]:
+        """Bytes to the first socket, and from it."""
+        return self.back.moved, self.forth.moved
+
     def stop(self) -> None:
         """Watch nothing any more, give the pipes back. Idempotent."""
         for side in self._sides:
@@ -299,13 +303,21 @@ def reset_socket(sock: socket.socket) -> None:
     sock.close()
 
 
-async def splice_sockets(a: socket.socket, b: socket.socket) -> Totals:
+async def splice_sockets(
+    a: socket.socket,
+    b: socket.socket,
+    began: Callable[[Callable[[], tuple[int, int]]], None] | None = None,
+) -> Totals:
     """Move bytes both ways until both directions have ended; closes both sockets.
 
     Both are connected, non-blocking stream sockets. An error on one resets the other, and
     is reported in the Totals rather than raised. Cancelled: both are reset.
+
+    `began` is given what tells, then and later, the bytes moved to `a` and from it.
     """
     splice = _Splice(a, b)
+    if began is not None:
+        began(splice.moved)
     clean = False
     try:
         error = await splice.ended

@@ -123,10 +123,10 @@ RELAYING = (
     ),
     Mutation(
         "the relay's pages may be above the shares' domain",
-        "relay/cli.py",
-        'if domain.endswith(f".{host}"):',
-        "if False:",
-        ("tests/relay/test_cli.py::test_where_the_pages_may_not_be",),
+        "relay/settings_rules.py",
+        'elif domain.endswith(f".{host}"):',
+        "elif False:",
+        ("tests/relay/test_settings_rules.py::test_where_the_pages_may_not_be",),
     ),
     Mutation(
         "a request may be for another share than the connection's TLS",
@@ -229,8 +229,8 @@ RELAYING = (
     Mutation(
         "a request that must not be sent twice may be",
         _QUICK,
-        "return request.method in SAFE and not request.length and self._open(door, message)",
-        "return self._open(door, message)",
+        "request.method in SAFE and not request.length and self._open(door, request, message)",
+        "self._open(door, request, message)",
         (f"{_TEST_QUICK}::test_a_first_request_that_must_not_be_sent_twice_waits_for_its_stream",),
     ),
     Mutation(
