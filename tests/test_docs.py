@@ -36,7 +36,7 @@ SECURITY, PARITY, LOGGING, PROTOCOL = (
 _CODE_PATH = re.compile(r"\b(?:tests|tunnel|vshare|connect_vm|relay|box|docs|bench)/[\w./-]*\w")
 # Made by `make box`; ALPN names; folders of the user's.
 _BUILT = re.compile(
-    r"box/(images|cache)|vshare/(\d|names|connect|kvm\.json|log|ssh-keys|tokens|NAME)"
+    r"box/(images|cache)|vshare/(\d|names|connect|kvm\.json|log|ssh-keys|tokens|relay\.toml|NAME)"
 )
 _FUNCTION = re.compile(r"^(?:async )?def (\w+)\(", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?://)([^)#]+)")

@@ -15,6 +15,7 @@ import platformdirs
 from relay.accounts.book import Allowance, account_book
 from relay.accounts.permits import SHARE
 from relay.registry import MAX_SHARES
+from relay.settings_file import said
 from tunnel.command import print_table
 from tunnel.console import Console
 from tunnel.errors import UsageError
@@ -27,8 +28,8 @@ Command = Callable[..., Any]
 
 
 def state_directory(chosen: Path | None) -> Path:
-    """The relay's, as `vrelay serve` has it."""
-    return chosen or platformdirs.user_state_path("vrelay", appauthor=False)
+    """The relay's, as `vrelay serve` has it: of flag, environment or file. Raises UsageError."""
+    return chosen or said("state-dir") or platformdirs.user_state_path("vrelay", appauthor=False)
 
 
 def _common(command: Command) -> Command:

@@ -112,11 +112,11 @@ ACCOUNTS = (
     ),
     Mutation(
         "a relay for the world is open by itself",
-        "relay/cli.py",
-        "    return all(map(_is_loopback, hosts))\n",
+        "relay/settings_rules.py",
+        '    return all(_is_loopback(parse_listen(each)[0]) for each in values["listen"])\n',
         "    return True\n",
         (
-            "tests/relay/accounts/test_cli.py"
+            "tests/relay/test_settings_rules.py"
             "::test_a_relay_for_more_than_this_host_is_not_open_by_itself",
         ),
     ),

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from relay.certificate import make_certificate, make_key
-from relay.cli import _check_pages_host, _common, main
+from relay.cli import main
 from tests.commands import Command, end, started, wait_for
 from tests.ports import silent
 from tests.relay.acme_server import CHALLENGES, PEBBLE, acme_server
 from tunnel.address import parse_relay
-from tunnel.errors import UsageError
 
 
 @pytest.fixture
@@ -70,20 +69,6 @@ def test_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
 )
 def test_wrong_command_lines(vrelay: Command, arguments: str, text: str) -> None:
     vrelay(*arguments.split()).check_error(2, text)
-
-
-def test_where_the_pages_may_not_be() -> None:
-    _check_pages_host("pages.example.org", "shares.example.org")
-    for host in ("b.c", "a.b.c", "x.a.b.c"):
-        with pytest.raises(UsageError, match=r"the domain of the shares, a\.b\.c"):
-            _check_pages_host(host, "a.b.c")
-
-
-def test_what_a_cookie_for_the_shares_would_reach() -> None:
-    assert _common("pages.example.org", "shares.example.org") == "example.org"
-    assert _common("pages.a.example.org", "b.example.org") == "example.org"
-    for host in ("pages.example.net", "example.com", "org", ""):
-        assert not _common(host, "shares.example.org")
 
 
 def test_wrong_command_lines_for_scripts(vrelay: Command) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from relay.cli import _only_here, main
+from relay.cli import main
 from tests.commands import Command
 from tunnel.relay_token import parse_token
 
@@ -77,10 +77,3 @@ def test_what_is_wrong_is_said(operator: Operator, vrelay: Command) -> None:
     vrelay("token", "revoke", "nothing", *where).check_error(1, "no token 'nothing'")
     vrelay("token", "revoke", "vsr_" + "a" * 60, *where).check_error(1, "token 'vsr_aaaaaaaa'")
     vrelay("token", "create", *where).check_error(2, "missing option '--user'")
-
-
-def test_a_relay_for_more_than_this_host_is_not_open_by_itself() -> None:
-    assert _only_here("127.0.0.1", ("::1", 80), ("localhost", 1))
-    for host in ("0.0.0.0", "::", "192.0.2.1", "127.example.org", "relay.example.org"):
-        assert not _only_here(host)
-        assert not _only_here("127.0.0.1", (host, 443))

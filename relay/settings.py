@@ -1,0 +1,183 @@
+"""What an operator can set: one table, from which flags, environment, file and docs follow.
+
+Another setting is another row (and a field of `RelayConfig`, which has its default), and after
+that `python -m relay.settings_docs > docs/relay-settings.md`. Nothing else names it: `vrelay serve`
+has the flag `--NAME`, the environment VRELAY_NAME, and relay.toml the key NAME; flags count before
+the environment, and that before the file. A secret is never a value, but the path of a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.config import DEFAULT_PORT, RelayConfig
+
+PREFIX = "VRELAY_"  # of the environment's variables
+READABLE = click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+PROGRAM = click.Path(
+    path_type=Path, exists=True, dir_okay=False, executable=True, resolve_path=True
+)
+PORT = click.IntRange(1, 65_535)
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One row. `kind` is how its value is read and checked, `field` that of RelayConfig which gets
+    it as it is and has its default; without one `config_of` makes something of it.
+
+    `several`: it may be given again (a list in the file). `off`: it is true or false, or as if
+    not said, and that is the flag for false. `secret`: the file that it names is read by its owner
+    alone. `extra`: what needs saying in the docs alone.
+    """
+
+    name: str
+    help: str
+    kind: click.ParamType[Any] | type = str
+    default: object = None
+    field: str = ""
+    metavar: str | None = None
+    several: bool = False
+    off: str = ""
+    secret: bool = False
+    extra: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the value is called in Python."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment's."""
+        return PREFIX + self.key.upper()
+
+    @property
+    def flag(self) -> str:
+        """The command line's, without what says the opposite."""
+        return f"--{self.name}"
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is true or false."""
+        return bool(self.off)
+
+    @property
+    def initial(self) -> Any:
+        """The value when nothing is said."""
+        return _DEFAULTS[self.field] if self.field else self.default
+
+    def option(self) -> Callable[[Command], Command]:
+        """The option of a command."""
+        if self.is_switch:
+            return click.option(
+                f"{self.flag}/{self.off}",
+                self.key,
+                default=self.initial,
+                envvar=self.variable,
+                help=self.help,
+            )
+        return click.option(
+            self.flag,
+            self.key,
+            type=self.kind,
+            default=self.initial,
+            show_default=self.initial not in (None, ""),
+            metavar=self.metavar,
+            multiple=self.several,
+            envvar=self.variable,
+            help=self.help,
+        )
+
+
+_DEFAULTS = {each.name: each.default for each in fields(RelayConfig) if each.default is not MISSING}
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        name="listen",
+        metavar="HOST:PORT",
+        default=(f"127.0.0.1:{DEFAULT_PORT}",),
+        several=True,
+        help="Where to listen; 0.0.0.0:443 or [::]:443 for everybody. May be given again: :80 as"
+        " well.",
+    ),
+    Setting(
+        name="domain",
+        field="domain",
+        help="Shares get the URLs NAME.DOMAIN; point DOMAIN and *.DOMAIN here.",
+    ),
+    Setting(
+        name="pages-host",
+        metavar="HOST",
+        field="pages_host",
+        help="The one name with pages of the relay's own; point it here, too. Best where no"
+        " cookie can reach both: not under one registered domain with DOMAIN.",
+    ),
+    Setting(
+        name="public-port",
+        kind=PORT,
+        field="public_port",
+        help="The port that URLs show, when it is not the one listened on.",
+    ),
+    Setting(
+        name="cert",
+        kind=READABLE,
+        field="certificate",
+        help="Certificate chain (PEM) for DOMAIN and *.DOMAIN; without it one is made and kept.",
+    ),
+    Setting(
+        name="key",
+        kind=READABLE,
+        field="key",
+        secret=True,
+        help="Private key (PEM) of --cert, when it is in another file.",
+    ),
+    Setting(
+        name="acme",
+        metavar="EMAIL",
+        help="Get the certificate from Let's Encrypt, whose terms you agree to, and renew it;"
+        " EMAIL is told of problems. For DOMAIN alone (they look at its port 80), unless there is a"
+        " hook.",
+    ),
+    Setting(
+        name="acme-dns-hook",
+        metavar="PROGRAM",
+        kind=PROGRAM,
+        help="Changes DNS records, so that the certificate is for *.DOMAIN too: called with present"
+        " or cleanup, the name and the value of a TXT record (as by lego's exec provider).",
+    ),
+    Setting(
+        name="acme-server",
+        metavar="URL",
+        help="The ACME directory of another authority than Let's Encrypt.",
+    ),
+    Setting(
+        name="state-dir",
+        kind=FOLDER,
+        help="Where names, accounts and self-made keys are kept.",
+        extra="`/var/lib/vrelay` under systemd, else `~/.local/state/vrelay`",
+    ),
+    Setting(
+        name="open",
+        off="--accounts",
+        help="Everybody may share here, or who has a token (see `vrelay token`). It is open where"
+        " it listens on loopback alone, else not, unless you say so.",
+    ),
+)
+
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+assert not {each.field for each in SETTINGS if each.field} - _DEFAULTS.keys()
+
+
+def setting_options(command: Command) -> Command:
+    """Gives `command` the options of all settings; it gets each by its `key`."""
+    for setting in reversed(SETTINGS):
+        command = setting.option()(command)
+    return command
