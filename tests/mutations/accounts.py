@@ -105,7 +105,7 @@ ACCOUNTS = (
     ),
     Mutation(
         "the accounts are for everybody on the host to read",
-        "relay/accounts/database.py",
+        "relay/database.py",
         "os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)",
         "os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)",
         ("tests/relay/accounts/test_database.py::test_the_files_are_their_owners_alone",),
