@@ -34,6 +34,8 @@ class RelayConfig:
     any; empty: all that are not shares'.
 
     `accounts`: shares need a token of one of the accounts in `state_dir`, which is there then.
+
+    `metrics`: where the operator's programs find metrics and health; None: nowhere.
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +50,7 @@ class RelayConfig:
     more_places: tuple[tuple[str, int], ...] = ()
     pages_host: str = ""
     accounts: bool = False
+    metrics: tuple[str, int] | None = None
 
     @property
     def names(self) -> list[str]:

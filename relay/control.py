@@ -7,6 +7,7 @@ import hashlib
 import logging
 import secrets
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,6 +80,7 @@ class Control:
         self._gateway_key = gateway_key
         self._permits = permits
         self._new_names = NewNames()
+        self.refused: Counter[str] = Counter()  # registrations, by the code of the answer
 
     def open(self, channel: Line) -> ShareSession:
         """A share's session on a channel that was just opened."""
@@ -297,6 +299,7 @@ class ShareSession:
             signed = control.signed_bytes(self._nonce, self._line.certificate, message.name)
             self._share = self._control.register(message, signed, self)
         except RejectionError as rejection:
+            self._control.refused[rejection.message.code] += 1
             log.info("refused a share: %s", rejection.message.text)
             self.deliver(rejection.message)
             self._line.close(SERVICE_RESTART)

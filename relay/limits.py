@@ -59,6 +59,7 @@ class Admission:
         # What is counted for the operator (relay/operation/metrics.py), by reason and by outcome.
         self.handshakes_failed: Counter[str] = Counter()
         self.joins: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()  # visitors
 
     def enter(self, source: str) -> bool:
         """Count a new connection, undecided yet; False if it must be turned away."""

@@ -123,7 +123,7 @@ class LocalRegistry:
         max_shares: int = MAX_SHARES,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._names, self._max_shares = names, max_shares
+        self._names, self.max_shares = names, max_shares
         self.accounting = Accounting()
         self._clock = clock  # seconds since the epoch: a lease ends while its owner sleeps, too
         self._shares: dict[ShareName, Share] = {}
@@ -192,7 +192,7 @@ class LocalRegistry:
         earlier = self._shares.get(share.name)
         before = self._by_route.get(share.route)
         is_renamed = before is not None and before.name != share.name
-        if earlier is None and len(self._shares) - is_renamed >= self._max_shares:
+        if earlier is None and len(self._shares) - is_renamed >= self.max_shares:
             return False
         if is_renamed:
             share.before = before

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -39,6 +39,8 @@ from relay.join_limits import JoinLimits
 from relay.limits import Admission, budget_for
 from relay.lot import LotClosedError, NoParkedError
 from relay.names import NameBook
+from relay.operation.panel import Panel
+from relay.operation.sources import Sources
 from relay.parker import Parker
 from relay.registry import MAX_SHARES, LocalRegistry, Share
 from relay.routes import Answerer, Sites
@@ -55,6 +57,9 @@ from tunnel.source import source_of
 HTTP_PORT = 80  # where browsers come that are given no port
 UNSPECIFIED = ("0.0.0.0", "::")  # listening there is listening on every address
 
+# Why a visitor was refused, for metrics.
+_REFUSED = {UNRECOGNIZED_NAME: "unknown", INTERNAL_ERROR: "away", ACCESS_DENIED: "limit"}
+
 log = logging.getLogger(__name__)
 
 
@@ -68,7 +73,7 @@ class Relay:
         self._config = config
         self._stack = contextlib.AsyncExitStack()
         self.domain = config.domain.lower()
-        self.port = 0
+        self.port = self.metrics_port = 0
         self._shown: ShownIdentity | None = None
         self._files: CertificateFiles | None = None
         self._acme: AcmeCertificate | None = None
@@ -144,6 +149,10 @@ class Relay:
             blind = BlindSites(self.registry, admission, gateway.misses, urls.port)
             desk = _Desk(self.registry, shown, _Browsers(blind, gateway), asgi, admission)
             fronts = [Front(each, admission, sites, desk.answers) for each in listeners]
+            panel = stack.enter_context(_panel(config.metrics))
+            sources = Sources(self.registry, admission, shown, control, fronts, names, self._acme)
+            sources.state_dir = config.state_dir
+            self.metrics_port = panel.port
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.registry.keep_house(), name="housekeeping")
@@ -151,6 +160,7 @@ class Relay:
                     renewing = group.create_task(self._keep_certificate(), name="certificate")
                     looking = group.create_task(self._watch(accounts), name="accounts")
                     serving = [group.create_task(each.run(), name="front") for each in fronts]
+                    serving.append(group.create_task(panel.run(sources), name="metrics"))
                     gathering = group.create_task(gateway.run(), name="gateway")
                     try:
                         yield
@@ -247,10 +257,10 @@ class _Desk:
         share = self._registry.get_by_route(route)
         if share is None:
             away = self._registry.is_route_away(route)
-            refuse(visitor, INTERNAL_ERROR if away else UNRECOGNIZED_NAME)
+            self._refuse(visitor, INTERNAL_ERROR if away else UNRECOGNIZED_NAME)
             return
         if share.visitors >= self._admission.budget.per_share:
-            refuse(visitor, ACCESS_DENIED)
+            self._refuse(visitor, ACCESS_DENIED)
             return
         share.visitors += 1
         try:
@@ -259,9 +269,9 @@ class _Desk:
             if self._registry.get_by_route(route) not in (share, None):
                 await self._pair(visitor)  # it registered again: what it parks now is alive
             else:
-                refuse(visitor, INTERNAL_ERROR)
+                self._refuse(visitor, INTERNAL_ERROR)
         except NoParkedError:
-            refuse(visitor, INTERNAL_ERROR)
+            self._refuse(visitor, INTERNAL_ERROR)
         else:
             visiting = self._registry.accounting.visit(share, Kind.CONNECT, visitor.address)
             with (
@@ -282,11 +292,13 @@ class _Desk:
         source = source_of(visitor.address)
         wait = self._joins.enter(name, source, loop.time()) if name else None
         if name is None or wait is None:
-            refuse(visitor, ACCESS_DENIED)
+            self._admission.joins["refused"] += 1
+            self._refuse(visitor, ACCESS_DENIED)
             return
         try:
             await asyncio.sleep(wait)
             found = await self._parked_for_join(name, visitor.address)
+            self._admission.joins["share" if found else "decoy"] += 1
             with self._admission.another():
                 if found is not None:
                     share, parked = found
@@ -315,7 +327,11 @@ class _Desk:
         await self._asgi.serve(visitor, self._shown.current if visitor.route.tls else None)
 
     async def _nobody(self, visitor: Visitor) -> None:
-        refuse(visitor, UNRECOGNIZED_NAME)
+        self._refuse(visitor, UNRECOGNIZED_NAME)
+
+    def _refuse(self, visitor: Visitor, alert: int) -> None:
+        self._admission.refused[_REFUSED[alert]] += 1
+        refuse(visitor, alert)
 
 
 def _load_state(folder: Path | None) -> tuple[EllipticCurvePrivateKey, NameBook]:
@@ -346,7 +362,14 @@ def _sole_host(config: RelayConfig) -> str:
     return f"[{config.host}]" if ":" in config.host else config.host
 
 
-def listen(host: str, port: int) -> socket.socket:
+@contextlib.contextmanager
+def _panel(place: tuple[str, int] | None) -> Iterator[Panel]:
+    """What the operator's programs ask, there; None: nowhere. Raises VshareError."""
+    with listen(*place, "--metrics") if place else contextlib.nullcontext() as listener:
+        yield Panel(listener)
+
+
+def listen(host: str, port: int, option: str = "--listen") -> socket.socket:
     """A listening, non-blocking socket; the caller closes it. Raises VshareError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -359,7 +382,7 @@ def listen(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or str(error)
         raise VshareError(
             f"cannot listen on {host}:{port}: {reason}",
-            "choose another address with --listen HOST:PORT; ports below 1024 need privileges",
+            f"choose another address with {option} HOST:PORT; ports below 1024 need privileges",
         ) from error
     sock.setblocking(False)
     return sock
