@@ -9,7 +9,7 @@ from http import HTTPStatus
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.pages import answer_with, error_page, front_page
@@ -52,14 +52,18 @@ class ByHost:
 
 
 def make_app(
-    registry: LocalRegistry, domain: str, challenges: Mapping[str, str], pages_host: str = ""
+    registry: LocalRegistry,
+    domain: str,
+    challenges: Mapping[str, str],
+    pages_host: str = "",
+    website: ASGIApp | None = None,
 ) -> ASGIApp:
     """The ASGI application for names that are not shares'; `challenges` has what an authority asks
     for before it gives a certificate, by path.
 
     With a `pages_host` the relay's pages are there alone. Other names, the shares' domain first,
     have what programs ask the relay for, and show the way there: no page of ours is where a
-    share's site could put cookies.
+    share's site could put cookies. `website` is all that is there, where there are accounts.
     """
 
     async def front(request: Request) -> Response:
@@ -85,6 +89,8 @@ def make_app(
         Route("/.well-known/acme-challenge/{token}", challenge),  # RFC 8555 8.3
     ]
     app: ASGIApp = Starlette(routes=[Route("/", front), *everywhere])
+    if website is not None:
+        app = Starlette(routes=[*everywhere, Mount("/", website)])
     if pages_host:
         app = ByHost(pages_host, app, Starlette(routes=[Route("/", go_there), *everywhere]))
     return OwnNameOnly(app, domain)

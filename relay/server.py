@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from starlette.types import ASGIApp
 
 from relay import join_line
 from relay.accounting import How, Kind
+from relay.accounts.permits import Permits
 from relay.accounts.watch import AccountWatch, watched_accounts
 from relay.acme import AcmeCertificate, acme_certificate
 from relay.acme_proofs import HttpProof
@@ -144,7 +146,9 @@ class Relay:
             control = Control(self.registry, names, urls, public, permits)
             gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites)
             admission = Admission(budget)
-            app = make_app(self.registry, self.domain, self._proof.values, config.pages_host)
+            website = self._website(urls, permits)
+            values, host = self._proof.values, config.pages_host
+            app = make_app(self.registry, self.domain, values, host, website)
             asgi = AsgiServer(app, control.open, admission)
             blind = BlindSites(self.registry, admission, gateway.misses, urls.port)
             desk = _Desk(self.registry, shown, _Browsers(blind, gateway), asgi, admission)
@@ -189,6 +193,15 @@ class Relay:
                 config.acme, config.state_dir, config.names, own, self._proof
             )
         return own, sites
+
+    def _website(self, urls: Urls, permits: Permits | None) -> ASGIApp | None:
+        """The pages for those who have tokens: at a host of their own, or nowhere."""
+        config = self._config
+        if permits is None or config.state_dir is None or not config.pages_host:
+            return None
+        from relay.website.app import make_website  # what few relays need is loaded by those
+
+        return make_website(config.pages_host, self.registry, permits, urls, config.state_dir)
 
     async def _keep_certificate(self) -> None:
         if self._files is not None:

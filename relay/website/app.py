@@ -1,0 +1,54 @@
+"""The relay's web pages as one ASGI application."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from relay.accounts.permits import Permits
+from relay.control import Urls
+from relay.registry import LocalRegistry
+from relay.website.door import SECRET, Door
+from relay.website.hardened import Hardened
+from relay.website.holdings import Holdings
+from relay.website.pages import Pages
+from relay.website.sessions import Sessions
+from relay.website.shares import SharePages
+from relay.website.tokens import TokenPages
+
+
+def make_website(
+    host: str, registry: LocalRegistry, permits: Permits, urls: Urls, folder: Path
+) -> ASGIApp:
+    """The pages at `host`, for those whose tokens are in `permits`; the accounts are in the state
+    directory `folder`."""
+    pages = Pages(urls.domain)
+    sessions = Sessions(lambda: secrets.token_urlsafe(SECRET), time.monotonic)
+    door = Door(permits, pages, sessions)
+    holdings = Holdings(registry, permits)
+    routes = [
+        *door.routes,
+        *SharePages(door, holdings, urls).routes,
+        *TokenPages(door, permits, folder).routes,
+        Route("/static/{file}", pages.static),
+    ]
+
+    async def nothing(request: Request, error: Exception) -> Response:
+        return pages.problem(HTTPStatus.NOT_FOUND, "There is no such page", "")
+
+    async def no_method(request: Request, error: Exception) -> Response:
+        title = "That is not done with this address"
+        return pages.problem(HTTPStatus.METHOD_NOT_ALLOWED, title, "")
+
+    app = Starlette(routes=routes, exception_handlers={404: nothing, 405: no_method})
+    app.router.redirect_slashes = False
+    where = f"https://{host}{'' if urls.port == 443 else f':{urls.port}'}/"
+    return Hardened(app, where)

@@ -1,0 +1,246 @@
+"""Who comes to the pages: signs in with a token, is known by a cookie, may send a form."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from relay.accounts.permits import Permit, Permits
+from relay.source_buckets import SourceBuckets
+from relay.website.forms import Form, FormError, read_form
+from relay.website.pages import Pages
+from relay.website.sessions import COOKIE, LASTS, Session, Sessions
+from tunnel.relay_token import MAX_TOKEN
+from tunnel.source import source_of
+
+ADMIN = "admin"  # the scope of who sees and ends everybody's
+FORM_COOKIE = "__Host-vrelay-form"  # before there is a session: whose the sign-in form is
+FAILURES = 10  # wrong tokens of one source at once
+REFILL = 6.0  # seconds until it may try once more
+SECRET = 24  # bytes
+LIVE = "x-vrelay-live"  # of the page's own looks for news: nobody has clicked
+WAYS = {"shares": "/shares", "history": "/history", "log": "/log", "tokens": "/tokens"}
+FIRST = "shares"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks: a session, and what its token is for."""
+
+    session: Session
+    permit: Permit
+
+    @property
+    def account(self) -> int:
+        """Whose things are shown."""
+        return self.permit.account
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether everybody's are."""
+        return ADMIN in self.permit.scopes
+
+
+Look = Callable[[Request, Viewer], Awaitable[Response]]
+Act = Callable[[Request, Viewer, Form], Awaitable[Response]]
+
+
+class Door:
+    """Lets in who has a token. Nothing of a token is logged, or put into an address or a page."""
+
+    def __init__(self, permits: Permits, pages: Pages, sessions: Sessions) -> None:
+        self._permits, self._pages, self._sessions = permits, pages, sessions
+        self._failures = SourceBuckets(FAILURES, REFILL)
+        self._key = secrets.token_bytes(32)  # of the sign-in forms
+        self.routes = [
+            Route("/", self._front),
+            Route("/sign-in", self._show_form, methods=["GET"]),
+            Route("/sign-in", self._sign_in, methods=["POST"]),
+            Route("/sign-out", self.acting(self._sign_out), methods=["POST"]),
+        ]
+
+    # -- for the pages behind it
+
+    def looking(self, look: Look, where: str = FIRST) -> Callable[[Request], Awaitable[Response]]:
+        """`look` for who is signed in; others sign in first, and come to the way `where` then."""
+
+        async def endpoint(request: Request) -> Response:
+            viewer = self._viewer(request)
+            if viewer is None:
+                return _go(f"/sign-in?next={where}")
+            return await look(request, viewer)
+
+        return endpoint
+
+    def acting(self, act: Act) -> Callable[[Request], Awaitable[Response]]:
+        """`act` for a form that who is signed in has sent from a page of ours."""
+
+        async def endpoint(request: Request) -> Response:
+            if not _is_from_here(request):
+                return self._from_elsewhere()
+            viewer = self._viewer(request)
+            if viewer is None:
+                return _go("/sign-in")
+            try:
+                form = await read_form(request)
+            except FormError as error:
+                return self._pages.problem(error.status, "That did not work", error.text)
+            if not _equal(form.get("csrf", ""), viewer.session.csrf):
+                return self._from_elsewhere()
+            return await act(request, viewer, form)
+
+        return endpoint
+
+    def show(self, request: Request, viewer: Viewer, template: str, **context: object) -> Response:
+        """A page for who is signed in; what was to be said once is."""
+        said = "" if LIVE in request.headers else viewer.session.fresh.pop("said", "")
+        return self._pages.render(template, HTTPStatus.OK, viewer=viewer, said=said, **context)
+
+    def not_found(self, viewer: Viewer) -> Response:
+        """For what there is not, and for what is another's: nobody can tell which."""
+        return self._pages.problem(
+            HTTPStatus.NOT_FOUND,
+            "There is no such thing here",
+            "It may have ended, or been somebody else's.",
+            viewer=viewer,
+        )
+
+    def refuse(self, viewer: Viewer, status: HTTPStatus, title: str, text: str) -> Response:
+        """Why a click did nothing."""
+        return self._pages.problem(status, title, text, viewer=viewer)
+
+    def done(self, viewer: Viewer, said: str, where: str) -> Response:
+        """On to the way `where`, which says what was done."""
+        viewer.session.fresh["said"] = said
+        return _go(WAYS[where])
+
+    def _viewer(self, request: Request) -> Viewer | None:
+        now = time.time()
+        cookie = request.cookies.get(COOKIE, "")
+        counts = LIVE not in request.headers
+        session = self._sessions.find(
+            cookie, lambda t: bool(self._permits.get(t, now)), counts=counts
+        )
+        permit = self._permits.get(session.token, now) if session is not None else None
+        return Viewer(session, permit) if session is not None and permit is not None else None
+
+    # -- signing in and out
+
+    async def _front(self, request: Request) -> Response:
+        if self._viewer(request) is not None:
+            return _go(WAYS[FIRST])
+        return await self._show_form(request)
+
+    async def _show_form(self, request: Request) -> Response:
+        return self._form(request, _way(request.query_params.get("next", "")))
+
+    def _form(
+        self, request: Request, way: str, status: HTTPStatus = HTTPStatus.OK, wrong: str = ""
+    ) -> Response:
+        known = request.cookies.get(FORM_COOKIE, "")
+        cookie = known or secrets.token_urlsafe(SECRET)
+        response = self._pages.render(
+            "sign-in.html", status, way=way, wrong=wrong, csrf=self._proof(cookie)
+        )
+        if not known:
+            _set_cookie(response, FORM_COOKIE, cookie, None)
+        if status is HTTPStatus.TOO_MANY_REQUESTS:
+            response.headers["Retry-After"] = "60"
+        return response
+
+    async def _sign_in(self, request: Request) -> Response:
+        if not _is_from_here(request):
+            return self._from_elsewhere()
+        try:
+            form = await read_form(request)
+        except FormError as error:
+            return self._pages.problem(error.status, "That did not work", error.text)
+        way = _way(form.get("next", ""))
+        cookie = request.cookies.get(FORM_COOKIE, "")
+        if not cookie or not _equal(form.get("csrf", ""), self._proof(cookie)):
+            wrong = "This form was too old, or the browser keeps no cookies. Try again."
+            return self._form(request, way, HTTPStatus.FORBIDDEN, wrong)
+        source, now = _source(request), time.monotonic()
+        if not self._failures.has(source, now):
+            wrong = "Too many tokens from where you are were wrong lately. Wait a minute."
+            return self._form(request, way, HTTPStatus.TOO_MANY_REQUESTS, wrong)
+        permit = self._permits.known(form.get("token", "")[:MAX_TOKEN], time.time())
+        if permit is None:
+            self._failures.take(source, now)
+            log.info("somebody at %s could not sign in at the pages", source)
+            wrong = "That token is not good here. It may have been revoked, or its time is over."
+            return self._form(request, way, HTTPStatus.FORBIDDEN, wrong)
+        earlier = self._viewer(request)
+        if earlier is not None:
+            self._sessions.end(earlier.session)
+        response = _go(WAYS[way])
+        made = self._sessions.begin(permit.token, permit.account)
+        _set_cookie(response, COOKIE, made, int(LASTS))
+        _set_cookie(response, FORM_COOKIE, "", 0)
+        log.info("the token %s signed in at the pages, from %s", permit.token, source)
+        return response
+
+    async def _sign_out(self, request: Request, viewer: Viewer, form: Form) -> Response:
+        self._sessions.end(viewer.session)
+        response = _go("/")
+        _set_cookie(response, COOKIE, "", 0)
+        return response
+
+    def _proof(self, cookie: str) -> str:
+        """What a sign-in form has in it that goes with that cookie, and only that."""
+        proof = hmac.digest(self._key, cookie.encode("utf-8", "replace"), hashlib.sha256)
+        return base64.urlsafe_b64encode(proof).decode().rstrip("=")
+
+    def _from_elsewhere(self) -> Response:
+        return self._pages.problem(
+            HTTPStatus.FORBIDDEN,
+            "That came from another page",
+            "Nothing was changed. Open this relay's page itself, and click there.",
+        )
+
+
+def _is_from_here(request: Request) -> bool:
+    """Whether a page of this very origin sent the form, as browsers say of themselves."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None and site != "same-origin":
+        return False
+    origin = request.headers.get("origin")
+    if origin is None:
+        return site is not None
+    return origin == f"https://{request.headers.get('host', '').lower()}"
+
+
+def _way(text: str) -> str:
+    """Where one goes after signing in: one of ours, whatever was asked for."""
+    return text if text in WAYS else FIRST
+
+
+def _go(place: str) -> RedirectResponse:
+    """`place` is a path of ours, and nothing that somebody sent."""
+    return RedirectResponse(place, HTTPStatus.SEE_OTHER)
+
+
+def _set_cookie(response: Response, name: str, value: str, lasts: int | None) -> None:
+    response.set_cookie(name, value, max_age=lasts, secure=True, httponly=True, samesite="lax")
+
+
+def _source(request: Request) -> str:
+    address = request.client.host if request.client else ""
+    return source_of(address.removeprefix("::ffff:"))
+
+
+def _equal(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))

@@ -1,0 +1,100 @@
+"""Writes the pages: templates, and the files that they refer to, all of it read at the start."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Final
+
+import jinja2
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+_KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+STATIC: Final = "site.css", "site.js", "icon.svg"
+_KEPT = "public, max-age=31536000, immutable"  # the address changes with the file
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+class Pages:
+    """Renders templates. `domain` is the shares'."""
+
+    def __init__(self, domain: str) -> None:
+        folder = files("relay.website").joinpath("static")
+        self._static = {name: folder.joinpath(name).read_bytes() for name in STATIC}
+        self._environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("relay.website"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.filters.update(time=_time, span=span, size=size, count=_count)
+        places = {name: f"/static/{name}?{_digest(data)}" for name, data in self._static.items()}
+        self._environment.globals.update(domain=domain, static=places, viewer=None, said="", at="")
+
+    def render(
+        self, template: str, status: HTTPStatus = HTTPStatus.OK, **context: object
+    ) -> HTMLResponse:
+        """The page of that template. Everything in `context` is escaped."""
+        text = self._environment.get_template(template).render(context)
+        return HTMLResponse(text, status)
+
+    def problem(self, status: HTTPStatus, title: str, text: str, **context: object) -> HTMLResponse:
+        """A page that says what is wrong."""
+        return self.render("problem.html", status, title=title, text=text, **context)
+
+    async def static(self, request: Request) -> Response:
+        """A file; by its name in a table, no path is made of what was asked for."""
+        name = request.path_params["file"]
+        data = self._static.get(name)
+        if data is None:
+            return self.problem(HTTPStatus.NOT_FOUND, "There is no such page", "")
+        kind = _KINDS[name.rpartition(".")[2]]
+        return Response(data, media_type=kind, headers={"Cache-Control": _KEPT})
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _time(at: float | None) -> str:
+    """A time since the epoch, in UTC, as the relay's logs have it."""
+    if at is None:
+        return "never"
+    when = datetime.fromtimestamp(at, UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        when.strftime("%Y-%m-%dT%H:%M:%SZ"), when.strftime("%Y-%m-%d %H:%M UTC")
+    )
+
+
+def span(seconds: float) -> str:
+    """How long, for people."""
+    whole = max(0, int(seconds))
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if whole >= unit:
+            rest = whole % unit
+            lower, small = {"d": ("h", 3_600), "h": ("min", 60), "min": ("s", 1)}[name]
+            more = f" {rest // small} {lower}" if rest >= small and whole < 10 * unit else ""
+            return f"{whole // unit} {name}{more}"
+    return f"{whole} s"
+
+
+def size(octets: float) -> str:
+    """How much, for people."""
+    amount = float(octets)
+    for unit in _UNITS[:-1]:
+        if amount < 1000:
+            return (
+                f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+            )
+        amount /= 1000
+    return f"{amount:.1f} {_UNITS[-1]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

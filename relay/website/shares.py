@@ -1,0 +1,67 @@
+"""The pages about what is shared now: all of somebody's, one of them, and its end."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.control import Urls
+from relay.registry import Share
+from relay.website.door import Door, Viewer
+from relay.website.forms import Form
+from relay.website.holdings import Holdings
+from relay.website.paging import page_of
+
+PER_PAGE = 50  # shares
+MAX_VISITS = 100  # connections that a share's page lists; the rest is a number
+
+
+class SharePages:
+    """See the module."""
+
+    def __init__(self, door: Door, holdings: Holdings, urls: Urls) -> None:
+        self._door, self._holdings, self._urls = door, holdings, urls
+        self.routes = [
+            Route("/shares", door.looking(self._list)),
+            Route("/shares/{name}", door.looking(self._one)),
+            Route("/shares/{name}/end", door.acting(self._end), methods=["POST"]),
+        ]
+
+    async def _list(self, request: Request, viewer: Viewer) -> Response:
+        owned = self._holdings.shares(viewer)
+        page = page_of(owned, request.query_params.get("page", ""), PER_PAGE)
+        return self._door.show(
+            request, viewer, "shares.html", at="/shares", page=page, now=time.time()
+        )
+
+    async def _one(self, request: Request, viewer: Viewer) -> Response:
+        share = self._holdings.share(viewer, request.path_params["name"])
+        if share is None:
+            return self._door.not_found(viewer)
+        visits = self._holdings.visits(share)
+        return self._door.show(
+            request,
+            viewer,
+            "share.html",
+            at="/shares",
+            share=share,
+            url=self._url(share),
+            visits=visits[:MAX_VISITS],
+            count=len(visits),
+            now=time.time(),
+        )
+
+    async def _end(self, request: Request, viewer: Viewer, form: Form) -> Response:
+        share = self._holdings.share(viewer, request.path_params["name"])
+        if share is None:
+            return self._door.not_found(viewer)
+        self._holdings.end(share)
+        return self._door.done(viewer, f"{share.name} was ended.", "shares")
+
+    def _url(self, share: Share) -> str:
+        if not share.http:
+            return ""
+        return self._urls.https(share.name) or self._urls.http(share.name)
