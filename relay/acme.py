@@ -15,6 +15,7 @@ from relay.acme_proofs import DnsHook, HttpProof
 from relay.certificate import ServerIdentity, kept, make_key, read_identity
 from relay.certificate_files import ShownIdentity, dates, fault_of_dates
 from relay.config import AcmeConfig
+from relay.operation.events import Event, tell
 from tunnel.errors import VshareError
 
 # Authorities limit failures (Let's Encrypt: five an hour for a name) and certificates (five of the
@@ -59,7 +60,8 @@ class AcmeCertificate:
                 pause = min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE)
                 failures += 1
                 self.outcomes["failed"] += 1
-                log.warning("%s; %s. Tried again in %d minutes", error.text, error.hint, pause / 60)
+                text = f"{error.text}; {error.hint}. Tried again in {pause / 60:.0f} minutes"
+                tell(log, logging.WARNING, Event.ACME_FAILED, text, again_in=pause)
                 self.tried.set()
                 await asyncio.sleep(pause)
             else:
@@ -96,7 +98,8 @@ class AcmeCertificate:
                 f"the certificate that the authority sent {fault}", "is this host's clock right?"
             )
         self._current = self._shown.current = identity
-        log.info("new connections get the authority's certificate (%s)", dates(identity))
+        text = f"new connections get the authority's certificate ({dates(identity)})"
+        tell(log, logging.INFO, Event.CERTIFICATE_REPLACED, text, ends=f"{identity.ends:%Y-%m-%d}")
         try:
             write_private(self.file, pem)
         except OSError as error:  # asking again would not help

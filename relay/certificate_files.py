@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from relay.certificate import ServerIdentity, read_identity
+from relay.operation.events import Event, tell
 from tunnel.errors import VshareError
 
 LOOK_EVERY = 60.0  # seconds; whoever renews certificates does so days before they end
@@ -59,15 +60,15 @@ class CertificateFiles:
     def warn_of_dates(self) -> None:
         """Say so if the certificate that is shown is not valid."""
         if fault := fault_of_dates(self._shown.current):
-            log.warning("the relay's certificate %s: shares will not register here", fault)
+            text = f"the relay's certificate {fault}: shares will not register here"
+            tell(log, logging.WARNING, Event.CERTIFICATE_FAULT, text)
 
     def warn_of_names(self) -> None:
         """Say which names the certificate that is shown does not cover."""
         if lacking := self._shown.current.lacks(self._names):
-            log.warning(
-                "the relay's certificate is not for %s: browsers will warn of it there",
-                " and ".join(lacking),
-            )
+            names = " and ".join(lacking)
+            text = f"the relay's certificate is not for {names}: browsers will warn of it there"
+            tell(log, logging.WARNING, Event.CERTIFICATE_FAULT, text)
 
     async def keep_watch(self) -> None:
         """Run until cancelled: reload the files when they change."""
@@ -80,9 +81,12 @@ class CertificateFiles:
         if self._look() == self._seen:
             return
         try:
-            log.info("%s", self.reload())
+            text = self.reload()
+            ends = f"{self._shown.current.ends:%Y-%m-%d}"
+            tell(log, logging.INFO, Event.CERTIFICATE_REPLACED, text, ends=ends)
         except VshareError as error:
-            log.warning("%s; the relay goes on with the one that it has", error.text)
+            text = f"{error.text}; the relay goes on with the one that it has"
+            tell(log, logging.WARNING, Event.CERTIFICATE_FAULT, text)
 
     def _look(self) -> list[tuple[int, ...]]:
         """What tells one version of the files from another."""

@@ -16,9 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from relay.accounting import How
 from relay.accounts.permits import Permit, Permits
+from relay.accounts.rules import Applicant, Rules
 from relay.channel import POLICY_VIOLATION
 from relay.names import NameBook
 from relay.new_names import NewNames
+from relay.operation.events import Event, tell
 from relay.registry import LocalRegistry, Share
 from tunnel import control
 from tunnel.control import Challenge, FromRelay, FromShare, Register, Registered, Rejected
@@ -75,7 +77,9 @@ class Control:
         urls: Urls,
         gateway_key: bytes,
         permits: Permits | None = None,
+        rules: Rules | None = None,
     ) -> None:
+        self._rules = rules or Rules(registry.quotas)
         self._registry, self._names, self._urls = registry, names, urls
         self._gateway_key = gateway_key
         self._permits = permits
@@ -103,7 +107,9 @@ class Control:
         share.send(Registered(name, urls.domain, url, https_url, lasts, through))
         share.lot.fill()
         by = f", token {share.token}" if share.token else ""
-        log.info("share %s registered%s", name, by)
+        text = f"share {name} registered{by}"
+        who = {"share": name, "token": share.token, "source": session.source}
+        tell(log, logging.INFO, Event.SHARE_REGISTERED, text, **who)
         return share
 
     def extend(self, share: Share, expires_in: float) -> float:
@@ -130,13 +136,18 @@ class Control:
                 "signature", "the registration is not signed for this relay"
             ) from None
         key_hash = hashlib.sha256(request.key).digest()
-        permit = self._permit(request, key_hash)
-        account = permit.account if permit else 0
+        permit = self._permit(request)
+        address, source = session.address, session.source
+        applicant = Applicant(request.name, key_hash, permit, address, source)
+        refusal = self._rules.refusal(applicant, time.time())
+        if refusal is not None:
+            raise RejectionError(*refusal)
+        account = applicant.account
         if self._names.is_anothers_route(request.route, key_hash):
             raise RejectionError("route-taken", "that route belongs to somebody else")
         ends_at = time.time() + min(request.expires_in, MAX_LEASE)
         if not self._is_own(request, key_hash):
-            self._take_new_name(session.source, account)
+            self._take_new_name(source, account)
         name = self._name_for(request, key_hash, ends_at, account)
         give = self._registry.give_tickets
         share = Share(
@@ -149,25 +160,21 @@ class Control:
             session,
             passthrough=request.passthrough,
             token=permit.token if permit else "",
+            holders=applicant.holders,
+            address=address,
+            notices=request.notices,
         )
         if not self._registry.add(share, moved=request.moved):
             raise RejectionError("full", "this relay has as many shares as it can take")
         return share
 
-    def _permit(self, request: Register, key_hash: bytes) -> Permit | None:
+    def _permit(self, request: Register) -> Permit | None:
         """What the share's token allows; None where none is needed. Raises RejectionError."""
         if self._permits is None:
             return None
         permit = self._permits.find(request.token, time.time())
         if permit is None:
             raise RejectionError("token", "it wants a token, and none came that is good")
-        others = [
-            share for share in self._registry.shares_of(permit.token) if share.name != request.name
-        ]
-        renames = any(share.key_hash == key_hash for share in others)  # for a moment it is twice
-        if permit.shares is not None and len(others) - renames >= permit.shares:
-            shares = f"{permit.shares} share{'' if permit.shares == 1 else 's'}"
-            raise RejectionError("quota", f"its token is for {shares} at once, and has as many")
         return permit
 
     def _is_own(self, request: Register, key_hash: bytes) -> bool:
@@ -194,6 +201,7 @@ class Control:
                 http=http,
                 passthrough=through,
                 account=account,
+                may_have=lambda name: self._rules.may_have(name, account),
             )
             if drawn is None:
                 raise RejectionError("full", "no free name was found")
@@ -211,6 +219,7 @@ class Control:
             http=http,
             passthrough=through,
             account=account,
+            by_right=self._rules.is_by_right(name, account),
         ):
             raise RejectionError("name-taken", f"the name {name} belongs to somebody else")
         return name
@@ -241,8 +250,13 @@ class ShareSession:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
+    def address(self) -> str:
+        """Whence the share comes."""
+        return self._line.address
+
+    @property
     def source(self) -> str:
-        """Whence the share comes, as it counts for limits."""
+        """As it counts for limits."""
         return source_of(self._line.address)
 
     def opened(self) -> None:
@@ -262,7 +276,8 @@ class ShareSession:
             else:
                 self._handle(message, self._share)
         except RemoteProtocolError as error:
-            log.info("control channel: %s", error)
+            broken = f"control channel: {error}"
+            tell(log, logging.INFO, Event.CHANNEL_BROKEN, broken, source=self.source)
             self._forget_timer()
             if self._share is None:
                 self._line.close(POLICY_VIOLATION)
@@ -283,7 +298,8 @@ class ShareSession:
         """See relay.registry.Deliverer."""
         if self._share is not None:
             self._control.remove(self._share)
-            log.info("share %s left", self._share.name)
+            name, how = self._share.name, str(self._share.how)
+            tell(log, logging.INFO, Event.SHARE_ENDED, f"share {name} left", share=name, how=how)
         self._line.close(SERVICE_RESTART)
 
     def _forget_timer(self) -> None:
@@ -300,7 +316,8 @@ class ShareSession:
             self._share = self._control.register(message, signed, self)
         except RejectionError as rejection:
             self._control.refused[rejection.message.code] += 1
-            log.info("refused a share: %s", rejection.message.text)
+            code, text = rejection.message.code, f"refused a share: {rejection.message.text}"
+            tell(log, logging.INFO, Event.SHARE_REFUSED, text, reason=code, source=self.source)
             self.deliver(rejection.message)
             self._line.close(SERVICE_RESTART)
 

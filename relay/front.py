@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from relay.limits import Admission
+from relay.operation.events import Event, tell
 from relay.routes import MAX_HEAD, Answerer, Route, Sites, maybe_route
 from tunnel.clienthello import MAX_HELLO
 from tunnel.dialler import tune
@@ -133,7 +134,8 @@ class Front:
     def _tell_full(self, reason: str) -> None:
         """Once, not for each that comes."""
         if not self._is_full:
-            log.warning("%s: new connections are turned away until others end", reason)
+            text = f"{reason}: new connections are turned away until others end"
+            tell(log, logging.WARNING, Event.CONNECTIONS_TURNED_AWAY, text, reason=reason)
         self._is_full = True
 
     def _turn_one_away(self, group: asyncio.TaskGroup) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from relay.operation.events import Event, tell
 from tunnel.names import ShareName, make_name
 
 HELD_AFTER = 7 * 86_400.0  # seconds after its lease in which nobody else gets a name
@@ -107,10 +108,11 @@ class NameBook:
             return
         self._db.close()
         self._db, self._disk = self._disk, None
-        log.warning("the names are kept on disk again")
+        tell(log, logging.WARNING, Event.NAMES_ON_DISK, "the names are kept on disk again")
 
     def _move_to_memory(self, error: sqlite3.Error) -> None:
-        log.warning("the names cannot be kept on disk (%s): in memory until they can", error)
+        text = f"the names cannot be kept on disk ({error}): in memory until they can"
+        tell(log, logging.WARNING, Event.NAMES_IN_MEMORY, text)
         memory = sqlite3.connect(":memory:", isolation_level=None)
         _prepare(memory)
         with contextlib.suppress(sqlite3.OperationalError):  # a new file, or not even readable
@@ -138,9 +140,10 @@ class NameBook:
         http: bool = True,
         passthrough: bool = False,
         account: int = 0,
+        by_right: bool = False,
     ) -> bool:
         """Lease `name` to the key until `until`; False if it is another key's, or another account's
-        (0: there are none).
+        (0: there are none), unless `by_right`: then it is taken from them.
 
         `route` is where its guests find it, `http` whether it has a public URL, `passthrough`
         whether browsers' TLS ends at the share: all are of use while the share is away.
@@ -152,7 +155,7 @@ class NameBook:
             " SET key_hash = ?2, lease_until = ?3, route = ?5, http = ?6, passthrough = ?7,"
             " public_until = max(?8, min(public_until, ?9)), account = ?10"
             " WHERE (key_hash = ?2 AND (account = ?10 OR account = 0 OR ?10 = 0))"
-            " OR lease_until < ?4",
+            " OR lease_until < ?4 OR ?11",
             (
                 name,
                 key_hash,
@@ -164,6 +167,7 @@ class NameBook:
                 until if http else 0.0,
                 now,
                 account,
+                by_right,
             ),
         )
         return changed > 0
@@ -179,12 +183,15 @@ class NameBook:
         http: bool = True,
         passthrough: bool = False,
         account: int = 0,
+        may_have: Callable[[ShareName], bool] = lambda name: True,
     ) -> ShareName | None:
         """Lease a fresh name to the key; None in the unlikely case that none is free."""
         for _ in range(DRAWS):
             name = make_name(below)
             taken = self._db.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone()
-            if not taken and self.claim(
+            if taken or not may_have(name):
+                continue
+            if self.claim(
                 name,
                 key_hash,
                 now,
