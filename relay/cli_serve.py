@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,16 @@ import click
 
 from relay.accounts.cli import state_directory
 from relay.config import RelayConfig
+from relay.operation.events import Event, tell
+from relay.operation.logs import log_to
 from relay.server import Relay
 from relay.settings import setting_options
 from relay.settings_file import chosen_file, read_settings, unknown_variables
 from relay.settings_rules import config_of, shared_domain
 from tunnel.console import Console, Interrupt, run
 from tunnel.errors import VshareError
+
+log = logging.getLogger(__name__)
 
 
 def _read_file(context: click.Context, _: click.Parameter, given: Path | None) -> Path | None:
@@ -49,7 +55,17 @@ def serve(as_json: bool, verbose: bool, **values: Any) -> None:
     config = config_of(values, state_directory(values["state_dir"]))
     for problem in unknown_variables():
         console.warn(f"{problem.text}; {problem.hint}")
-    sys.exit(run(console, lambda interrupt: _serve(config, console, interrupt)))
+    sys.exit(run(console, lambda interrupt: _logged(config, console, interrupt)))
+
+
+async def _logged(config: RelayConfig, console: Console, interrupt: Interrupt) -> None:
+    """Serve, with the log that is wanted."""
+    if config.log_format is None:
+        await _serve(config, console, interrupt)
+        return
+    with log_to(config.log_format, verbose=console.verbose):
+        await _serve(config, console, interrupt)
+        tell(log, logging.INFO, Event.STOPPED, "the relay stops")
 
 
 async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) -> None:
@@ -80,6 +96,8 @@ async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) ->
             click.echo(f"relay address: {relay.address}")
             if config.accounts:
                 console.detail("Who shares needs a token: `vrelay token create` makes them.")
+        text = f"the relay serves at {relay.address}"
+        tell(log, logging.INFO, Event.SERVING, text, version=version("vshare"))
         _reload_on_hangup(relay, console, interrupt)
         interrupt.serving = True
         await interrupt.stopped.wait()

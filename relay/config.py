@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from relay.accounts.limits import UNLIMITED, Limits
+
 DEFAULT_PORT = 7443  # no privilege needed; production puts it on 443
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
@@ -35,7 +37,13 @@ class RelayConfig:
 
     `accounts`: shares need a token of one of the accounts in `state_dir`, which is there then.
 
-    `metrics`: where the operator's programs find metrics and health; None: nowhere.
+    `limits`: of each token that has none of its own; without accounts of each source of shares
+    (loopback has none).
+
+    `resolvers`: DNS servers that are asked about shares' own domains; none: the system's.
+
+    `metrics`: where the operator's programs find metrics and health; None: nowhere. `log_format`:
+    "json" or "text", a line for each event; None: warnings alone, for people.
     """
 
     host: str = "127.0.0.1"
@@ -50,7 +58,10 @@ class RelayConfig:
     more_places: tuple[tuple[str, int], ...] = ()
     pages_host: str = ""
     accounts: bool = False
+    limits: Limits = UNLIMITED
     metrics: tuple[str, int] | None = None
+    resolvers: tuple[tuple[str, int], ...] = ()
+    log_format: str | None = None
 
     @property
     def names(self) -> list[str]:

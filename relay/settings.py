@@ -170,6 +170,18 @@ SETTINGS: tuple[Setting, ...] = (
         help="Everybody may share here, or who has a token (see `vrelay token`). It is open where"
         " it listens on loopback alone, else not, unless you say so.",
     ),
+    Setting(
+        name="metrics",
+        metavar="HOST:PORT",
+        help="Where Prometheus finds /metrics, and others /healthz and /readyz: 127.0.0.1:9743, or"
+        " an address of a network that the operator's programs alone are in.",
+    ),
+    Setting(
+        name="log-format",
+        kind=click.Choice(["text", "json"]),
+        field="log_format",
+        help="Log each event to stderr as a line of this form; else there are only warnings.",
+    ),
 )
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}

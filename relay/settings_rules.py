@@ -15,6 +15,7 @@ from relay.settings_file import Problem
 from tunnel.address import parse_host_port
 from tunnel.errors import UsageError
 
+METRICS_PORT = 9743  # of --metrics, where it names none
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")  # RFC 1123 2.1
 
@@ -37,6 +38,7 @@ def config_of(values: Values, state_dir: Path) -> RelayConfig:
         "state_dir": state_dir,
         "acme": AcmeConfig(email, server or LETS_ENCRYPT, hook) if email else None,
         "accounts": not is_open(values),
+        "metrics": parse_listen(values["metrics"], METRICS_PORT) if values["metrics"] else None,
     }
     return RelayConfig(**as_they_are | derived)
 
@@ -48,6 +50,11 @@ def problems_of(values: Values) -> Iterator[Problem]:
             parse_listen(each)
         except UsageError as error:
             yield Problem(error.text, error.hint, "listen")
+    if values["metrics"]:
+        try:
+            parse_listen(values["metrics"])
+        except UsageError as error:
+            yield Problem(error.text, error.hint, "metrics")
     domain, pages_host = _host(values["domain"]), _host(values["pages_host"])
     if pages_host:
         yield from _pages_host(pages_host, domain)
@@ -120,8 +127,8 @@ def shared_domain(host: str, domain: str) -> str:
     return ".".join(reversed(common)) if len(common) > 1 else ""
 
 
-def parse_listen(text: str) -> tuple[str, int]:
+def parse_listen(text: str, port: int = DEFAULT_PORT) -> tuple[str, int]:
     """HOST:PORT, where port 0 means any. Raises UsageError."""
     if text.endswith(":0"):
-        return parse_host_port(text[:-2], DEFAULT_PORT)[0], 0
-    return parse_host_port(text, DEFAULT_PORT)
+        return parse_host_port(text[:-2], port)[0], 0
+    return parse_host_port(text, port)

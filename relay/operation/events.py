@@ -9,7 +9,7 @@ import logging
 class Event(enum.StrEnum):
     """The events, with the fields of each besides `time`, `level`, `logger` and `text`."""
 
-    SERVING = "serving"  # address, version
+    SERVING = "serving"  # version
     STOPPED = "stopped"
     DRAINING = "draining"
     SHARE_REGISTERED = "share-registered"  # share, token, source
