@@ -23,7 +23,8 @@ class Event(enum.StrEnum):
     NAMES_IN_MEMORY = "names-in-memory"
     NAMES_ON_DISK = "names-on-disk"
     BUG = "bug"  # error: a traceback
-    OTHER = "other"  # what has no name of its own
+    # What has no name of its own.
+    OTHER = "other"
 
 
 def tell(

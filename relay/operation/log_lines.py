@@ -17,7 +17,8 @@ MAX_TRACE = 8_000  # of a traceback: its end says most
 _TOKEN = re.compile(r"vsr_\w{20,}")
 _ADDRESS = re.compile(
     r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}(?!\w)"
-    r"|(?:[0-9a-fA-F]{1,4}:){2,7}[0-9a-fA-F]{0,4}|[0-9a-fA-F]{0,4}::[0-9a-fA-F:.]*)"
+    r"|(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}"
+    r"|(?:[0-9a-fA-F]{1,4}:)*(?:[0-9a-fA-F]{1,4})?::[0-9a-fA-F:.]*)"
 )
 
 

@@ -87,7 +87,7 @@ class Writer(logging.Handler):
     def close(self) -> None:
         """Write what is queued, but wait for no reader that reads no more."""
         with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)
+            self._queue.put(None, timeout=DRAIN_WITHIN)
             self._thread.join(DRAIN_WITHIN)
         super().close()
 
