@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from relay.operation.events import Event, tell
 from tunnel.names import ShareName, make_name
@@ -42,6 +43,19 @@ _ALL = f"SELECT {_FIELDS} FROM names"
 _PUT = f"INSERT OR REPLACE INTO names ({_FIELDS}) VALUES (?,?,?,?,?,?,?,?)"
 
 log = logging.getLogger(__name__)
+
+
+class NameRow(NamedTuple):
+    """All that the book has of one name; times are seconds since the epoch."""
+
+    name: ShareName
+    key_hash: bytes
+    lease_until: float
+    route: str = ""
+    http: bool = True
+    passthrough: bool = False
+    public_until: float = 0.0
+    account: int = 0
 
 
 def _prepare(database: sqlite3.Connection) -> None:
@@ -171,6 +185,17 @@ class NameBook:
             ),
         )
         return changed > 0
+
+    def adopt(self, row: NameRow) -> None:
+        """Have a name as somebody else has it who decides."""
+        self._write(_PUT, row)
+
+    def rows(self) -> list[NameRow]:
+        """All names that are here."""
+        return [
+            NameRow(ShareName(name), key, until, route, bool(http), bool(through), public, account)
+            for name, key, until, route, http, through, public, account in self._db.execute(_ALL)
+        ]
 
     def draw(
         self,
