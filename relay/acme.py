@@ -10,6 +10,7 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay.acme_proofs import DnsHook, HttpProof
 from relay.certificate import ServerIdentity, kept, make_key, read_identity
@@ -17,6 +18,9 @@ from relay.certificate_files import ShownIdentity, dates, fault_of_dates
 from relay.config import AcmeConfig
 from relay.operation.events import Event, tell
 from tunnel.errors import VshareError
+
+if TYPE_CHECKING:
+    from relay.acme_authority import Authority
 
 # Authorities limit failures (Let's Encrypt: five an hour for a name) and certificates (five of the
 # same names a week).
@@ -110,11 +114,9 @@ class AcmeCertificate:
             )
 
 
-def acme_certificate(
-    config: AcmeConfig, state_dir: Path, names: list[str], shown: ShownIdentity, http: HttpProof
-) -> AcmeCertificate:
-    """For `names`, the first of them the domain; those with `*.` need a hook, and are left out
-    without one. Raises VshareError."""
+def acme_authority(config: AcmeConfig, state_dir: Path) -> tuple[Authority, Path]:
+    """The relay's account at the authority, and where what comes from there is kept. Raises
+    VshareError."""
     try:
         from relay.acme_authority import Authority  # 0.1 s and 7 MiB that others need not
     except ImportError as error:
@@ -131,6 +133,15 @@ def acme_certificate(
             f"the key of the account at the authority cannot be used: {error}",
             f"make {folder} writable, or remove account.key from it",
         ) from error
+    return authority, folder
+
+
+def acme_certificate(
+    config: AcmeConfig, state_dir: Path, names: list[str], shown: ShownIdentity, http: HttpProof
+) -> AcmeCertificate:
+    """For `names`, the first of them the domain; those with `*.` need a hook, and are left out
+    without one. Raises VshareError."""
+    authority, folder = acme_authority(config, state_dir)
     proof = DnsHook(config.dns_hook) if config.dns_hook else http
     if config.dns_hook is None:
         names = [name for name in names if not name.startswith("*.")]

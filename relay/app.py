@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.pages import answer_with, error_page, front_page
 from relay.registry import LocalRegistry
-from relay.routes import parse_site, strip_port
+from relay.routes import Sites, strip_port
 from tunnel.http_pages import Page
 
 
@@ -24,19 +24,26 @@ class OwnNameOnly:
     421 makes a browser ask again on another connection (RFC 9110 15.5.20).
     """
 
-    def __init__(self, app: ASGIApp, domain: str) -> None:
-        self._app, self._domain = app, domain
+    def __init__(self, app: ASGIApp, sites: Sites) -> None:
+        self._app, self._sites = app, sites
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and parse_site(strip_port(_host_of(scope)), self._domain):
+        if scope["type"] == "http" and self._is_share(scope):
             status = HTTPStatus.MISDIRECTED_REQUEST
             page = error_page(
-                status, "This connection was opened for another name", "", self._domain
+                status, "This connection was opened for another name", "", self._sites.domain
             )
             await _response(page, scope)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _is_share(self, scope: Scope) -> bool:
+        """Whether the request is for a share's site; an authority's for our word is not."""
+        sites = self._sites
+        return bool(sites.named(strip_port(_host_of(scope)))) and not (
+            scope["scheme"] == "http" and scope["path"] in sites.challenges
+        )
 
 
 class ByHost:
@@ -57,6 +64,8 @@ def make_app(
     challenges: Mapping[str, str],
     pages_host: str = "",
     website: ASGIApp | None = None,
+    *,
+    sites: Sites | None = None,
 ) -> ASGIApp:
     """The ASGI application for names that are not shares'; `challenges` has what an authority asks
     for before it gives a certificate, by path.
@@ -64,6 +73,7 @@ def make_app(
     With a `pages_host` the relay's pages are there alone. Other names, the shares' domain first,
     have what programs ask the relay for, and show the way there: no page of ours is where a
     share's site could put cookies. `website` is all that is there, where there are accounts.
+    `sites` are the shares', which have nothing here: those below `domain`, if it is left out.
     """
 
     async def front(request: Request) -> Response:
@@ -93,7 +103,7 @@ def make_app(
         app = Starlette(routes=[*everywhere, Mount("/", website)])
     if pages_host:
         app = ByHost(pages_host, app, Starlette(routes=[Route("/", go_there), *everywhere]))
-    return OwnNameOnly(app, domain)
+    return OwnNameOnly(app, sites or Sites(domain))
 
 
 def _host_of(scope: Scope) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from http import HTTPStatus
 
 from relay.http_rules import HttpError, Origin, site_of
-from relay.routes import Site, Sites
+from relay.routes import Site, Sites, strip_port
 from relay.source_buckets import SourceBuckets
 from relay.streams import UpstreamStream
 from relay.upstreams import Door, Upstreams
@@ -24,6 +24,7 @@ class Doors:
         self._upstreams, self._sites, self._misses = upstreams, sites, misses
         self._host = b""  # the last one that was plain, and what goes with it
         self._site: Site | None = None
+        self._is_own = False  # it is at an own domain, which may be another share's by now
         self._fields = b""
 
     def door_of(self, site: Site) -> Door:
@@ -46,7 +47,7 @@ class Doors:
     def maybe_door(self, host: bytes) -> Door | None:
         """The door that a plain request with this Host is for; None where the answer is a page."""
         try:
-            if host != self._host or self._site is None:
+            if host != self._host or self._site is None or self._is_own:
                 self._remember(host)
             if self._site is None or not self._misses.has(self._source, self._loop.time()):
                 return None
@@ -71,5 +72,6 @@ class Doors:
         text = host.decode("ascii")
         self._site = None
         self._site, self._host = site_of(text, self._origin, self._sites), host
+        self._is_own = self._sites.is_own(strip_port(text))
         lines = [b": ".join(field) for field in self._origin.forwarding_fields(text)]
         self._fields = b"\r\n".join((*lines, b"", b""))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -23,6 +24,7 @@ MAX_HEAD = 16 * 1024  # bytes of the first request's head
 HTTP_STARTS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _ROUTE = re.compile(r"[0-9a-f]{32}")
 _EXTRA = re.compile(r"[a-z0-9-]*")  # names.host_label
+_TARGET = re.compile(rb"[A-Z]{1,20} (/\S*) HTTP/1\.[01]\r?\n")
 _END_OF_HEAD = (b"\r\n\r\n", b"\n\n", b"\n\r\n")
 
 
@@ -59,40 +61,62 @@ class Site(msgspec.Struct, frozen=True):
 SOLE = Site(ShareName(""))  # a relay's one share, whatever its name; no share has an empty one
 
 
+def _none_own(host: str) -> Site | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Sites:
-    """Which hosts are shares': those below `domain`, and `sole_host` where a relay has but one.
+    """Which hosts are shares': those below `domain`, what `own` finds, and `sole_host` where a
+    relay has but one.
 
-    Both are as from `strip_port`; `sole_host` is empty otherwise.
+    All are as from `strip_port`; `sole_host` is empty otherwise. `challenges` are the paths that an
+    authority asks for at any host without TLS (RFC 8555 8.3): those are the relay's.
     """
 
     domain: str
     sole_host: str = ""
+    own: Callable[[str], Site | None] = field(default=_none_own)
+    challenges: Container[str] = ()
 
     def find(self, host: str) -> Site | None:
         """What `host` (as from `strip_port`) stands for; None if it is not a share's."""
         if self.sole_host and host == self.sole_host:
             return SOLE
-        return parse_site(host, self.domain)
+        return self.named(host)
+
+    def named(self, host: str) -> Site | None:
+        """The same, but for what is found by an address alone."""
+        return parse_site(host, self.domain) or self.own(host)
+
+    def is_own(self, host: str) -> bool:
+        """Whether `host` is a share's by what `own` finds, which may be another share's soon."""
+        return parse_site(host, self.domain) is None and self.own(host) is not None
 
 
 def maybe_route(data: bytes, sites: Sites) -> Route | Incomplete:
     """The route for a connection that begins with `data`. Raises RemoteProtocolError."""
     if is_handshake(data):
         hello = parse_client_hello(data)
-        return hello if isinstance(hello, Incomplete) else route_tls(hello, sites.domain)
+        return hello if isinstance(hello, Incomplete) else route_tls(hello, sites)
     if data[:1] and data[0] not in HTTP_STARTS:
         raise RemoteProtocolError("neither TLS nor HTTP")
     head = maybe_head(data)
     if head is None:
         return Incomplete(len(data) + 1)
     site = sites.find(host_of(head))
-    if site is None:
+    if site is None or _is_challenge(head, sites):
         return Route(Answerer.APPLICATION, tls=False)
     return Route(Answerer.GATEWAY, tls=False, name=site.name)
 
 
-def route_tls(hello: ClientHello, domain: str) -> Route:
+def _is_challenge(head: bytes, sites: Sites) -> bool:
+    """Whether an authority asks for what we gave it our word for, at a share's host."""
+    target = _TARGET.match(head)
+    return target is not None and target[1].decode("latin-1") in sites.challenges
+
+
+def route_tls(hello: ClientHello, sites: Sites) -> Route:
     """The route for a TLS connection."""
     sni = hello.server_name
     label = (sni or "").partition(".")[0]
@@ -107,7 +131,7 @@ def route_tls(hello: ClientHello, domain: str) -> Route:
         return Route(Answerer.PARK, True, None, sni)
     if hello.alpn and not any(alpn in HTTP_ALPNS for alpn in hello.alpn):
         return Route(Answerer.NOBODY, True, None, sni)
-    site = parse_site(sni or "", domain)
+    site = sites.named(sni or "")
     if site is None:
         return Route(Answerer.APPLICATION, True, None, sni)
     return Route(Answerer.GATEWAY, True, site.name, sni)

@@ -20,6 +20,8 @@ MAX_TICKETS = 64  # in one message: the most parked connections a share keeps
 MAX_TEXT = 1024  # characters of a sentence meant for people
 MAX_PEM = 16 * 1024  # characters of a certificate
 MAX_SITES = 128  # of one share
+MAX_PLACES = 16  # other relays that a share is told of
+MAX_OWN_DOMAINS = 8  # of one share: each is looked up in the DNS again and again
 _SIGNED = b"vshare-register-1\0"
 
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
@@ -28,6 +30,7 @@ Token: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TOKEN)]
 Label: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{0,63}\Z")]
 # 128 random bits in hex: whoever has it was told; docs/protocol.md 3. Empty: none.
 Route: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?\Z")]
+Host: TypeAlias = Annotated[str, msgspec.Meta(max_length=253)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=10 * 366 * 86_400)]
 
 
@@ -50,7 +53,7 @@ class Register(_Message, frozen=True, tag="register"):
     """Share: this is my key (raw Ed25519); I want `name` (empty: any) for `expires_in` seconds,
     and my guests come by `route`. `passthrough`: browsers' TLS is not to end at the relay. `token`:
     why this relay should take me; a secret, which nothing may show. `moved`: what I had parked and
-    what carries my visitors was at an address that is not mine any more."""
+    what carries my visitors was at an address that is not mine any more. `notices`: I take Notice."""
 
     key: bytes
     signature: bytes
@@ -62,6 +65,7 @@ class Register(_Message, frozen=True, tag="register"):
     passthrough: bool = False
     token: Token = ""
     moved: bool = False
+    notices: bool = False
 
     def __repr__(self) -> str:
         return f"Register({self.name!r})"
@@ -69,7 +73,8 @@ class Register(_Message, frozen=True, tag="register"):
 
 class Registered(_Message, frozen=True, tag="registered"):
     """Relay: the name is yours for `expires_in` seconds; these are its URLs. `passthrough`: it does
-    what was asked for by that name."""
+    what was asked for by that name; `own_domains`: it takes OwnDomains. `here`: the address of this
+    relay alone, where it is one of several that are one; `others`: theirs, as good."""
 
     name: Text
     domain: Text
@@ -77,11 +82,14 @@ class Registered(_Message, frozen=True, tag="registered"):
     https_url: Text
     expires_in: Seconds
     passthrough: bool = False
+    own_domains: bool = False
+    here: Text = ""
+    others: Annotated[list[Text], msgspec.Meta(max_length=MAX_PLACES)] = []
 
 
 class Rejected(_Message, frozen=True, tag="rejected"):
     """Relay: no; code is `name-taken`, `name-invalid`, `route-taken`, `signature`, `full`,
-    `version`, `token` or `quota`."""
+    `version`, `token`, `quota`, `banned`, or `unavailable` (try again, here or elsewhere)."""
 
     code: Text
     text: Text
@@ -102,6 +110,36 @@ class Publish(_Message, frozen=True, tag="publish"):
     ca: Pem
 
 
+class OwnDomains(_Message, frozen=True, tag="own_domains"):
+    """Share: these hosts are mine as well, and no others any more; their DNS says so."""
+
+    hosts: Annotated[list[Host], msgspec.Meta(max_length=MAX_OWN_DOMAINS)]
+
+
+class OwnDomainState(msgspec.Struct, frozen=True):
+    """`state`: `good` (it leads to the share), `unproven`, `unanswered` (the DNS says nothing),
+    `taken` or `refused`. `certificate` is what browsers are shown, where it is good: `authority`'s,
+    `self-made` (of the relay's, they warn), or the `share`'s. `text`: more, for people."""
+
+    host: Host
+    state: Text
+    certificate: Text = ""
+    text: Text = ""
+
+
+class OwnDomainStates(_Message, frozen=True, tag="own_domain_states"):
+    """Relay: how it is with all that OwnDomains named; said again when that changes."""
+
+    domains: Annotated[list[OwnDomainState], msgspec.Meta(max_length=MAX_OWN_DOMAINS)]
+
+
+class Notice(_Message, frozen=True, tag="notice"):
+    """Relay: for the sharer to know; code is `quota-day` or `quota-streams`."""
+
+    code: Text
+    text: Text
+
+
 class Extend(_Message, frozen=True, tag="extend"):
     """Share: let the lease end in `expires_in` seconds from now, whatever was said before."""
 
@@ -119,14 +157,16 @@ class End(_Message, frozen=True, tag="end"):
 
 
 class Ended(_Message, frozen=True, tag="ended"):
-    """Relay: it is over; code is `expired`, `evicted`, `closed` or `token`."""
+    """Relay: it is over; code is `expired`, `evicted`, `closed`, `token` or `banned`."""
 
     code: Text
     text: Text
 
 
-FromRelay: TypeAlias = Challenge | Registered | Rejected | Tickets | Extended | Ended
-FromShare: TypeAlias = Register | Publish | Extend | End
+FromRelay: TypeAlias = (
+    Challenge | Registered | Rejected | Tickets | Notice | OwnDomainStates | Extended | Ended
+)
+FromShare: TypeAlias = Register | Publish | OwnDomains | Extend | End
 AnyMessage: TypeAlias = FromRelay | FromShare
 
 M = TypeVar("M")

@@ -1,0 +1,284 @@
+"""The own domains of this relay's shares: asked for, looked up, held, let go."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from relay.certificate import ServerIdentity
+from relay.own_domains.claims import Claim, State
+from relay.own_domains.rules import own_domain
+from relay.registry import LocalRegistry, Share
+from relay.routes import Site
+from relay.source_buckets import SourceBuckets
+from tunnel.control import OwnDomains, OwnDomainState, OwnDomainStates
+from tunnel.errors import UsageError, VshareError
+from tunnel.own_domains import OwnDomain, challenge_name
+
+MAX_CLAIMS = 8_192  # domains that are asked for or held: each costs 2 KiB, and look-ups
+MAX_OF_TOKEN = 32  # that the shares of one token ask for together
+NEW_AT_ONCE = 32  # that one token, or without tokens one source, asks for anew
+NEW_REFILL_SECONDS = 60.0  # for one more: each costs somebody's DNS servers some queries
+LOOKS_AT_ONCE = 16  # under way: 9 s each at worst
+HOUSE_EVERY = 5.0  # seconds between looks at which shares have gone
+
+log = logging.getLogger(__name__)
+
+
+class Texts(Protocol):
+    """The DNS (relay/own_domains/lookup.py)."""
+
+    async def texts(self, name: str) -> frozenset[str]:
+        """The TXT records at `name`. Raises VshareError where that is not known."""
+
+
+class Shown(Protocol):
+    """The certificates of own domains (relay/own_domains/certificates.py)."""
+
+    def want(self, host: OwnDomain) -> None:
+        """A share has `host`, and browsers' TLS ends at the relay. May be said again."""
+
+    def drop(self, host: OwnDomain) -> None:
+        """It is so no more."""
+
+    def identity(self, host: str) -> ServerIdentity | None:
+        """The authority's, if there is one."""
+
+    def is_covered(self, host: str) -> bool:
+        """Whether what all sites are shown is good there."""
+
+    def fault(self, host: str) -> str:
+        """Why there is none, for people."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What one share asks for, and what it was told last."""
+
+    hosts: list[str]
+    faults: dict[str, str] = field(default_factory=dict)  # of those that are refused
+    told: list[OwnDomainState] = field(default_factory=list)
+    settled: bool = False  # all of them were begun with
+
+
+class OwnDomainDesk:
+    """`run` must be running. `relays` are the relay's own names, which nobody else gets."""
+
+    def __init__(
+        self, registry: LocalRegistry, dns: Texts, shown: Shown, relays: Sequence[str]
+    ) -> None:
+        self._registry, self._dns, self._shown = registry, dns, shown
+        self._relays = tuple(relays)
+        self._claims: dict[str, Claim] = {}
+        self._asked: dict[Share, _Asked] = {}
+        self._new = SourceBuckets(NEW_AT_ONCE, NEW_REFILL_SECONDS)
+        self._due: list[tuple[float, int, Claim]] = []  # a heap: when to ask the DNS about what
+        self._when: dict[Claim, float] = {}  # what else is in it of a claim is stale
+        self._order = itertools.count()  # breaks ties
+        self._wake = asyncio.Event()
+        self._looking = 0
+
+    # -- for those who bring visitors
+
+    def find(self, host: str) -> Site | None:
+        """The site that `host` (as from `strip_port`) stands for, if a share has it."""
+        claim = self._claims.get(host)
+        if claim is None or claim.holder is None:
+            return None
+        holder = claim.holder
+        share = self._registry.get(holder.name)
+        if share is not None and share.key_hash != holder.key_hash:
+            return None  # the name is another's by now, and the domain is not
+        return Site(holder.name)
+
+    def identity(self, host: str) -> ServerIdentity | None:
+        """What browsers are shown at `host`, if it is not what the relay's own sites have."""
+        return self._shown.identity(host) if host in self._claims else None
+
+    # -- for control channels
+
+    def ask(self, share: Share, request: OwnDomains, source: str) -> None:
+        """`share` wants these, and none that it asked for before. It is told how they are, now and
+        later."""
+        asked = self._asked.setdefault(share, _Asked([]))
+        wanted = list(dict.fromkeys(request.hosts))
+        for host in set(asked.hosts) - set(wanted) - asked.faults.keys():
+            self._leave(self._claims[host], share, gives_up=True)
+        kept = set(asked.hosts) - asked.faults.keys()
+        asked.hosts, asked.faults, asked.settled = wanted, {}, False
+        for host in wanted:
+            if host not in kept:
+                try:
+                    self._begin(share, own_domain(host, self._relays), source)
+                except UsageError as error:
+                    asked.faults[host] = error.text
+        asked.told, asked.settled = [], True
+        if wanted:
+            self._tell(share)
+        else:
+            del self._asked[share]
+
+    def states_of(self, share: Share) -> list[OwnDomainState]:
+        """How it is with each domain that `share` asks for, in its order."""
+        asked = self._asked.get(share)
+        return [self._state(share, host, asked) for host in asked.hosts] if asked else []
+
+    def certificate_changed(self, host: OwnDomain) -> None:
+        """There is another certificate, or another reason for none."""
+        claim = self._claims.get(host)
+        if claim is not None:
+            self._tell_all(claim)
+
+    def _begin(self, share: Share, host: OwnDomain, source: str) -> None:
+        """Raises UsageError for what cannot be."""
+        if not share.http:
+            raise UsageError("the share has no public URL, and so none there")
+        now = asyncio.get_running_loop().time()
+        claim = self._claims.get(host)
+        is_back = claim is not None and claim.is_known(share.key_hash)
+        if not is_back:
+            self._check_limits(share, source, now, is_new=claim is None)
+        if claim is None:
+            claim = self._claims[host] = Claim(host, now)
+        claim.ask(share, now)
+        self._changed(claim)
+        if not is_back:
+            self._look_at(claim, now)
+
+    def _check_limits(self, share: Share, source: str, now: float, *, is_new: bool) -> None:
+        if is_new and len(self._claims) >= MAX_CLAIMS:
+            raise UsageError("this relay has as many own domains as it can take")
+        if share.token:
+            others = self._registry.shares_of(share.token) & self._asked.keys()
+            known = {host for each in others for host in self._asked[each].hosts}
+            if len(known) > MAX_OF_TOKEN:
+                raise UsageError(f"a token is for {MAX_OF_TOKEN} own domains at once")
+        if not self._new.take(share.token or source, now):
+            raise UsageError("there were too many new own domains lately")
+
+    def _leave(self, claim: Claim, share: Share, *, gives_up: bool) -> None:
+        claim.leave(share, gives_up=gives_up)
+        self._changed(claim)
+
+    def _changed(self, claim: Claim) -> None:
+        """See to the certificate, and to who asks."""
+        holder = claim.holder
+        if holder is not None and not self._registry.passes_through(holder.name):
+            self._shown.want(claim.host)
+        else:
+            self._shown.drop(claim.host)
+        if claim.is_over:
+            self._claims.pop(claim.host, None)
+            self._when.pop(claim, None)
+        self._tell_all(claim)
+
+    def _tell_all(self, claim: Claim) -> None:
+        for asker in list(claim.asking):
+            if isinstance(asker, Share):
+                self._tell(asker)
+
+    def _tell(self, share: Share) -> None:
+        asked = self._asked.get(share)
+        if asked is None or not asked.settled:
+            return
+        claims = [self._claims[host] for host in asked.hosts if host not in asked.faults]
+        if not all(claim.is_of(share.key_hash) or claim.was_looked_at for claim in claims):
+            return  # soon
+        states = self.states_of(share)
+        if states != asked.told:
+            asked.told = states
+            share.send(OwnDomainStates(states))
+
+    def _state(self, share: Share, host: str, asked: _Asked) -> OwnDomainState:
+        if host in asked.faults:
+            return OwnDomainState(host, State.REFUSED.value, text=asked.faults[host])
+        state = self._claims[host].state_of(share)
+        if state is not State.GOOD:
+            return OwnDomainState(host, state.value)
+        if share.passthrough:
+            return OwnDomainState(host, state.value, "share")
+        if self._shown.is_covered(host) or self._shown.identity(host) is not None:
+            return OwnDomainState(host, state.value, "authority")
+        return OwnDomainState(host, state.value, "self-made", self._shown.fault(host))
+
+    # -- the DNS
+
+    async def run(self) -> None:
+        """Run until cancelled: ask the DNS again and again, forget shares that have gone."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            house_at = loop.time() + HOUSE_EVERY
+            while True:
+                now = loop.time()
+                if now >= house_at:
+                    self._keep_house(now)
+                    house_at = now + HOUSE_EVERY
+                while self._looking < LOOKS_AT_ONCE and (claim := self._next_due(now)):
+                    self._looking += 1
+                    group.create_task(self._look(claim), name=f"DNS for {claim.host}")
+                self._wake.clear()
+                until = house_at
+                if self._due and self._looking < LOOKS_AT_ONCE:
+                    until = min(until, self._due[0][0])
+                try:
+                    async with asyncio.timeout_at(until):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+
+    def _look_at(self, claim: Claim, when: float) -> None:
+        self._when[claim] = when
+        heapq.heappush(self._due, (when, next(self._order), claim))
+        self._wake.set()
+
+    def _next_due(self, now: float) -> Claim | None:
+        while self._due and self._due[0][0] <= now:
+            when, _, claim = heapq.heappop(self._due)
+            if self._when.get(claim) == when:
+                return claim
+        return None
+
+    async def _look(self, claim: Claim) -> None:
+        loop = asyncio.get_running_loop()
+        had = claim.holder and claim.holder.name
+        try:
+            texts = await self._dns.texts(challenge_name(claim.host))
+        except VshareError as error:
+            log.info("%s", error.text)
+            claim.unanswered(loop.time())
+        else:
+            claim.answered(texts, loop.time())
+        finally:
+            self._looking -= 1
+            self._wake.set()
+        has = claim.holder and claim.holder.name
+        if had != has:
+            log.info("the domain %s is %s", claim.host, f"for share {has}" if has else "let go")
+        if claim in self._when:  # else it was forgotten meanwhile
+            self._look_at(claim, loop.time() + claim.again_in(loop.time()))
+            self._changed(claim)
+
+    def _keep_house(self, now: float) -> None:
+        for share in [each for each in self._asked if each.is_over]:
+            asked = self._asked.pop(share)
+            for host in set(asked.hosts) - asked.faults.keys():
+                self._leave(self._claims[host], share, gives_up=False)
+        for claim in list(self._claims.values()):
+            if claim.holder is not None and not self._is_lasting(claim):
+                claim.release()
+                self._changed(claim)
+                if claim.asking:
+                    self._look_at(claim, now)
+
+    def _is_lasting(self, claim: Claim) -> bool:
+        """Whether its holder is there, or may come back; or else has a page that says it ended."""
+        name = claim.holder.name if claim.holder is not None else None
+        if name is None or self.find(claim.host) is None:
+            return False
+        ended = not claim.asking and self._registry.is_site_gone(name)
+        return self._registry.is_site(name) or ended

@@ -1,0 +1,116 @@
+"""What the DNS says under one name, as TXT records: asked of resolvers, bounded in time and size.
+
+Nothing is taken from behind a CNAME: who may write there need not be who may write here. What
+comes is believed as far as the way to the resolvers is: there is no DNSSEC here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import Sequence
+
+import dns.asyncquery
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.resolver
+
+from tunnel.errors import VshareError
+
+ASK_WITHIN = 3.0  # seconds for one resolver, over UDP and then TCP
+MAX_RESOLVERS = 3  # that are asked, one after another: as many as the C library's
+UDP_SIZE = 1232  # bytes that an answer over UDP may have: DNS Flag Day 2020
+# Bytes of one over TCP: a hundred records like ours. Reading one takes the loop some milliseconds.
+MAX_ANSWER = 16 * 1024
+DNS_PORT = 53
+
+Place = tuple[str, int]
+
+
+class UnansweredError(VshareError):
+    """No resolver said what there is: that proves nothing, either way."""
+
+
+class Lookup:
+    """Asks the resolvers at `places`; without any, those of the system."""
+
+    def __init__(self, places: Sequence[Place] = ()) -> None:
+        self._places = tuple(places)
+
+    async def texts(self, name: str) -> frozenset[str]:
+        """All TXT records at `name` itself, none where there is no such name.
+
+        Raises UnansweredError.
+        """
+        reason = "there is no resolver"
+        for host, port in self._resolvers():
+            try:
+                async with asyncio.timeout(ASK_WITHIN):
+                    answer = await _ask(name, host, port)
+            except TimeoutError:
+                reason = f"{host} does not answer"
+            except (OSError, EOFError, dns.exception.DNSException, ValueError) as error:
+                reason = f"{host}: {type(error).__name__}"
+            else:
+                code = answer.rcode()
+                if code in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+                    return _texts_in(answer)
+                reason = f"{host} answers {dns.rcode.to_text(code)}"
+        raise UnansweredError(f"the DNS did not answer for {name}: {reason}")
+
+    def _resolvers(self) -> Sequence[Place]:
+        if self._places:
+            return self._places[:MAX_RESOLVERS]
+        try:
+            found = dns.resolver.Resolver().nameservers  # read anew: networks change
+        except dns.resolver.NoResolverConfiguration:
+            return ()
+        return [(str(host), DNS_PORT) for host in found[:MAX_RESOLVERS]]
+
+
+async def _ask(name: str, host: str, port: int) -> dns.message.Message:
+    """What one resolver says. Raises OSError, EOFError, DNSException, ValueError."""
+    query = dns.message.make_query(name, dns.rdatatype.TXT, use_edns=0, payload=UDP_SIZE)
+    try:
+        return await dns.asyncquery.udp(
+            query,
+            host,
+            timeout=ASK_WITHIN,
+            port=port,
+            ignore_unexpected=True,  # of whoever guesses
+            raise_on_truncation=True,
+            ignore_errors=True,
+        )
+    except dns.message.Truncated:
+        return await _ask_with_tcp(query, host, port)
+
+
+async def _ask_with_tcp(query: dns.message.Message, host: str, port: int) -> dns.message.Message:
+    """RFC 7766 8, with a limit of our own: the library would take 64 KiB."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        wire = query.to_wire()
+        writer.write(struct.pack(">H", len(wire)) + wire)
+        (size,) = struct.unpack(">H", await reader.readexactly(2))
+        if size > MAX_ANSWER:
+            raise ValueError(f"an answer of {size} bytes")
+        answer = dns.message.from_wire(await reader.readexactly(size))
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    if not query.is_response(answer):
+        raise ValueError("an answer to another question")
+    return answer
+
+
+def _texts_in(answer: dns.message.Message) -> frozenset[str]:
+    """Those whose owner is the very name that was asked for."""
+    asked = answer.question[0].name
+    records = answer.get_rrset(answer.answer, asked, dns.rdataclass.IN, dns.rdatatype.TXT)
+    return frozenset(b"".join(each.strings).decode("latin-1") for each in records or ())
