@@ -1,0 +1,236 @@
+"""Notes what flows through the relay, for its history: in memory, until a thread writes it.
+
+What is written is what `vrelay history` shows, and nothing else: no header, no body, no query of a
+path, no token; source addresses only where they are wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from relay.accounting import Accounting, How, Request, Session, Visit
+from relay.history.rows import Batch, FlowRow, RequestRow, SessionRow, VisitRow, shown
+from relay.history.writer import Writer
+
+WRITE_EVERY = 1.0  # seconds in which rows are gathered
+MAX_ROWS = 20_000  # that wait to be written: some 10 MB
+LOOK_EVERY = 60.0  # seconds between looks at the bytes of visits that last
+AT_ONCE = 500  # visits looked at without a pause; under a millisecond
+WARN_EVERY = 60.0  # seconds between warnings that rows were left out
+MAX_PATH = 512  # characters of a path that are kept
+MAX_METHOD = 20
+
+log = logging.getLogger(__name__)
+
+
+class _Known(msgspec.Struct, gc=False):
+    """A visit that lasts, and its bytes that are accounted for."""
+
+    id: int
+    session: int
+    received: int = 0
+    sent: int = 0
+
+
+class Recorder:
+    """A sink of the accounting; see relay.accounting.Sink. `run` must be running."""
+
+    def __init__(self, writer: Writer, *, sources: bool = True) -> None:
+        self._writer, self._sources = writer, sources
+        self._ids = itertools.count(1)
+        self._sessions: dict[Session, SessionRow] = {}  # which last
+        self._visits: dict[Visit, _Known] = {}
+        self._batch = Batch()
+        self._timer: asyncio.TimerHandle | None = None
+        self._left_out = 0  # rows, since the last warning
+        self._warned = -WARN_EVERY
+        self._has_gaps = False  # rows were left out, perhaps of what ended since
+
+    # -- what happens
+
+    def share_began(self, share: Session) -> None:
+        """See relay.accounting.Sink."""
+        row = SessionRow(
+            next(self._ids),
+            str(share.name),
+            share.token,
+            share.http,
+            share.passthrough,
+            time.time(),
+            None,
+            "",
+        )
+        self._sessions[share] = row
+        self._note_session(row)
+
+    def share_ended(self, share: Session, how: How) -> None:
+        """See relay.accounting.Sink."""
+        row = self._sessions.pop(share, None)
+        if row is not None:
+            self._note_session(msgspec.structs.replace(row, ended_at=time.time(), how=how.value))
+
+    def visit_began(self, visit: Visit) -> None:
+        """See relay.accounting.Sink."""
+        session = self._sessions.get(visit.share)
+        if session is not None:
+            known = self._visits[visit] = _Known(next(self._ids), session.id)
+            self._note_visit(visit, known, None)
+            if self._has_room():
+                self._batch.flows.append(FlowRow(session.id, visit.began_at, 0, 0, 1))
+
+    def visit_ended(self, visit: Visit) -> None:
+        """See relay.accounting.Sink."""
+        known = self._visits.pop(visit, None)
+        if known is not None:
+            now = time.time()
+            self._note_flow(visit, known, now)
+            self._note_visit(visit, known, now)
+
+    def request(self, visit: Visit, request: Request) -> None:
+        """See relay.accounting.Sink."""
+        known = self._visits.get(visit)
+        if known is None or not self._has_room():
+            return
+        known.received += request.received
+        known.sent += request.sent
+        self._batch.requests.append(
+            RequestRow(
+                known.session,
+                known.id,
+                time.time(),
+                shown(request.method, MAX_METHOD),
+                shown(request.path, MAX_PATH),
+                request.status,
+                request.received,
+                request.sent,
+                round(request.seconds, 6),
+            )
+        )
+
+    async def run(self) -> None:
+        """Until cancelled: note the bytes of what lasts."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            await self.look()
+
+    async def look(self) -> None:
+        """At the bytes of visits that last, once."""
+        now = time.time()
+        for number, (visit, known) in enumerate(list(self._visits.items())):
+            if visit in self._visits and self._note_flow(visit, known, now):
+                self._note_visit(visit, known, None)
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+        if self._sessions:
+            self._arm()
+
+    # -- on its way
+
+    def _note_session(self, row: SessionRow) -> None:
+        if len(self._batch.sessions) < MAX_ROWS:  # whatever else waits: they are few, and matter
+            self._batch.sessions[row.id] = row
+            self._arm()
+        else:
+            self._leave_out()
+
+    def _note_visit(self, visit: Visit, known: _Known, ended_at: float | None) -> None:
+        if known.id in self._batch.visits or self._has_room():
+            self._batch.visits[known.id] = self._visit_row(visit, known, ended_at)
+
+    def _visit_row(self, visit: Visit, known: _Known, ended_at: float | None) -> VisitRow:
+        return VisitRow(
+            known.id,
+            known.session,
+            visit.kind.value,
+            visit.label,
+            visit.source if self._sources else "",
+            visit.began_at,
+            ended_at,
+            round(visit.seconds, 3),
+            known.received,
+            known.sent,
+        )
+
+    def _note_flow(self, visit: Visit, known: _Known, now: float) -> bool:
+        """What has flown since the last look; False: nothing."""
+        received, sent = visit.received - known.received, visit.sent - known.sent
+        if not received and not sent:
+            return False
+        if self._has_room():
+            known.received += received
+            known.sent += sent
+            self._batch.flows.append(FlowRow(known.session, now, received, sent, 0))
+        return True
+
+    def _has_room(self) -> bool:
+        """Whether another row is taken; it is written soon."""
+        if len(self._batch) >= MAX_ROWS:
+            self._leave_out()
+            return False
+        self._arm()
+        return True
+
+    def _leave_out(self) -> None:
+        self._left_out += 1
+        self._has_gaps = True
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._timer = None
+        self._warn()
+        if not self._writer.is_free:
+            self._arm()
+            return
+        self._writer.write(self._take())
+
+    def _take(self) -> Batch:
+        """What is to be written, and what lasts, if the tables may have it wrong."""
+        batch, self._batch = self._batch, Batch()
+        has_gaps = self._has_gaps or self._writer.has_gaps
+        if self._sessions or has_gaps:
+            batch.alive_at = time.time()
+        if has_gaps:
+            self._has_gaps = self._writer.has_gaps = False
+            for row in self._sessions.values():
+                batch.sessions.setdefault(row.id, row)
+            for visit, known in self._visits.items():
+                batch.visits.setdefault(known.id, self._visit_row(visit, known, None))
+            batch.lasting = [row.id for row in self._sessions.values()]
+            batch.lasting += [known.id for known in self._visits.values()]
+        return batch
+
+    def _warn(self) -> None:
+        now = time.monotonic()
+        if self._left_out and now - self._warned >= WARN_EVERY:
+            log.warning("%d rows of the history were left out", self._left_out)
+            self._left_out, self._warned = 0, now
+
+    def close(self) -> None:
+        """Write what there is; the relay ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._writer.close(self._take())
+
+
+@contextlib.contextmanager
+def recording(
+    accounting: Accounting, folder: Path, days: int, *, sources: bool
+) -> Iterator[Recorder]:
+    """Keeps the history of what flows through `accounting` while the block runs, in the state
+    directory `folder`."""
+    recorder = accounting.add(Recorder(Writer(folder, days), sources=sources))
+    try:
+        yield recorder
+    finally:
+        recorder.close()

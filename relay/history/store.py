@@ -1,0 +1,195 @@
+"""Writes a relay's history, and forgets what is old. For one thread at a time.
+
+A batch is a handful of statements that take their rows as JSON, whatever their number: SQLite works
+through them without Python, so that the event loop goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from relay.accounting import How
+from relay.history.rows import Batch
+from relay.history.tables import BUCKET, FILE, open_history
+
+# The most rows that are kept of each, whatever their age: some 400 MB together.
+MOST_ROWS = {"sessions": 100_000, "visits": 500_000, "requests": 1_000_000, "traffic": 1_000_000}
+FORGET_AT_ONCE = 5_000  # rows, so that nobody waits long for the file
+MAX_WAL = 16 * 1024 * 1024  # bytes that the file beside it keeps once they have been moved
+BROKEN = f"{FILE}.broken"  # what a file is called that could not be used any more
+
+_ROWS = "FROM json_each(?1) WHERE true"
+_ID = "{} + ?2"  # of rows, as they are numbered since the relay's start
+
+
+def _field(number: int, form: str = "{}") -> str:
+    return form.format(f"json_extract(value, '$[{number}]')")
+
+
+def _fields(*forms: str) -> str:
+    return ", ".join(_field(number, form) for number, form in enumerate(forms))
+
+
+_SESSIONS = (
+    "INSERT INTO sessions (id, name, token, http, passthrough, began_at, ended_at, how)"
+    f" SELECT {_fields(_ID, *['{}'] * 7)} {_ROWS}"
+    " ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, how = excluded.how"
+)
+_VISITS = (
+    "INSERT INTO visits (id, session, kind, label, source, began_at, ended_at, seconds, received,"
+    f" sent) SELECT {_fields(_ID, _ID, *['{}'] * 8)} {_ROWS}"
+    " ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, seconds = excluded.seconds,"
+    " received = excluded.received, sent = excluded.sent"
+)
+_REQUESTS = (
+    "INSERT INTO requests (session, visit, at, method, path, status, received, sent, seconds)"
+    f" SELECT {_fields(_ID, _ID, *['{}'] * 7)} {_ROWS}"
+)
+
+
+def _adding(at: str, received: str, sent: str, visits: str, requests: str) -> tuple[str, str]:
+    """The statements that add what rows have to what there is of a session, and of a time."""
+    session, at = _field(0, _ID), f"CAST({at} / {BUCKET} AS INTEGER)"
+    sums = (
+        f"sum({received}) AS received, sum({sent}) AS sent, sum({visits}) AS visits,"
+        f" sum({requests}) AS requests"
+    )
+    return (
+        "INSERT INTO traffic (session, at, received, sent, visits, requests)"
+        f" SELECT {session}, {at}, {sums} {_ROWS} GROUP BY 1, 2"
+        " ON CONFLICT (session, at) DO UPDATE SET received = received + excluded.received,"
+        " sent = sent + excluded.sent, visits = visits + excluded.visits,"
+        " requests = requests + excluded.requests",
+        "UPDATE sessions SET received = sessions.received + more.received,"
+        " sent = sessions.sent + more.sent, visits = sessions.visits + more.visits,"
+        f" requests = sessions.requests + more.requests FROM (SELECT {session} AS session, {sums}"
+        f" {_ROWS} GROUP BY 1) AS more WHERE sessions.id = more.session",
+    )
+
+
+_ADD_REQUESTS = _adding(_field(2), _field(6), _field(7), "0", "1")
+_ADD_FLOWS = _adding(_field(1), _field(2), _field(3), _field(4), "0")
+
+
+class Store:
+    """The history in the state directory `folder`. `base`: where the IDs of rows count from, if it
+    was open before. All raise OSError, sqlite3.Error and, of a later vrelay's file, VshareError."""
+
+    def __init__(self, folder: Path, base: int | None = None) -> None:
+        self._db = open_history(folder)
+        try:
+            self._db.execute("PRAGMA synchronous = NORMAL")  # a power cut costs some seconds
+            self._db.execute(f"PRAGMA journal_size_limit = {MAX_WAL}")
+            if base is None:
+                self._end_what_lasted()
+            self.base = self._last_id() if base is None else base
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+        self._db.close()
+
+    def write(self, batch: Batch) -> None:
+        """All of it, or nothing."""
+        with self._transaction():
+            self._put(batch.sessions.values(), _SESSIONS)
+            self._put(batch.visits.values(), _VISITS)
+            self._put(batch.requests, _REQUESTS, *_ADD_REQUESTS)
+            self._put(batch.flows, *_ADD_FLOWS)
+            if batch.lasting is not None:
+                self._end_all_but(batch.lasting, batch.alive_at)
+            if batch.alive_at:
+                self._db.execute("REPLACE INTO alive (id, at) VALUES (1, ?)", (batch.alive_at,))
+
+    def forget(self, before: float) -> int:
+        """Drop what ended before that time, and the oldest of what is too much, some thousands of
+        rows at most; how many there were."""
+        old = {"sessions": "ended_at < ?1", "visits": "ended_at < ?1", "requests": "at < ?1"}
+        forgotten = 0
+        for table, is_old in old.items():
+            excess = min(self._excess(table), FORGET_AT_ONCE)
+            oldest = f"SELECT id FROM {table}"
+            chosen = (
+                f"SELECT id FROM ({oldest} WHERE {is_old} ORDER BY id LIMIT {FORGET_AT_ONCE})"
+                f" UNION SELECT id FROM ({oldest} ORDER BY id LIMIT ?2)"
+            )
+            forgotten += self._count(f"DELETE FROM {table} WHERE id IN ({chosen})", before, excess)
+        excess = min(self._excess("traffic"), FORGET_AT_ONCE)
+        forgotten += self._count(
+            "DELETE FROM traffic WHERE (session, at) IN"
+            " (SELECT session, at FROM traffic ORDER BY at LIMIT max(?2, min("
+            f"{FORGET_AT_ONCE}, (SELECT count(*) FROM traffic WHERE at < ?1))))",
+            before // BUCKET,
+            excess,
+        )
+        return forgotten
+
+    def _excess(self, table: str) -> int:
+        (count,) = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return max(0, int(count) - MOST_ROWS[table])
+
+    def _count(self, statement: str, *arguments: float) -> int:
+        return self._db.execute(statement, arguments).rowcount
+
+    def _put(self, rows: Collection[object], *statements: str) -> None:
+        if rows:
+            text = msgspec.json.encode(list(rows)).decode()
+            for statement in statements:
+                self._db.execute(statement, (text, self.base))
+
+    def _last_id(self) -> int:
+        (last,) = self._db.execute(
+            "SELECT max(coalesce((SELECT max(id) FROM sessions), 0),"
+            " coalesce((SELECT max(id) FROM visits), 0))"
+        ).fetchone()
+        return int(last)
+
+    def _end_what_lasted(self) -> None:
+        """When the relay was killed: it was alive for as long as it said so."""
+        alive = "max(began_at, coalesce((SELECT at FROM alive), 0))"
+        with self._transaction():
+            self._db.execute(
+                f"UPDATE sessions SET ended_at = {alive}, how = ? WHERE ended_at IS NULL",
+                (How.STOPPED,),
+            )
+            self._db.execute(
+                f"UPDATE visits SET ended_at = {alive}, seconds = {alive} - began_at"
+                " WHERE ended_at IS NULL"
+            )
+
+    def _end_all_but(self, lasting: list[int], at: float) -> None:
+        """Rows were left out: of what else has ended, that is known."""
+        known = "SELECT value + ?2 FROM json_each(?1)"
+        arguments = (msgspec.json.encode(lasting).decode(), self.base, at)
+        for table, how in (("sessions", f", how = '{How.LOST}'"), ("visits", "")):
+            self._db.execute(
+                f"UPDATE {table} SET ended_at = max(began_at, ?3){how}"
+                f" WHERE ended_at IS NULL AND id NOT IN ({known})",
+                arguments,
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+
+
+def set_aside(folder: Path) -> None:
+    """Of a file that is broken, and what SQLite has beside it: the next begins anew. Raises
+    OSError."""
+    (folder / FILE).replace(folder / BROKEN)
+    for beside in ("-wal", "-shm"):
+        (folder / f"{FILE}{beside}").unlink(missing_ok=True)
