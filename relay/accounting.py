@@ -102,6 +102,10 @@ class Visit:
         """Bytes that the visitor sent so far."""
         return self._sent + (self._meter()[1] if self._meter else 0)
 
+    def total(self) -> int:
+        """Bytes both ways so far."""
+        return self.received + self.sent
+
     @property
     def seconds(self) -> float:
         """How long it has lasted."""

@@ -5,23 +5,33 @@ from __future__ import annotations
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from relay.accounts.database import open_accounts
-from relay.accounts.permits import SHARE
+from relay.accounts.limits import FIELDS, UNLIMITED, Limits
+from relay.accounts.permits import NAMES, SCOPES, SHARE
 from tunnel.errors import UsageError, VshareError
 from tunnel.relay_token import ID_SIZE, SECRET_SIZE, RelayToken, make_token
 
 MAX_NAME = 64  # characters
 MAX_NOTE = 200  # characters
 MAX_ID = 12  # characters of what is no ID: it may be half a token
+_LIMITS = ", ".join(FIELDS)
+_SET_LIMITS = ", ".join(f"{field} = ?" for field in FIELDS)
 _USERS = (
     "SELECT id, name, created_at, (SELECT count(*) FROM tokens"
-    " WHERE user_id = users.id AND revoked_at IS NULL) FROM users"
+    f" WHERE user_id = users.id AND revoked_at IS NULL), {_LIMITS} FROM users"
 )
+_TOKENS = (
+    "SELECT tokens.id, users.name, scopes, note, tokens.created_at, expires_at, revoked_at, "
+    + ", ".join(f"tokens.{field}" for field in FIELDS)
+    + " FROM tokens JOIN users ON users.id = user_id"
+)
+_ORDER = "tokens.created_at, tokens.id"
+_BEGINNING = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@+-]{{0,{MAX_NAME - 1}}}")
 
 
@@ -33,16 +43,17 @@ class User:
     name: str
     created_at: float
     tokens: int  # that are not revoked
+    limits: Limits  # of all of them together
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEntry:
-    """What is known of a token; the token itself is not. None: no limit, not ever."""
+    """What is known of a token; the token itself is not. None: not ever."""
 
     id: str
     user: str
     scopes: str
-    shares: int | None
+    limits: Limits
     note: str
     created_at: float
     expires_at: float | None
@@ -57,10 +68,10 @@ class TokenEntry:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a new token is for. `shares` at once; None: no limit, not ever."""
+    """What a new token is for: words with spaces between them. None: not ever."""
 
     scope: str = SHARE
-    shares: int | None = None
+    limits: Limits = UNLIMITED
     expires_at: float | None = None
     note: str = ""
 
@@ -87,7 +98,16 @@ class AccountBook:
 
     def users(self) -> list[User]:
         """All of them, by their names."""
-        return [User(*row) for row in self._db.execute(f"{_USERS} ORDER BY name")]
+        return [_user(row) for row in self._db.execute(f"{_USERS} ORDER BY name")]
+
+    def limit_user(self, name: str, change: Callable[[Limits], Limits]) -> Limits:
+        """Give all tokens of a user together other limits: a running relay has them at once."""
+        user = self._user(name)
+        limits = change(user.limits)
+        self._db.execute(
+            f"UPDATE users SET {_SET_LIMITS} WHERE id = ?", (*limits.values(), user.id)
+        )
+        return limits
 
     def remove_user(self, name: str) -> int:
         """The user is gone, with its tokens, whose shares end; how many were not revoked before."""
@@ -101,32 +121,55 @@ class AccountBook:
             raise UsageError(
                 "that note cannot be kept", f"write one line of up to {MAX_NOTE} characters"
             )
+        check_scopes(allowance.scope)
         owner = self._user(user)
         token = make_token(secrets.token_bytes(ID_SIZE), secrets.token_bytes(SECRET_SIZE))
         self._db.execute(
-            "INSERT INTO tokens (id, user_id, hash, scopes, shares, note, created_at, expires_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO tokens"
+            f" (id, user_id, hash, scopes, note, created_at, expires_at, {_LIMITS})"
+            f" VALUES (?, ?, ?, ?, ?, ?, ?{', ?' * len(FIELDS)})",
             (
                 token.id,
                 owner.id,
                 token.hash,
                 allowance.scope,
-                allowance.shares,
                 allowance.note,
                 now,
                 allowance.expires_at,
+                *allowance.limits.values(),
             ),
         )
         return token
 
     def tokens(self) -> list[TokenEntry]:
         """All of them, the oldest first."""
-        rows = self._db.execute(
-            "SELECT tokens.id, users.name, scopes, shares, note, tokens.created_at, expires_at,"
-            " revoked_at FROM tokens JOIN users ON users.id = user_id"
-            " ORDER BY tokens.created_at, tokens.id"
+        return [_entry(row) for row in self._db.execute(f"{_TOKENS} ORDER BY {_ORDER}")]
+
+    def token(self, token: str) -> TokenEntry:
+        """The token with that ID."""
+        row = self._db.execute(f"{_TOKENS} WHERE tokens.id = ?", (token,)).fetchone()
+        if row is None:
+            raise _no_token(token)
+        return _entry(row)
+
+    def change_token(
+        self, token: str, change: Callable[[Limits], Limits], scope: str = ""
+    ) -> TokenEntry:
+        """Give it other limits, and another `scope` where one is given: a running relay has them
+        at once."""
+        before = self.token(token)
+        if scope:
+            check_scopes(scope)
+        limits = change(before.limits)
+        self._db.execute(
+            f"UPDATE tokens SET scopes = ?, {_SET_LIMITS} WHERE id = ?",
+            (scope or before.scopes, *limits.values(), token),
         )
-        return [TokenEntry(*row) for row in rows]
+        return self.token(token)
+
+    def used(self, day: int) -> dict[str, int]:
+        """The bytes of that day (counted from the epoch), by holder (relay/accounts/quotas.py)."""
+        return dict(self._db.execute("SELECT holder, bytes FROM usage WHERE day = ?", (day,)))
 
     def revoke_token(self, token: str, now: float) -> bool:
         """The token is good for nothing from now on, and its shares end; False: it was so."""
@@ -136,11 +179,17 @@ class AccountBook:
         if changed.rowcount:
             return True
         if self._db.execute("SELECT 1 FROM tokens WHERE id = ?", (token,)).fetchone() is None:
-            raise VshareError(
-                f"there is no token {token[:MAX_ID]!r}",
-                "`vrelay token list` shows their IDs: the 8 characters behind vsr_",
-            )
+            raise _no_token(token)
         return False
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """Where all is kept."""
+        return self._db
+
+    def user_id(self, name: str) -> int:
+        """The number of that user."""
+        return self._user(name).id
 
     def _user(self, name: str) -> User:
         row = self._db.execute(f"{_USERS} WHERE name = ?", (name,)).fetchone()
@@ -148,7 +197,39 @@ class AccountBook:
             raise VshareError(
                 f"there is no user {name[:MAX_NAME]!r}", "`vrelay user create NAME` makes one"
             )
-        return User(*row)
+        return _user(row)
+
+
+def check_scopes(text: str) -> None:
+    """Raise UsageError unless these are scopes."""
+    for word in text.split():
+        begin = word.removeprefix(NAMES)
+        if word not in SCOPES and (begin == word or not _BEGINNING.fullmatch(begin)):
+            raise UsageError(
+                f"not a scope: {word[:MAX_NAME]!r}",
+                f"there are {', '.join(SCOPES)}, and {NAMES}BEGINNING (of names: a-z, 0-9, -)",
+            )
+    if not text.split():
+        raise UsageError("a token without a scope is for nothing", f"there is {SHARE}, to share")
+
+
+def _user(row: tuple[int, str, float, int, *tuple[int | None, ...]]) -> User:
+    id_, name, created_at, tokens, *limits = row
+    return User(id_, name, created_at, tokens, Limits(*limits))
+
+
+def _entry(
+    row: tuple[str, str, str, str, float, float | None, float | None, *tuple[int | None, ...]],
+) -> TokenEntry:
+    id_, user, scopes, note, created_at, expires_at, revoked_at, *limits = row
+    return TokenEntry(id_, user, scopes, Limits(*limits), note, created_at, expires_at, revoked_at)
+
+
+def _no_token(token: str) -> VshareError:
+    return VshareError(
+        f"there is no token {token[:MAX_ID]!r}",
+        "`vrelay token list` shows their IDs: the 8 characters behind vsr_",
+    )
 
 
 @contextmanager

@@ -1,21 +1,20 @@
-"""`vrelay user` and `vrelay token`: who may share by the relay of this state directory."""
+"""`vrelay user` and `vrelay token`: who may share by a relay, and how much."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
-import platformdirs
 
 from relay.accounts.book import Allowance, account_book
-from relay.accounts.permits import SHARE
-from relay.registry import MAX_SHARES
-from relay.settings_file import said
+from relay.accounts.common_options import common, state_directory
+from relay.accounts.limit_options import changed, limit_options, limits_json, limits_text
+from relay.accounts.limits import UNLIMITED, size_text
+from relay.accounts.orders_cli import ORDERS
+from relay.accounts.permits import NAMES, SCOPES, SHARE
 from tunnel.command import print_table
 from tunnel.console import Console
 from tunnel.errors import UsageError
@@ -23,24 +22,6 @@ from tunnel.relay_token import parse_token
 
 DAY = 86_400.0  # seconds
 MAX_DAYS = 3_650  # ten years; without --expires it is for ever
-
-Command = Callable[..., Any]
-
-
-def state_directory(chosen: Path | None) -> Path:
-    """The relay's, as `vrelay serve` has it: of flag, environment or file. Raises UsageError."""
-    return chosen or said("state-dir") or platformdirs.user_state_path("vrelay", appauthor=False)
-
-
-def _common(command: Command) -> Command:
-    """The options that all of them have."""
-    folder = click.option(
-        "--state-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="The relay's, as `vrelay serve` has it.",
-    )
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-    return folder(as_json(command))
 
 
 @click.group()
@@ -50,38 +31,68 @@ def user() -> None:
 
 @user.command("create")
 @click.argument("name")
-@_common
-def create_user(name: str, state_dir: Path | None, as_json: bool) -> None:
-    """Make a user, who has no token yet."""
+@limit_options
+@common
+def create_user(name: str, state_dir: Path | None, as_json: bool, **said: int | None) -> None:
+    """Make a user, who has no token yet. Limits are of all its tokens together."""
     with account_book(state_directory(state_dir)) as book:
         book.create_user(name, time.time())
+        book.limit_user(name, lambda limits: changed(limits, said))
     console = Console("relay", as_json=as_json)
     console.event(user=name)
     console.step(f"There is a user {name} now; `vrelay token create --user {name}` is next.")
 
 
+@user.command("set")
+@click.argument("name")
+@limit_options
+@common
+def set_user(name: str, state_dir: Path | None, as_json: bool, **said: int | None) -> None:
+    """Change what all tokens of a user may have together; a relay that runs knows in a second."""
+    with account_book(state_directory(state_dir)) as book:
+        limits = book.limit_user(name, lambda before: changed(before, said))
+    console = Console("relay", as_json=as_json)
+    console.event(user=name, limits=limits_json(limits))
+    console.step(f"The user {name} has these limits: {limits_text(limits) or 'none'}.")
+
+
 @user.command("list")
-@_common
+@common
 def list_users(state_dir: Path | None, as_json: bool) -> None:
     """Who there is."""
     with account_book(state_directory(state_dir)) as book:
-        users = book.users()
+        users, used = book.users(), book.used(int(time.time() // DAY))
     Console("relay", as_json=as_json).event(
-        users=[{"name": u.name, "created_at": u.created_at, "tokens": u.tokens} for u in users]
+        users=[
+            {
+                "name": u.name,
+                "created_at": u.created_at,
+                "tokens": u.tokens,
+                "limits": limits_json(u.limits),
+                "bytes_today": used.get(f"user:{u.id}", 0),
+            }
+            for u in users
+        ]
     )
     if as_json:
         return
     if not users:
         click.echo("there are no users: `vrelay user create NAME` makes one", err=True)
     print_table(
-        (each.name, f"since {_day(each.created_at)}", f"{each.tokens} token{_s(each.tokens)}")
+        (
+            each.name,
+            f"since {_day(each.created_at)}",
+            f"{each.tokens} token{_s(each.tokens)}",
+            f"{size_text(used.get(f'user:{each.id}', 0))} today",
+            limits_text(each.limits),
+        )
         for each in users
     )
 
 
 @user.command("remove")
 @click.argument("name")
-@_common
+@common
 def remove_user(name: str, state_dir: Path | None, as_json: bool) -> None:
     """Remove a user and its tokens; the shares with them end."""
     with account_book(state_directory(state_dir)) as book:
@@ -100,10 +111,13 @@ def token() -> None:
 @click.option("--user", "owner", required=True, metavar="NAME", help="Whose it is.")
 @click.option(
     "--scope",
-    type=click.Choice([SHARE]),
-    default=SHARE,
+    "scopes",
+    multiple=True,
+    default=(SHARE,),
     show_default=True,
-    help="What it is good for.",
+    metavar="WORD",
+    help=f"What it is good for: {', '.join(SCOPES)}; {NAMES}BEGINNING: names that begin so."
+    " May be given again.",
 )
 @click.option(
     "--expires",
@@ -112,28 +126,24 @@ def token() -> None:
     metavar="DAYS",
     help="It ends then, and the shares with it [never].",
 )
-@click.option(
-    "--shares",
-    type=click.IntRange(1, MAX_SHARES),
-    metavar="N",
-    help="So many at once [as many as the relay takes].",
-)
+@limit_options
 @click.option("--note", default="", metavar="TEXT", help="For `vrelay token list`.")
-@_common
+@common
 def create_token(
     owner: str,
-    scope: str,
+    scopes: tuple[str, ...],
     days: int | None,
-    shares: int | None,
     note: str,
     state_dir: Path | None,
     as_json: bool,
+    **said: int | None,
 ) -> None:
     """Make a token, and show it, once: what is kept of it is a hash."""
     now = time.time()
     expires_at = None if days is None else now + days * DAY
     with account_book(state_directory(state_dir)) as book:
-        made = book.create_token(owner, Allowance(scope, shares, expires_at, note), now)
+        allowance = Allowance(" ".join(scopes), changed(UNLIMITED, said), expires_at, note)
+        made = book.create_token(owner, allowance, now)
     console = Console("relay", as_json=as_json)
     console.result(
         "Token:", made.text, token=made.text, id=made.id, user=owner, expires_at=expires_at
@@ -142,11 +152,11 @@ def create_token(
 
 
 @token.command("list")
-@_common
+@common
 def list_tokens(state_dir: Path | None, as_json: bool) -> None:
     """Which there are, without what is secret of them."""
     with account_book(state_directory(state_dir)) as book:
-        tokens = book.tokens()
+        tokens, used = book.tokens(), book.used(int(time.time() // DAY))
     now = time.time()
     Console("relay", as_json=as_json).event(
         tokens=[
@@ -154,7 +164,8 @@ def list_tokens(state_dir: Path | None, as_json: bool) -> None:
                 "id": each.id,
                 "user": each.user,
                 "scopes": each.scopes,
-                "shares": each.shares,
+                **limits_json(each.limits),
+                "bytes_today": used.get(f"token:{each.id}", 0),
                 "note": each.note,
                 "created_at": each.created_at,
                 "expires_at": each.expires_at,
@@ -172,17 +183,42 @@ def list_tokens(state_dir: Path | None, as_json: bool) -> None:
             each.id,
             each.user,
             each.state(now),
-            "no limit" if each.shares is None else f"{each.shares} share{_s(each.shares)}",
+            each.scopes,
             "never ends" if each.expires_at is None else f"ends {_day(each.expires_at)}",
+            f"{size_text(used.get(f'token:{each.id}', 0))} today",
+            limits_text(each.limits) or "no limit of its own",
             each.note,
         )
         for each in tokens
     )
 
 
+@token.command("set")
+@click.argument("token_id", metavar="ID")
+@click.option(
+    "--scope", "scopes", multiple=True, metavar="WORD", help="As of `create`: in place of all."
+)
+@limit_options
+@common
+def set_token(
+    token_id: str,
+    scopes: tuple[str, ...],
+    state_dir: Path | None,
+    as_json: bool,
+    **said: int | None,
+) -> None:
+    """Change what a token is for while it is in use; a relay that runs knows within a second."""
+    with account_book(state_directory(state_dir)) as book:
+        entry = book.change_token(token_id, lambda before: changed(before, said), " ".join(scopes))
+    console = Console("relay", as_json=as_json)
+    console.event(id=entry.id, scopes=entry.scopes, limits=limits_json(entry.limits))
+    text = limits_text(entry.limits) or "no limit of its own"
+    console.step(f"The token {entry.id} is for: {entry.scopes}; {text}.")
+
+
 @token.command("revoke")
 @click.argument("token_id", metavar="ID")
-@_common
+@common
 def revoke_token(token_id: str, state_dir: Path | None, as_json: bool) -> None:
     """End a token, and the shares with it; a relay that runs knows within a second.
 
@@ -206,4 +242,6 @@ def _day(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
-COMMANDS: tuple[click.Command, ...] = (user, token)
+__all__ = ["COMMANDS", "state_directory"]
+
+COMMANDS: tuple[click.Command, ...] = (user, token, *ORDERS)

@@ -28,6 +28,33 @@ MIGRATIONS: Migrations = (
         ") WITHOUT ROWID",
         "CREATE INDEX tokens_by_user ON tokens (user_id)",
     ),
+    (  # relay/accounts/limits.py: NULL is the relay's default, 0 no limit
+        "ALTER TABLE tokens ADD COLUMN guests INTEGER",
+        "ALTER TABLE tokens ADD COLUMN streams INTEGER",
+        "ALTER TABLE tokens ADD COLUMN bytes_per_day INTEGER",
+        "ALTER TABLE tokens ADD COLUMN bandwidth INTEGER",
+        "ALTER TABLE users ADD COLUMN shares INTEGER",
+        "ALTER TABLE users ADD COLUMN guests INTEGER",
+        "ALTER TABLE users ADD COLUMN streams INTEGER",
+        "ALTER TABLE users ADD COLUMN bytes_per_day INTEGER",
+        "ALTER TABLE users ADD COLUMN bandwidth INTEGER",
+        "CREATE TABLE usage ("
+        " day INTEGER NOT NULL,"  # since the epoch, in UTC
+        " holder TEXT NOT NULL,"  # relay/accounts/quotas.py
+        " bytes INTEGER NOT NULL,"
+        " PRIMARY KEY (day, holder)) WITHOUT ROWID",
+        "CREATE TABLE reserved_names ("
+        " name TEXT PRIMARY KEY,"  # or what names begin with, and *
+        " user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,"
+        " created_at REAL NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE bans ("
+        " kind TEXT NOT NULL,"  # relay/accounts/bans.py
+        " what TEXT NOT NULL,"
+        " reason TEXT NOT NULL,"
+        " until REAL,"  # NULL: for ever
+        " created_at REAL NOT NULL,"
+        " PRIMARY KEY (kind, what)) WITHOUT ROWID",
+    ),
 )
 
 

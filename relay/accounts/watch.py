@@ -1,4 +1,4 @@
-"""Keeps a running relay's permits as the accounts are: whoever changes them is another process."""
+"""Keeps a running relay as its accounts are: whoever changes them is another process."""
 
 from __future__ import annotations
 
@@ -11,27 +11,46 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from relay.accounts.bans import Ban, Bans, Kind
 from relay.accounts.database import open_accounts, unusable
-from relay.accounts.permits import Permit, Permits
+from relay.accounts.limits import FIELDS, Limits
+from relay.accounts.permits import Permit, Permits, ReservedNames
+from relay.accounts.quotas import Quotas, Usage
 
 LOOK_EVERY = 0.5  # seconds; a revocation is to be felt within a second or so
+SAVE_EVERY = 10  # looks between writes of what was used: as much may be lost with the process
+KEEP_USAGE = 31  # days
+_TOKENS = ", ".join(f"tokens.{field}" for field in FIELDS)
+_USERS = ", ".join(f"users.{field}" for field in FIELDS)
 _READ = (
-    "SELECT tokens.id, user_id, hash, scopes, shares, expires_at FROM tokens"
+    f"SELECT tokens.id, user_id, hash, scopes, expires_at, {_TOKENS}, {_USERS}"
+    " FROM tokens JOIN users ON users.id = user_id"
     " WHERE revoked_at IS NULL"
+)
+_SAVE = (
+    "INSERT INTO usage (day, holder, bytes) VALUES (?, ?, ?)"
+    " ON CONFLICT (day, holder) DO UPDATE SET bytes = bytes + excluded.bytes"
 )
 
 log = logging.getLogger(__name__)
 
 
 class AccountWatch:
-    """The accounts in one database. `run` reads it in threads: no disk is waited for by others."""
+    """The accounts in one database. `run` reads it in threads: no disk is waited for by others.
+
+    `quotas`, where they are set, are told of what was used today, looked at, and saved.
+    """
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
         self._in_use = threading.Lock()  # SQLite's objects may not go while another thread reads
         self._version = -1
-        self._fails = False
+        self._fails = self._saves_not = False
+        self._looks = 0
         self.permits = Permits()
+        self.bans = Bans()
+        self.reserved = ReservedNames()
+        self._quotas: Quotas | None = None
 
     def load(self) -> bool:
         """Read what has changed; whether anything has. Raises sqlite3.Error."""
@@ -40,18 +59,40 @@ class AccountWatch:
             if version == self._version:
                 return False
             found = [_permit(row) for row in self._db.execute(_READ)]
+            bans = self._db.execute("SELECT kind, what, reason, until FROM bans").fetchall()
+            names = self._db.execute("SELECT name, user_id FROM reserved_names").fetchall()
+            self.bans.replace(Ban(Kind(kind), *rest) for kind, *rest in bans)
+            self.reserved.replace(names)
             self.permits.replace({permit.token: permit for permit in found})
             self._version = version
             return True
 
-    def close(self) -> None:
-        """What still reads comes to its end first."""
+    def count_for(self, quotas: Quotas) -> None:
+        """From now on `quotas` are looked at; they are told what was used today. Raises
+        sqlite3.Error."""
         with self._in_use:
+            rows = self._db.execute(
+                "SELECT holder, bytes FROM usage WHERE day = ?", (quotas.day,)
+            ).fetchall()
+        quotas.load(rows)
+        self._quotas = quotas
+
+    def close(self) -> None:
+        """What still reads comes to its end first; what was used is saved."""
+        usage = self._quotas.unsaved() if self._quotas else []
+        with self._in_use:
+            with contextlib.suppress(sqlite3.Error):
+                self._write(usage)
             self._db.close()
 
-    async def run(self, end_without: Callable[[Callable[[str], bool]], None]) -> None:
+    async def run(
+        self,
+        end_without: Callable[[Callable[[str], bool]], None],
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
         """Until cancelled. `end_without(is_good)` is called at each look, in the loop's thread:
-        tokens become void by a change, and by the clock; `is_good` tells it of a token's ID."""
+        tokens become void by a change, and by the clock; `is_good` tells it of a token's ID. So is
+        `look()`, for the rest."""
         while True:
             try:
                 await asyncio.to_thread(self.load)
@@ -62,15 +103,57 @@ class AccountWatch:
             else:
                 self._fails = False
             end_without(self._is_good)
+            look()
+            if self._quotas is not None:
+                self._quotas.look()
+                await self._save(self._quotas)
             await asyncio.sleep(LOOK_EVERY)
 
+    async def _save(self, quotas: Quotas) -> None:
+        self._looks += 1
+        if self._looks % SAVE_EVERY:
+            return
+        usage = quotas.unsaved()
+        if not usage:
+            return
+        try:
+            await asyncio.to_thread(self._save_now, usage)
+        except sqlite3.Error as error:
+            quotas.give_back(usage)
+            if not self._saves_not:
+                log.warning("what is used today cannot be kept on disk (%s)", error)
+            self._saves_not = True
+        else:
+            self._saves_not = False
+
+    def _save_now(self, usage: Usage) -> None:
+        with self._in_use:
+            self._write(usage)
+
+    def _write(self, usage: Usage) -> None:
+        if not usage:
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany(_SAVE, usage)
+            oldest = max(day for day, _, _ in usage) - KEEP_USAGE
+            self._db.execute("DELETE FROM usage WHERE day < ?", (oldest,))
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+
     def _is_good(self, token: str) -> bool:
-        return self.permits.is_good(token, time.time())
+        now = time.time()
+        return self.permits.is_good(token, now) and self.bans.of_token(token, now) is None
 
 
-def _permit(row: tuple[str, int, bytes, str, int | None, float | None]) -> Permit:
-    token, account, hash_, scopes, shares, expires_at = row
-    return Permit(token, account, hash_, frozenset(scopes.split()), shares, expires_at)
+def _permit(row: tuple[str, int, bytes, str, float | None, *tuple[int | None, ...]]) -> Permit:
+    token, account, hash_, scopes, expires_at, *limits = row
+    own, all_of_them = Limits(*limits[: len(FIELDS)]), Limits(*limits[len(FIELDS) :])
+    scope_words = frozenset(scopes.split())
+    return Permit(token, account, hash_, scope_words, own, expires_at, all_of_them)
 
 
 @contextlib.contextmanager

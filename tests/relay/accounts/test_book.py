@@ -5,6 +5,7 @@ import pytest
 
 from relay.accounts.book import AccountBook, Allowance, account_book
 from relay.accounts.database import FILE
+from relay.accounts.limits import Limits
 from tunnel.errors import UsageError, VshareError
 from tunnel.relay_token import parse_token
 
@@ -51,14 +52,16 @@ def test_what_is_not_to_be_had(book: AccountBook) -> None:
 
 def test_tokens_are_listed_and_revoked(book: AccountBook) -> None:
     book.create_user("bob", 1.0)
-    kept = book.create_token("bob", Allowance(shares=2, expires_at=100.0, note="at home"), 2.0)
+    kept = book.create_token(
+        "bob", Allowance(limits=Limits(shares=2), expires_at=100.0, note="at home"), 2.0
+    )
     void = book.create_token("bob", Allowance(), 3.0)
     assert parse_token(kept.text) == kept
     assert kept.text != void.text
     assert book.revoke_token(void.id, 4.0)
     assert not book.revoke_token(void.id, 5.0)
     first, second = book.tokens()
-    assert (first.id, first.user, first.scopes, first.shares) == (kept.id, "bob", "share", 2)
+    assert (first.id, first.user, first.scopes, first.limits.shares) == (kept.id, "bob", "share", 2)
     assert (first.note, first.state(99.0), first.state(100.0)) == ("at home", "good", "expired")
     assert (second.state(5.0), second.revoked_at) == ("revoked", 4.0)
 

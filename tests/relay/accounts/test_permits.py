@@ -2,11 +2,12 @@ from dataclasses import replace
 
 import pytest
 
+from relay.accounts.limits import Limits
 from relay.accounts.permits import Permit, Permits
 from tunnel.relay_token import ID_SIZE, SECRET_SIZE, make_token
 
 TOKEN = make_token(bytes(ID_SIZE), b"\1" * SECRET_SIZE)
-PERMIT = Permit(TOKEN.id, 7, TOKEN.hash, frozenset({"share"}), 3, 100.0)
+PERMIT = Permit(TOKEN.id, 7, TOKEN.hash, frozenset({"share"}), Limits(shares=3), 100.0)
 
 
 @pytest.fixture

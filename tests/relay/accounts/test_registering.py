@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from relay import new_names, registry
 from relay.accounts import watch
 from relay.accounts.book import AccountBook, Allowance, account_book
+from relay.accounts.limits import Limits
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.loops import run, until
@@ -58,10 +59,13 @@ class Scene:
     def __init__(self, folder: Path, book: AccountBook) -> None:
         self.folder, self.book = folder, book
 
-    def token(self, user: str = "bob", **allowance: int | float) -> RelayToken:
+    def token(
+        self, user: str = "bob", *, expires_at: float | None = None, **limits: int
+    ) -> RelayToken:
         if user not in {each.name for each in self.book.users()}:
             self.book.create_user(user, 1.0)
-        return self.book.create_token(user, Allowance(**allowance), 1.0)  # type: ignore[arg-type]  # a table of keywords
+        allowance = Allowance(limits=Limits(**limits), expires_at=expires_at)
+        return self.book.create_token(user, allowance, 1.0)
 
     def relay(self) -> AbstractAsyncContextManager[Relay]:
         return Relay(RelayConfig(state_dir=self.folder, accounts=True))

@@ -13,6 +13,7 @@ import pytest
 
 from relay.accounts import watch
 from relay.accounts.book import Allowance, account_book
+from relay.accounts.limits import Limits
 from relay.accounts.watch import AccountWatch, watched_accounts
 from tests.loops import run, until
 
@@ -40,7 +41,7 @@ def test_what_is_made_and_revoked_meanwhile_counts(tmp_path: Path) -> None:
         with watched_accounts(tmp_path) as accounts, account_book(tmp_path) as book:
             assert not accounts.load()  # nothing has changed
             book.create_user("bob", 1.0)
-            token = book.create_token("bob", Allowance(shares=2), 1.0)
+            token = book.create_token("bob", Allowance(limits=Limits(shares=2)), 1.0)
 
             def told(is_good: Ask) -> None:
                 good["now"] = is_good(token.id)
@@ -49,7 +50,7 @@ def test_what_is_made_and_revoked_meanwhile_counts(tmp_path: Path) -> None:
                 await until(lambda: good.get("now"))
                 permit = accounts.permits.find(token.text, time.time())
                 assert permit is not None
-                assert permit.shares == 2
+                assert permit.limits.shares == 2
                 book.revoke_token(token.id, 2.0)
                 await until(lambda: not good["now"])
                 assert accounts.permits.find(token.text, time.time()) is None

@@ -1,0 +1,50 @@
+"""Divides a bandwidth among the connections that use it, look by look. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Of what it might have had: a connection that used so much of it wants more.
+HUNGRY = 0.7
+# Who got more than is due (connections that were idle may all begin between two looks) pays it
+# back within this time, and keeps this part of what is due meanwhile.
+PAY_BACK_WITHIN = 2.0  # seconds
+LEAST_PART = 0.1
+LEAST_RATE = 4_096  # bytes a second, for each: a page still comes, slowly
+
+
+@dataclass(slots=True)
+class Used:
+    """What a connection used since the last look, in bytes, and what it might have, in bytes a
+    second (0: anything)."""
+
+    moved: int
+    rate: float
+
+
+class Budget:
+    """Of one who has a bandwidth."""
+
+    def __init__(self) -> None:
+        self._owed = 0.0  # bytes more than were due
+
+    def divide(self, bandwidth: int, seconds: float, used: Sequence[Used]) -> list[float]:
+        """The rates of all from now on, in bytes a second, after `seconds` of `used`.
+
+        Those that want more get the same each; what is not used is theirs. One that has been
+        quiet may begin with what it would get beside them.
+        """
+        moved = sum(each.moved for each in used)
+        self._owed = max(0.0, self._owed + moved - bandwidth * seconds)
+        total = max(bandwidth * LEAST_PART, bandwidth - self._owed / PAY_BACK_WITHIN)
+        hungry = [
+            not each.rate or each.moved >= HUNGRY * each.rate * seconds if each.moved else False
+            for each in used
+        ]
+        modest = sum(
+            each.moved / seconds for each, more in zip(used, hungry, strict=True) if not more
+        )
+        many = sum(hungry)
+        left = max(total - modest, total / (many + 1))
+        return [max(LEAST_RATE, left / many if more else left / (many + 1)) for more in hungry]

@@ -1,0 +1,419 @@
+"""Holds visitors to the limits of the tokens, users or sources whose shares they come to.
+
+Each connection of a visitor's is a Flow, and counts for one or two holders: `token:ID` and
+`user:NUMBER` at a relay with accounts, `source:ADDRESS` of the share at an open one. Nothing is
+done for bytes that pass: the kernel paces the sockets (SO_MAX_PACING_RATE), and what has moved is
+looked at twice a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from relay.accounts.limits import NO_LIMIT, Limits, is_reached, size_text
+from relay.accounts.pacing import Budget, Used
+from relay.accounts.permits import Permits
+from tunnel.names import ShareName
+
+DAY = 86_400  # seconds, from midnight UTC
+LOOK_AT_ALL_EVERY = 10  # looks; else at those alone that have limits
+TELL_AT = 0.8  # of a day's bytes, the sharer is told
+TELL_EVERY = 60.0  # seconds between two words to a sharer about connections that were refused
+MAX_HOLDERS = 20_000  # remembered without connections; forgetting one forgets what is not saved
+SO_MAX_PACING_RATE = 47  # socket(7); the module socket has no name for it
+_UNPACED = 2**64 - 1  # tcp(7)'s word for no limit
+_TOKEN, _USER, _SOURCE = "token:", "user:", "source:"
+
+Holders = tuple[str, ...]
+Usage = list[tuple[int, str, int]]  # day, holder, bytes
+
+
+def holders_of(token: str, account: int, source: str) -> Holders:
+    """Who a share counts for: its token and account, or where there is none its source; nobody,
+    where that is empty."""
+    if token:
+        return f"{_TOKEN}{token}", f"{_USER}{account}"
+    return (f"{_SOURCE}{source}",) if source else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Why a visitor is not let through. `today`: until midnight, in `seconds`."""
+
+    text: str
+    seconds: int
+    today: bool
+
+
+class Held(Protocol):
+    """What is needed of a share: whom it counts for, and how its sharer is told."""
+
+    holders: Holders
+    name: ShareName
+    key_hash: bytes
+
+    def notify(self, code: str, text: str) -> None:
+        """Tell the sharer."""
+
+
+class _Meter:
+    """One holder."""
+
+    __slots__ = (
+        "budget", "flows", "guests", "holder", "limits", "moved", "shares", "told", "told_at",
+        "unsaved",
+    )  # fmt: skip
+
+    def __init__(self, holder: str, moved: int) -> None:
+        self.holder = holder
+        self.limits = Limits()
+        self.flows: set[Flow] = set()
+        self.shares: set[Held] = set()
+        self.guests = 0  # of the flows
+        self.moved = moved  # bytes, today
+        self.unsaved = 0  # of those
+        self.budget = Budget()
+        self.told = 0.0  # what part of the day's bytes the sharers were told of
+        self.told_at = 0.0  # monotonic time of the last word about refusals
+
+    def is_spent(self) -> bool:
+        return is_reached(self.limits.bytes_per_day, self.moved)
+
+    @property
+    def whose(self) -> str:
+        if self.holder.startswith(_TOKEN):
+            return "its token"
+        return "its user" if self.holder.startswith(_USER) else "where it comes from"
+
+    def tell(self, code: str, text: str) -> None:
+        for share in list(self.shares):
+            share.notify(code, text)
+
+
+class Flow:
+    """One visitor's connection to a share, while it lasts.
+
+    `measure()` tells its bytes so far, both ways; `cut()` ends it. `socks` are paced.
+    """
+
+    __slots__ = ("_cut", "_measure", "_seen", "is_guest", "is_limited", "lately", "meters",
+                 "rate", "socks")  # fmt: skip
+
+    def __init__(
+        self, meters: tuple[_Meter, ...], measure: Callable[[], int], cut: Callable[[], None],
+        *, is_guest: bool = False,
+    ) -> None:  # fmt: skip
+        self.meters, self._measure, self._cut = meters, measure, cut
+        self.socks: tuple[socket.socket, ...] = ()
+        self.is_guest = is_guest
+        self._seen = 0
+        self.lately = 0  # bytes since the last look
+        self.rate = 0.0  # bytes a second; 0: as it comes
+        self.is_limited = self.has_limits()
+
+    def has_limits(self) -> bool:
+        """Whether what moves is of interest before it has ended."""
+        return any(_is_measured(meter.limits) for meter in self.meters)
+
+    def look(self) -> None:
+        """Count what has moved."""
+        seen = self._measure()
+        self.lately, self._seen = seen - self._seen, seen
+        for meter in self.meters:
+            meter.moved += self.lately
+            meter.unsaved += self.lately
+
+    def pace(self, rate: float) -> None:
+        """Send so many bytes a second at most, each way; 0: as it comes."""
+        if abs(rate - self.rate) <= self.rate / 20:
+            return
+        self.rate = rate
+        self._pace(self.socks)
+
+    def pace_also(self, *socks: socket.socket) -> None:
+        """These carry it, too."""
+        self.socks += socks
+        if self.rate:
+            self._pace(socks)
+
+    def _pace(self, socks: Iterable[socket.socket]) -> None:
+        value = struct.pack("=Q", int(self.rate) or _UNPACED)
+        for sock in socks:
+            with contextlib.suppress(OSError, ValueError):  # it has just ended
+                sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, value)
+
+    def cut(self) -> None:
+        """End it, for both sides."""
+        self._cut()
+
+
+class Quotas:
+    """Of one relay. `permits` None: it is open, and sources have the `defaults`. `look` is to be
+    called again and again."""
+
+    def __init__(
+        self,
+        permits: Permits | None = None,
+        defaults: Limits | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._permits, self._clock = permits, clock
+        self.defaults = defaults or Limits()
+        self._meters: dict[str, _Meter] = {}
+        self._flows: set[Flow] = set()
+        self._day = int(clock()) // DAY
+        self._late: Usage = []  # of days before, not saved yet
+        self._looked_at = time.monotonic()
+        self._looks = 0
+
+    # -- what was counted before
+
+    def load(self, usage: Iterable[tuple[str, int]]) -> None:
+        """What was kept of today, by holder."""
+        for holder, moved in usage:
+            self._meter(holder).moved += moved
+
+    @property
+    def day(self) -> int:
+        """Today, counted from the epoch."""
+        return self._day
+
+    def unsaved(self) -> Usage:
+        """What was counted since this was asked last. Of sources nothing is kept."""
+        taken, self._late = self._late, []
+        for meter in self._meters.values():
+            if meter.unsaved and not meter.holder.startswith(_SOURCE):
+                taken.append((self._day, meter.holder, meter.unsaved))
+            meter.unsaved = 0
+        return taken
+
+    def give_back(self, usage: Usage) -> None:
+        """That could not be saved."""
+        for day, holder, moved in usage:
+            if day == self._day:
+                self._meter(holder).unsaved += moved
+            elif len(self._late) < MAX_HOLDERS:
+                self._late.append((day, holder, moved))
+
+    def used_today(self, holders: Holders) -> int:
+        """The bytes of the first of them."""
+        meter = self._meters.get(holders[0]) if holders else None
+        return meter.moved if meter else 0
+
+    # -- shares
+
+    def share_refusal(self, holders: Holders, name: str, key_hash: bytes) -> str:
+        """Why no share of that name and key can register, in words; empty: it can."""
+        for meter in map(self._meter, holders):
+            others = [share for share in meter.shares if share.name != name]
+            # One that changes its name is for a moment twice.
+            renames = any(share.key_hash == key_hash for share in others)
+            limit = meter.limits.shares
+            if is_reached(limit, len(others) - renames):
+                shares = f"{limit} share{'' if limit == 1 else 's'}"
+                return f"{meter.whose} is for {shares} at once, and has as many"
+        return ""
+
+    def share_began(self, share: Held) -> None:
+        """It registered."""
+        for meter in map(self._meter, share.holders):
+            meter.shares.add(share)
+
+    def share_ended(self, share: Held) -> None:
+        """Its session is over."""
+        for holder in share.holders:
+            if holder in self._meters:
+                self._meters[holder].shares.discard(share)
+
+    # -- visitors
+
+    def refusal(self, share: Held, *, is_guest: bool = False) -> Over | None:
+        """Why a visitor of `share` cannot come now; the sharer is told. None: it can."""
+        over = self.spent(share)
+        if over is not None:
+            return over
+        for meter in map(self._meter, share.holders):
+            limits = meter.limits
+            for what, limit, count in (
+                ("connections of guests", limits.guests if is_guest else NO_LIMIT, meter.guests),
+                ("visitors' connections", limits.streams, len(meter.flows)),
+            ):
+                if is_reached(limit, count):
+                    text = f"{meter.whose} is for {limit} {what} at once"
+                    self._tell_refused(meter, text)
+                    return Over(text, 30, today=False)
+        return None
+
+    def spent(self, share: Held) -> Over | None:
+        """Whether the day's bytes of `share` are used up."""
+        for holder in share.holders:
+            meter = self._meters.get(holder)
+            if meter is not None and meter.is_spent():
+                size = size_text(meter.limits.bytes_per_day or 0)
+                left = DAY - int(self._clock()) % DAY
+                return Over(f"{meter.whose} is for {size} a day, and they are used up", left, True)
+        return None
+
+    def begin(
+        self, share: Held, measure: Callable[[], int], cut: Callable[[], None],
+        *, is_guest: bool = False,
+    ) -> Flow:  # fmt: skip
+        """A visitor is connected to `share`; `end` is to follow."""
+        meters = tuple(map(self._meter, share.holders))
+        flow = Flow(meters, measure, cut, is_guest=is_guest)
+        for meter in meters:
+            meter.flows.add(flow)
+            meter.guests += is_guest
+            if meter.limits.bandwidth:
+                rate = meter.limits.bandwidth / (1 + sum(bool(each.lately) for each in meter.flows))
+                flow.pace(min(flow.rate, rate) if flow.rate else rate)
+        self._flows.add(flow)
+        return flow
+
+    def end(self, flow: Flow) -> None:
+        """It has ended. Idempotent."""
+        if flow not in self._flows:
+            return
+        self._flows.discard(flow)
+        flow.look()
+        for meter in flow.meters:
+            meter.flows.discard(flow)
+            meter.guests -= flow.is_guest
+
+    @contextlib.contextmanager
+    def carrying(
+        self,
+        share: Held,
+        measure: Callable[[], int],
+        socks: tuple[socket.socket, ...],
+        *,
+        is_guest: bool = False,
+    ) -> Iterator[None]:
+        """While the block runs `socks` carry a visitor."""
+        flow = self.begin(share, measure, lambda: _shut(socks), is_guest=is_guest)
+        flow.pace_also(*socks)
+        try:
+            yield
+        finally:
+            self.end(flow)
+
+    # -- again and again
+
+    def look(self) -> None:
+        """Count, pace, and end what is over."""
+        now = time.monotonic()
+        seconds, self._looked_at = max(0.001, now - self._looked_at), now
+        self._turn_day()
+        changed = self._take_limits()
+        if changed or self._looks % LOOK_AT_ALL_EVERY == 0:
+            for flow in self._flows:
+                if not flow.is_limited:
+                    flow.look()
+                    flow.lately = 0  # of a longer time
+                flow.is_limited = flow.is_limited or flow.has_limits()
+        self._looks += 1
+        looked = [flow for flow in self._flows if flow.is_limited]
+        for flow in looked:
+            flow.look()
+        meters = {meter for flow in looked for meter in flow.meters}
+        rates: dict[Flow, float] = {}
+        for meter in meters:
+            self._divide(meter, seconds, rates)
+        for flow in looked:
+            flow.is_limited = flow.has_limits()
+            flow.pace(rates.get(flow, 0.0))
+        for meter in meters:
+            self._check_day(meter)
+
+    def _take_limits(self) -> bool:
+        """As they are now; whether there are others than before."""
+        changed = False
+        for meter in self._meters.values():
+            limits = self._limits(meter.holder)
+            changed = changed or limits != meter.limits
+            meter.limits = limits
+        return changed
+
+    def _divide(self, meter: _Meter, seconds: float, rates: dict[Flow, float]) -> None:
+        if not meter.limits.bandwidth:
+            return
+        flows = list(meter.flows)
+        used = [Used(flow.lately, flow.rate) for flow in flows]
+        for flow, rate in zip(
+            flows, meter.budget.divide(meter.limits.bandwidth, seconds, used), strict=True
+        ):
+            rates[flow] = min(rates.get(flow, rate), rate)
+
+    def _check_day(self, meter: _Meter) -> None:
+        limit = meter.limits.bytes_per_day
+        if not limit:
+            return
+        if meter.moved >= limit:
+            for flow in list(meter.flows):
+                flow.cut()
+        part = 1.0 if meter.moved >= limit else TELL_AT if meter.moved >= limit * TELL_AT else 0.0
+        if part > meter.told:
+            size = size_text(limit)
+            text = (
+                f"{meter.whose} is for {size} a day, and they are used up: nobody gets through"
+                " until midnight UTC"
+                if part == 1.0
+                else f"{part:.0%} of today's {size} of {meter.whose} are used"
+            )
+            meter.tell("quota-day", text)
+        meter.told = part
+
+    def _turn_day(self) -> None:
+        day = int(self._clock()) // DAY
+        if day == self._day:
+            return
+        self._late = self.unsaved()[-MAX_HOLDERS:]
+        self._day = day
+        for holder, meter in list(self._meters.items()):
+            meter.moved, meter.told = 0, 0.0
+            if not meter.flows and not meter.shares:
+                del self._meters[holder]
+
+    def _tell_refused(self, meter: _Meter, text: str) -> None:
+        now = time.monotonic()
+        if now - meter.told_at >= TELL_EVERY or not meter.told_at:
+            meter.told_at = now
+            meter.tell("quota-streams", f"{text}: more were refused")
+
+    def _meter(self, holder: str) -> _Meter:
+        meter = self._meters.get(holder)
+        if meter is None:
+            self._make_room()
+            meter = self._meters[holder] = _Meter(holder, 0)
+            meter.limits = self._limits(holder)
+        return meter
+
+    def _make_room(self) -> None:
+        if len(self._meters) < MAX_HOLDERS:
+            return
+        for holder, meter in list(self._meters.items()):
+            if not meter.flows and not meter.shares and not meter.moved:
+                del self._meters[holder]
+
+    def _limits(self, holder: str) -> Limits:
+        if self._permits is None or holder.startswith(_SOURCE):
+            return self.defaults
+        if holder.startswith(_TOKEN):
+            return self._permits.limits_of(holder.removeprefix(_TOKEN)).or_else(self.defaults)
+        return self._permits.limits_of_account(int(holder.removeprefix(_USER)))
+
+
+def _is_measured(limits: Limits) -> bool:
+    return bool(limits.bytes_per_day or limits.bandwidth)
+
+
+def _shut(socks: Iterable[socket.socket]) -> None:
+    for sock in socks:
+        with contextlib.suppress(OSError):  # it has just ended
+            sock.shutdown(socket.SHUT_RDWR)
