@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -28,7 +29,7 @@ from tunnel import control, parking
 from tunnel.address import RelayAddress
 from tunnel.bio_tls import BioTls
 from tunnel.control import Challenge, Register, Registered, Tickets
-from tunnel.errors import VshareError
+from tunnel.errors import LostError, VshareError
 from tunnel.parking import HEADER, PARK_ALPN, Message, Type
 from tunnel.relay_tls import anchor_of, context_for
 
@@ -60,6 +61,24 @@ class Sources:
         return sock
 
 
+@dataclass(frozen=True)
+class Owned:
+    """Names that shares have had before: the share with number n has the n-th of them, and its key.
+    `token` is what the relay wants of it; empty: none."""
+
+    first: int = 0
+    token: str = field(default="", repr=False)
+
+    def name(self, number: int) -> str:
+        """Of one share."""
+        return f"load-{self.first + number:05}"
+
+    def key(self, number: int) -> Ed25519PrivateKey:
+        """Of one share: no secret, but nobody else's."""
+        digest = hashlib.sha256(self.name(number).encode()).digest()
+        return Ed25519PrivateKey.from_private_bytes(digest)
+
+
 @dataclass
 class Contexts:
     """How the relay is verified."""
@@ -72,11 +91,21 @@ class TinyShare:
     """One share, as far as a relay can see it."""
 
     def __init__(
-        self, relay: RelayAddress, contexts: Contexts, sources: Sources, at_once: asyncio.Semaphore
+        self,
+        relay: RelayAddress,
+        contexts: Contexts,
+        sources: Sources,
+        at_once: asyncio.Semaphore,
+        *,
+        key: Ed25519PrivateKey | None = None,
+        name: str = "",
+        token: str = "",
     ) -> None:
         self._relay, self._contexts, self._sources = relay, contexts, sources
         self._at_once = at_once
-        self._key = Ed25519PrivateKey.generate()
+        self._key = key or Ed25519PrivateKey.generate()
+        self._name, self._token = name, token
+        self.lost_at = 0.0  # by the monotonic clock, which all processes share
         self.route = secrets.token_hex(16)
         self.tickets: deque[tuple[bytes, float]] = deque()
         self.parked: set[socket.socket] = set()
@@ -101,10 +130,17 @@ class TinyShare:
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         challenge = control.parse_from_relay(await self._receive_text())
         assert isinstance(challenge, Challenge)
-        signed = control.signed_bytes(challenge.nonce, tls.peer_certificate, "")
+        signed = control.signed_bytes(challenge.nonce, tls.peer_certificate, self._name)
         public = self._key.public_key().public_bytes_raw()
         request = Register(
-            public, self._key.sign(signed), "", True, 3600, control.VERSION, self.route
+            public,
+            self._key.sign(signed),
+            self._name,
+            True,
+            3600,
+            control.VERSION,
+            self.route,
+            token=self._token,
         )
         await self._send(TEXT, control.serialize(request).encode())
         registered = control.parse_from_relay(await self._receive_text())
@@ -128,7 +164,9 @@ class TinyShare:
             yield
         except (VshareError, OSError, ssl.SSLError) as error:
             self.is_registered = False
-            print(f"lost: {error}", file=sys.stderr)
+            self.lost_at = self.lost_at or time.monotonic()
+            if not self._token:  # else it is revoked, in the end
+                print(f"lost: {error}", file=sys.stderr)
 
     def park(self, count: int) -> None:
         """Park `count` connections, and others in the place of those that are taken."""
@@ -209,7 +247,7 @@ class TinyShare:
             elif first == TEXT:
                 return payload
             elif first == CLOSE:  # PONG needs no answer
-                raise RuntimeError(f"the relay ended a channel: {payload!r}")
+                raise LostError(f"the relay ended a channel: {payload!r}")
 
     async def _send(self, first: int, payload: bytes) -> None:
         size = len(payload)
@@ -218,8 +256,11 @@ class TinyShare:
 
 
 class _Fleet:
-    def __init__(self, relay: RelayAddress, count: int, parked: int, prefix: str) -> None:
+    def __init__(
+        self, relay: RelayAddress, count: int, parked: int, prefix: str, owned: Owned | None
+    ) -> None:
         self._relay, self._count, self._parked = relay, count, parked
+        self._owned = owned
         self._sources = Sources(prefix)
         self._shares: list[TinyShare] = []
         self._contexts: Contexts
@@ -246,19 +287,39 @@ class _Fleet:
             group.create_task(self._ping_all(), name="pings")
             await self._register(self._count, group)
             return {"routes": [share.route for share in self._shares]}
-        await self._park(self._shares, self._parked)
-        return {"parked": sum(len(share.parked) for share in self._shares)}
+        if word == "ended":  # all of them: wait for it
+            while any(share.is_registered for share in self._shares):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            times = sorted(share.lost_at for share in self._shares)
+            return {"first": times[0], "half": times[len(times) // 2], "last": times[-1]}
+        _, _, some = word.partition(" ")  # "park", or "park N": so many of the shares
+        parking = self._shares[: int(some)] if some else self._shares
+        await self._park(parking, self._parked)
+        return {
+            "parked": sum(len(share.parked) for share in parking),
+            "routes": [share.route for share in parking],
+        }
 
     async def _register(self, count: int, group: asyncio.TaskGroup) -> list[TinyShare]:
         at_once = asyncio.Semaphore(AT_ONCE)
-        shares = [
-            TinyShare(self._relay, self._contexts, self._sources, at_once) for _ in range(count)
-        ]
+        shares = [self._share(number, at_once) for number in range(count)]
         self._shares = shares
         async with asyncio.TaskGroup() as registering:
             for share in shares:
                 registering.create_task(self._one(share, group, at_once), name="register")
         return shares
+
+    def _share(self, number: int, at_once: asyncio.Semaphore) -> TinyShare:
+        owned = self._owned
+        return TinyShare(
+            self._relay,
+            self._contexts,
+            self._sources,
+            at_once,
+            key=owned.key(number) if owned else None,
+            name=owned.name(number) if owned else "",
+            token=owned.token if owned else "",
+        )
 
     async def _ping_all(self) -> None:
         while True:
@@ -295,10 +356,12 @@ class _OverError(Exception):
 _ENDED = (BaseExceptionGroup,)
 
 
-def run_shares(relay: RelayAddress, count: int, parked: int, prefix: str) -> None:
+def run_shares(
+    relay: RelayAddress, count: int, parked: int, prefix: str, owned: Owned | None = None
+) -> None:
     """Simulate `count` shares, as told on standard input."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Fleet(relay, count, parked, prefix).run())
+        runner.run(_Fleet(relay, count, parked, prefix, owned).run())
 
 
 @dataclass

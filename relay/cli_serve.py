@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -14,17 +11,26 @@ from typing import Any
 import click
 
 from relay.accounts.cli import state_directory
+from relay.cli_life import TAKE_OVER, live, relay_of
 from relay.config import RelayConfig
 from relay.operation.events import Event, tell
 from relay.operation.logs import log_to
-from relay.server import Relay
 from relay.settings import setting_options
 from relay.settings_file import chosen_file, read_settings, unknown_variables
 from relay.settings_rules import config_of, shared_domain
 from tunnel.console import Console, Interrupt, run
-from tunnel.errors import VshareError
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """How a relay is to run, and to end."""
+
+    config: RelayConfig
+    folder: Path
+    drain: float
+    takes_over: bool
 
 
 def _read_file(context: click.Context, _: click.Parameter, given: Path | None) -> Path | None:
@@ -49,27 +55,36 @@ def _read_file(context: click.Context, _: click.Parameter, given: Path | None) -
 @setting_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
-def serve(as_json: bool, verbose: bool, **values: Any) -> None:
-    """Serve until Ctrl-C. SIGHUP reads the files of --cert and --key again."""
+@click.option(
+    TAKE_OVER,
+    is_flag=True,
+    help="Take the place of the relay of this state directory that runs, if there is one, without a"
+    " connection lost: it sends its shares here, and serves who is there.",
+)
+def serve(as_json: bool, verbose: bool, take_over: bool, **values: Any) -> None:
+    """Serve until Ctrl-C, or SIGTERM, which waits for those who are there. SIGHUP reads the files
+    of --cert and --key again; SIGUSR2 starts what is installed by now, which takes over."""
     console = Console("relay", as_json=as_json, verbose=verbose)
-    config = config_of(values, state_directory(values["state_dir"]))
+    folder = state_directory(values["state_dir"])
+    life = _Life(config_of(values, folder), folder, values["drain"], take_over)
     for problem in unknown_variables():
         console.warn(f"{problem.text}; {problem.hint}")
-    sys.exit(run(console, lambda interrupt: _logged(config, console, interrupt)))
+    sys.exit(run(console, lambda interrupt: _logged(life, console, interrupt)))
 
 
-async def _logged(config: RelayConfig, console: Console, interrupt: Interrupt) -> None:
+async def _logged(life: _Life, console: Console, interrupt: Interrupt) -> None:
     """Serve, with the log that is wanted."""
-    if config.log_format is None:
-        await _serve(config, console, interrupt)
+    if life.config.log_format is None:
+        await _serve(life, console, interrupt)
         return
-    with log_to(config.log_format, verbose=console.verbose):
-        await _serve(config, console, interrupt)
+    with log_to(life.config.log_format, verbose=console.verbose):
+        await _serve(life, console, interrupt)
         tell(log, logging.INFO, Event.STOPPED, "the relay stops")
 
 
-async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) -> None:
-    async with Relay(config) as relay:
+async def _serve(life: _Life, console: Console, interrupt: Interrupt) -> None:
+    config = life.config
+    async with relay_of(config, console, take_over=life.takes_over) as relay:
         if config.acme is not None:
             with console.busy(f"Asking {config.acme.server} for a certificate"):
                 await relay.settled()
@@ -91,6 +106,7 @@ async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) ->
                 domain=relay.domain,
                 pages_host=config.pages_host or None,
                 accounts=config.accounts,
+                metrics_port=relay.metrics_port or None,
             )
         else:
             click.echo(f"relay address: {relay.address}")
@@ -98,33 +114,4 @@ async def _serve(config: RelayConfig, console: Console, interrupt: Interrupt) ->
                 console.detail("Who shares needs a token: `vrelay token create` makes them.")
         text = f"the relay serves at {relay.address}"
         tell(log, logging.INFO, Event.SERVING, text, version=version("vshare"))
-        _reload_on_hangup(relay, console, interrupt)
-        interrupt.serving = True
-        await interrupt.stopped.wait()
-
-
-def _reload_on_hangup(relay: Relay, console: Console, interrupt: Interrupt) -> None:
-    """SIGHUP reads the certificate again, but for that of a terminal that was closed."""
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup(1)
-        return
-    had_terminal = _has_terminal()
-
-    def hung_up() -> None:
-        if had_terminal and not _has_terminal():
-            interrupt.stopped.set()
-            return
-        try:
-            console.step(relay.reload())
-        except VshareError as error:
-            console.warn(f"{error.text}; the relay goes on with the certificate that it has")
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
-
-
-def _has_terminal() -> bool:
-    """Whether the process has a controlling terminal: the kernel takes it away with a hang-up."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+        await live(relay, life.folder, life.drain, console, interrupt)
