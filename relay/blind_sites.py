@@ -13,7 +13,7 @@ import re
 import socket
 
 from relay.accounting import Kind
-from relay.front import ACCESS_DENIED, INTERNAL_ERROR, Visitor, refuse
+from relay.front import ACCESS_DENIED, INTERNAL_ERROR, QUOTA_SPENT, Visitor, refuse
 from relay.limits import Admission
 from relay.lot import LotClosedError, NoParkedError
 from relay.registry import LocalRegistry, Share
@@ -82,8 +82,9 @@ class BlindSites:
         if share is None:  # away; a page could only be shown in the share's place
             refuse(visitor, INTERNAL_ERROR)
             return
-        if share.browsers >= min(MAX_BROWSERS, self._admission.budget.per_share):
-            refuse(visitor, ACCESS_DENIED)
+        over = self._registry.quotas.refusal(share)
+        if over or share.browsers >= min(MAX_BROWSERS, self._admission.budget.per_share):
+            refuse(visitor, QUOTA_SPENT if over and over.today else ACCESS_DENIED)
             return
         share.browsers += 1
         try:
@@ -99,6 +100,7 @@ class BlindSites:
             ):
                 totals = await splice.splice_sockets(visitor.sock, parked, visit.measure)
             log.debug("%s for the site of %s: %s", visitor.address, name, totals)
+                self._registry.quotas.carrying(share, visit.total, (visitor.sock, parked)),
         finally:
             share.browsers -= 1
 

@@ -31,10 +31,13 @@ OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 UNRECOGNIZED_NAME = 112  # TLS alerts, RFC 8446 6.2
 INTERNAL_ERROR = 80
 ACCESS_DENIED = 49
+# A reserved one that nobody else says, so that guests are told apart what passes and what lasts.
+QUOTA_SPENT = 60  # the share's relay moves no more bytes for it today
 _STATUS = {
     UNRECOGNIZED_NAME: b"404 Not Found",
     INTERNAL_ERROR: b"503 Service Unavailable",
     ACCESS_DENIED: b"429 Too Many Requests",
+    QUOTA_SPENT: b"503 Service Unavailable",
 }
 
 log = logging.getLogger(__name__)
@@ -72,7 +75,10 @@ class Front:
         admission: Admission,
         sites: Sites,
         answers: Mapping[Answerer, Answer],
+        is_banned: Callable[[str], bool] = lambda address: False,
     ) -> None:
+        self._is_banned = is_banned
+        self._here: dict[socket.socket, str] = {}  # who comes from where, until it has ended
         self._listener, self._admission, self._sites = listener, admission, sites
         self._answers = answers
         self._spare: int | None = None
@@ -130,6 +136,10 @@ class Front:
                 sock.close()
                 return
             task.add_done_callback(functools.partial(_close_if_cancelled, sock))
+            if self._is_banned(address):
+                self._admission.refused["banned"] += 1
+                sock.close()
+                continue
 
     def _tell_full(self, reason: str) -> None:
         """Once, not for each that comes."""
@@ -165,7 +175,8 @@ class Front:
             os.close(spare)
 
     async def _serve(self, sock: socket.socket, address: str, source: str) -> None:
-        leave = functools.partial(self._admission.leave, source)
+        self._here[sock] = address
+        leave = functools.partial(self._leave, sock, source)
         visitor = None
         try:
             try:
@@ -209,6 +220,17 @@ def _close_if_cancelled(sock: socket.socket, task: asyncio.Task[None]) -> None:
 
 def refuse(visitor: Visitor, alert: int, sentence: str = "") -> None:
     """Tell a visitor why not, in its own protocol, and close.
+
+    def _leave(self, sock: socket.socket, source: str) -> None:
+        self._here.pop(sock, None)
+        self._admission.leave(source)
+
+    def cut(self, is_banned: Callable[[str], bool]) -> None:
+        """End the connections from such addresses."""
+        for sock, address in list(self._here.items()):
+            if is_banned(address):
+                with contextlib.suppress(OSError):  # it is a share's that parked it, or has ended
+                    sock.shutdown(socket.SHUT_RDWR)
 
     Before a ServerHello an alert may be sent in the clear (RFC 8446 6).
     """

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from relay.accounting import Accounting, How
+from relay.accounts.bans import Ban
+from relay.accounts.quotas import Holders, Quotas
 from relay.carried import Carried
 from relay.lot import CALM_AFTER, Lot
 from relay.names import NameBook
-from tunnel.control import Ended, FromRelay, Publish, Tickets
+from tunnel.control import Ended, FromRelay, Notice, Publish, Tickets
 from tunnel.names import ShareName
 from tunnel.parking import TICKET, TICKET_LASTS
 
@@ -47,12 +49,14 @@ class Share:
 
     `route` is where its guests find it. `ask(share, count)` is called when that many more parked
     connections are wanted. `passthrough`: browsers' TLS ends at the share. `token`: the ID of the
-    one that it showed; empty: none.
+    one that it showed; empty: none; `holders`: whose limits it counts for. `address`: where it
+    comes from. `notices`: it takes them.
     """
 
     __slots__ = (
-        "_line", "_over", "before", "browsers", "ends_at", "how", "http", "is_over", "key_hash",
-        "lot", "name", "passthrough", "published", "route", "token", "visitors",
+        "_line", "_over", "address", "before", "browsers", "ends_at", "holders", "how", "http",
+        "is_over", "key_hash", "lot", "name", "notices", "passthrough", "published", "route",
+        "token", "visitors",
     )  # fmt: skip
 
     def __init__(
@@ -68,7 +72,11 @@ class Share:
         passthrough: bool = False,
         token: str = "",
     ) -> None:
+        holders: Holders = (),
+        address: str = "",
+        notices: bool = False,
         self.name, self.key_hash, self.http = name, key_hash, http
+        self.holders, self.address, self.notices = holders, address, notices
         self.route = route
         self.ends_at = ends_at  # seconds since the epoch
         self._line = line
@@ -97,6 +105,11 @@ class Share:
             self._line.deliver(message)
 
     def end(self, code: str, text: str) -> None:
+    def notify(self, code: str, text: str) -> None:
+        """Tell the sharer something that changes nothing for the share."""
+        if self.notices:
+            self.send(Notice(code, text))
+
         """Say why and end the session."""
         self.send(Ended(code, text))
         self.finish(_HOW.get(code, How.KICKED))
@@ -126,6 +139,7 @@ class LocalRegistry:
         self._names, self.max_shares = names, max_shares
         self.accounting = Accounting()
         self._clock = clock  # seconds since the epoch: a lease ends while its owner sleeps, too
+        self.quotas = Quotas()
         self._shares: dict[ShareName, Share] = {}
         self.on_change: Callable[[ShareName], None] = lambda name: None  # a share came or went
         self._by_route: dict[str, Share] = {}
@@ -197,7 +211,11 @@ class LocalRegistry:
         if is_renamed:
             share.before = before
         if earlier is not None:
-            earlier.end("evicted", "the same share connected again")
+            is_same = earlier.key_hash == share.key_hash  # else its name is taken from it by right
+            text = (
+                "the same share connected again" if is_same else "its name is somebody else's now"
+            )
+            earlier.end("evicted", text)
             self.remove(earlier)
         self._shares[share.name] = share
         self.on_change(share.name)
@@ -210,6 +228,7 @@ class LocalRegistry:
         self.accounting.share_began(share)
         return True
 
+        self.quotas.share_began(share)
     def remove(self, share: Share) -> None:
         """`share`'s session is over."""
         if self._shares.get(share.name) is share:
@@ -219,6 +238,7 @@ class LocalRegistry:
             del self._shares[share.name]
             self.on_change(share.name)
             self._forget_token(share)
+            self.quotas.share_ended(share)
         if self._by_route.get(share.route) is share:
             del self._by_route[share.route]
             before = share.before
@@ -252,6 +272,15 @@ class LocalRegistry:
     @contextlib.contextmanager
     def carrying(self, share: Share, parked: socket.socket) -> Iterator[None]:
         """While the block runs, `parked` carries a visitor; cut when the share's token is void, and
+    def end_banned(self, ban_of: Callable[[Share], Ban | None]) -> None:
+        """End the shares that `ban_of` knows a ban of, their leases, and what they carry."""
+        for share in self.shares():
+            ban = ban_of(share)
+            if ban is not None:
+                share.end("banned", ban.sentence)
+                self._names.end_lease(share.name, self._clock())
+                self._carried_by_name.cut(share.name)
+
         when the share has moved."""
         with (
             self._carried_by_token.carrying(share.token, parked),
