@@ -13,31 +13,42 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from relay.accounts.limits import UNLIMITED, Limits
 from relay.accounts.permits import Permits
 from relay.control import Urls
 from relay.registry import LocalRegistry
 from relay.website.door import SECRET, Door
 from relay.website.hardened import Hardened
+from relay.website.history import HistoryPages
 from relay.website.holdings import Holdings
 from relay.website.pages import Pages
+from relay.website.records import Records
 from relay.website.sessions import Sessions
 from relay.website.shares import SharePages
 from relay.website.tokens import TokenPages
 
 
 def make_website(
-    host: str, registry: LocalRegistry, permits: Permits, urls: Urls, folder: Path
+    host: str,
+    registry: LocalRegistry,
+    permits: Permits,
+    urls: Urls,
+    folder: Path,
+    *,
+    defaults: Limits = UNLIMITED,
 ) -> ASGIApp:
-    """The pages at `host`, for those whose tokens are in `permits`; the accounts are in the state
-    directory `folder`."""
+    """The pages at `host`, for those whose tokens are in `permits`, which have these limits by
+    `defaults`; accounts and history are in the state directory `folder`."""
     pages = Pages(urls.domain)
     sessions = Sessions(lambda: secrets.token_urlsafe(SECRET), time.monotonic)
     door = Door(permits, pages, sessions)
-    holdings = Holdings(registry, permits)
+    holdings, records = Holdings(registry, permits), Records(folder)
+    history = HistoryPages(door, records)
     routes = [
         *door.routes,
-        *SharePages(door, holdings, urls).routes,
-        *TokenPages(door, permits, folder).routes,
+        *SharePages(door, holdings, urls, history).routes,
+        *history.routes,
+        *TokenPages(door, permits, records, defaults).routes,
         Route("/static/{file}", pages.static),
     ]
 
@@ -48,7 +59,12 @@ def make_website(
         title = "That is not done with this address"
         return pages.problem(HTTPStatus.METHOD_NOT_ALLOWED, title, "")
 
-    app = Starlette(routes=routes, exception_handlers={404: nothing, 405: no_method})
+    async def fault(request: Request, error: Exception) -> Response:
+        text = "The relay's operator finds it in the relay's log."
+        return pages.problem(HTTPStatus.INTERNAL_SERVER_ERROR, "That did not work", text)
+
+    handlers = {404: nothing, 405: no_method, 500: fault}
+    app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     where = f"https://{host}{'' if urls.port == 443 else f':{urls.port}'}/"
     return Hardened(app, where)

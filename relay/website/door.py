@@ -16,15 +16,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from relay.accounts.permits import Permit, Permits
+from relay.accounts.permits import ADMIN, PAGES, Permit, Permits
 from relay.source_buckets import SourceBuckets
 from relay.website.forms import Form, FormError, read_form
 from relay.website.pages import Pages
 from relay.website.sessions import COOKIE, LASTS, Session, Sessions
+from tunnel.errors import VshareError
 from tunnel.relay_token import MAX_TOKEN
 from tunnel.source import source_of
 
-ADMIN = "admin"  # the scope of who sees and ends everybody's
 FORM_COOKIE = "__Host-vrelay-form"  # before there is a session: whose the sign-in form is
 FAILURES = 10  # wrong tokens of one source at once
 REFILL = 6.0  # seconds until it may try once more
@@ -81,7 +81,7 @@ class Door:
             viewer = self._viewer(request)
             if viewer is None:
                 return _go(f"/sign-in?next={where}")
-            return await look(request, viewer)
+            return await self._try(look(request, viewer), viewer)
 
         return endpoint
 
@@ -91,20 +91,31 @@ class Door:
         async def endpoint(request: Request) -> Response:
             if not _is_from_here(request):
                 return self._from_elsewhere()
-            viewer = self._viewer(request)
-            if viewer is None:
-                return _go("/sign-in")
             try:
                 form = await read_form(request)
             except FormError as error:
                 return self._pages.problem(error.status, "That did not work", error.text)
+            viewer = self._viewer(request)
+            if viewer is None:
+                return _go("/sign-in")
             if not _equal(form.get("csrf", ""), viewer.session.csrf):
                 return self._from_elsewhere()
-            return await act(request, viewer, form)
+            return await self._try(act(request, viewer, form), viewer)
 
         return endpoint
 
-    def show(self, request: Request, viewer: Viewer, template: str, **context: object) -> Response:
+    async def _try(self, answer: Awaitable[Response], viewer: Viewer) -> Response:
+        """What cannot be read or written now (the disk is full) is said, and logged."""
+        try:
+            return await answer
+        except VshareError as error:
+            log.warning("the pages: %s", error.text)
+            title, text = "That did not work", "The relay cannot read or write what it takes now."
+            return self.refuse(viewer, HTTPStatus.SERVICE_UNAVAILABLE, title, text)
+
+    def show(
+        self, request: Request, viewer: Viewer, template: str, /, **context: object
+    ) -> Response:
         """A page for who is signed in; what was to be said once is."""
         said = "" if LIVE in request.headers else viewer.session.fresh.pop("said", "")
         return self._pages.render(template, HTTPStatus.OK, viewer=viewer, said=said, **context)
@@ -131,11 +142,13 @@ class Door:
         now = time.time()
         cookie = request.cookies.get(COOKIE, "")
         counts = LIVE not in request.headers
-        session = self._sessions.find(
-            cookie, lambda t: bool(self._permits.get(t, now)), counts=counts
-        )
+        session = self._sessions.find(cookie, lambda t: self._let_in(t, now), counts=counts)
         permit = self._permits.get(session.token, now) if session is not None else None
         return Viewer(session, permit) if session is not None and permit is not None else None
+
+    def _let_in(self, token: str, now: float) -> bool:
+        permit = self._permits.get(token, now)
+        return permit is not None and _may_look(permit)
 
     # -- signing in and out
 
@@ -178,6 +191,9 @@ class Door:
             wrong = "Too many tokens from where you are were wrong lately. Wait a minute."
             return self._form(request, way, HTTPStatus.TOO_MANY_REQUESTS, wrong)
         permit = self._permits.known(form.get("token", "")[:MAX_TOKEN], time.time())
+        if permit is not None and not _may_look(permit):
+            wrong = "That token is for sharing alone. One of the scope pages signs in here."
+            return self._form(request, way, HTTPStatus.FORBIDDEN, wrong)
         if permit is None:
             self._failures.take(source, now)
             log.info("somebody at %s could not sign in at the pages", source)
@@ -210,6 +226,10 @@ class Door:
             "That came from another page",
             "Nothing was changed. Open this relay's page itself, and click there.",
         )
+
+
+def _may_look(permit: Permit) -> bool:
+    return PAGES in permit.scopes or ADMIN in permit.scopes
 
 
 def _is_from_here(request: Request) -> bool:

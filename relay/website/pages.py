@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -12,6 +13,8 @@ import jinja2
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+
+from relay.accounts.limits import Limits
 
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 STATIC: Final = "site.css", "site.js", "icon.svg"
@@ -25,23 +28,16 @@ class Pages:
     def __init__(self, domain: str) -> None:
         folder = files("relay.website").joinpath("static")
         self._static = {name: folder.joinpath(name).read_bytes() for name in STATIC}
-        self._environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("relay.website"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.filters.update(time=_time, span=span, size=size, count=_count)
         places = {name: f"/static/{name}?{_digest(data)}" for name, data in self._static.items()}
-        self._environment.globals.update(domain=domain, static=places, viewer=None, said="", at="")
+        self._always = {
+            "domain": domain, "static": places, "viewer": None, "said": "", "at": "",
+        }  # fmt: skip
 
     def render(
-        self, template: str, status: HTTPStatus = HTTPStatus.OK, **context: object
+        self, template: str, status: HTTPStatus = HTTPStatus.OK, /, **context: object
     ) -> HTMLResponse:
         """The page of that template. Everything in `context` is escaped."""
-        text = self._environment.get_template(template).render(context)
+        text = _environment().get_template(template).render(self._always | context)
         return HTMLResponse(text, status)
 
     def problem(self, status: HTTPStatus, title: str, text: str, **context: object) -> HTMLResponse:
@@ -56,6 +52,20 @@ class Pages:
             return self.problem(HTTPStatus.NOT_FOUND, "There is no such page", "")
         kind = _KINDS[name.rpartition(".")[2]]
         return Response(data, media_type=kind, headers={"Cache-Control": _KEPT})
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("relay.website"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(time=_time, span=span, size=size, count=_count, limits=_limits)
+    return environment
 
 
 def _digest(data: bytes) -> str:
@@ -94,6 +104,19 @@ def size(octets: float) -> str:
             )
         amount /= 1000
     return f"{amount:.1f} {_UNITS[-1]}"
+
+
+def _limits(limits: Limits) -> str:
+    """Those that are set, for people."""
+    words = (
+        (limits.shares, "{:,} shares"),
+        (limits.guests, "{:,} guests"),
+        (limits.streams, "{:,} connections"),
+    )
+    said = [text.format(limit) for limit, text in words if limit]
+    amounts = ((limits.bytes_per_day, "a day"), (limits.bandwidth, "a second"))
+    said += [f"{size(limit)} {per}" for limit, per in amounts if limit]
+    return ", ".join(said)
 
 
 def _count(number: int, noun: str) -> str:

@@ -12,6 +12,7 @@ from relay.control import Urls
 from relay.registry import Share
 from relay.website.door import Door, Viewer
 from relay.website.forms import Form
+from relay.website.history import HistoryPages
 from relay.website.holdings import Holdings
 from relay.website.paging import page_of
 
@@ -22,8 +23,9 @@ MAX_VISITS = 100  # connections that a share's page lists; the rest is a number
 class SharePages:
     """See the module."""
 
-    def __init__(self, door: Door, holdings: Holdings, urls: Urls) -> None:
+    def __init__(self, door: Door, holdings: Holdings, urls: Urls, history: HistoryPages) -> None:
         self._door, self._holdings, self._urls = door, holdings, urls
+        self._history = history
         self.routes = [
             Route("/shares", door.looking(self._list)),
             Route("/shares/{name}", door.looking(self._one)),
@@ -49,6 +51,7 @@ class SharePages:
             at="/shares",
             share=share,
             url=self._url(share),
+            story=await self._history.current(viewer, share.name),
             visits=visits[:MAX_VISITS],
             count=len(visits),
             now=time.time(),

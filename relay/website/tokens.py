@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
+from dataclasses import fields
 from http import HTTPStatus
-from pathlib import Path
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.accounts.book import MAX_NOTE, AccountBook, Allowance, TokenEntry, account_book
-from relay.accounts.permits import Permits
+from relay.accounts.book import MAX_NOTE, AccountBook, Allowance
+from relay.accounts.limits import Limits, parse_size
+from relay.accounts.permits import NAMES, PAGES, SHARE, Permits
 from relay.registry import MAX_SHARES
 from relay.website.door import Door, Viewer
 from relay.website.forms import Form
 from relay.website.paging import page_of
-from tunnel.errors import VshareError
+from relay.website.records import Records, tokens_of, user_of
+from tunnel.errors import UsageError
 from tunnel.relay_token import RelayToken
 
 PER_PAGE = 50  # tokens
 MAX_TOKENS = 200  # of one account that are not revoked: a page's button is easily pressed again
 MAX_DAYS = 3_650
+MAX_COUNT = 1_000_000  # of guests and streams
 DAY = 86_400.0  # seconds
-AT_ONCE = 2  # of the threads that wait for a disk, all that the pages may take
-T = TypeVar("T")
+NOT_MADE = "No token was made"
+_MOST = {"shares": MAX_SHARES, "guests": MAX_COUNT, "streams": MAX_COUNT, "days": MAX_DAYS}
+Limit = TypeVar("Limit", int, float)
 
 
 class TokenPages:
-    """The accounts are in the state directory `folder`; who changes them there is not noticed here,
-    but as always by whoever watches them (relay/accounts/watch.py)."""
+    """`defaults` are the limits of each token that has none of its own."""
 
-    def __init__(self, door: Door, permits: Permits, folder: Path) -> None:
-        self._door, self._permits, self._folder = door, permits, folder
-        self._turns = asyncio.Semaphore(AT_ONCE)
+    def __init__(self, door: Door, permits: Permits, records: Records, defaults: Limits) -> None:
+        self._door, self._permits, self._records = door, permits, records
+        self._defaults = defaults
         self.routes = [
             Route("/tokens", door.looking(self._list, "tokens"), methods=["GET"]),
             Route("/tokens", door.acting(self._create), methods=["POST"]),
@@ -45,7 +46,7 @@ class TokenPages:
 
     async def _list(self, request: Request, viewer: Viewer) -> Response:
         now = time.time()
-        entries = await self._in_book(lambda book: _tokens_of(book, viewer))
+        entries = await self._records.accounts(lambda book: tokens_of(book, viewer))
         alive = [each for each in entries if each.state(now) == "good"]
         rest = [each for each in entries if each.state(now) != "good"]
         part = page_of([*alive, *rest], request.query_params.get("page", ""), PER_PAGE)
@@ -58,26 +59,24 @@ class TokenPages:
             page=part,
             now=now,
             made=made,
-            limits=viewer.permit,
+            own=viewer.permit.limits.or_else(self._defaults),
         )
 
     async def _create(self, request: Request, viewer: Viewer, form: Form) -> Response:
-        wanted = _wanted(form, viewer, time.time())
-        if isinstance(wanted, str):
-            return self._door.refuse(viewer, HTTPStatus.BAD_REQUEST, "No token was made", wanted)
+        try:
+            wanted = wanted_by(form, viewer, self._defaults, time.time())
+        except UsageError as error:
+            text = f"{error.text}; {error.hint}"
+            return self._door.refuse(viewer, HTTPStatus.BAD_REQUEST, NOT_MADE, text)
         if len(self._permits.tokens_of(viewer.account)) >= MAX_TOKENS:
             text = f"There are {MAX_TOKENS} tokens already: revoke some of them."
-            return self._door.refuse(viewer, HTTPStatus.CONFLICT, "No token was made", text)
+            return self._door.refuse(viewer, HTTPStatus.CONFLICT, NOT_MADE, text)
 
         def create(book: AccountBook) -> RelayToken | None:
-            user = _user_of(book, viewer)
+            user = user_of(book, viewer)
             return book.create_token(user, wanted, time.time()) if user is not None else None
 
-        try:
-            made = await self._in_book(create)
-        except VshareError as error:
-            text = f"{error.text}; {error.hint}"
-            return self._door.refuse(viewer, HTTPStatus.BAD_REQUEST, "No token was made", text)
+        made = await self._records.accounts(create)
         if made is None:
             return self._door.not_found(viewer)
         viewer.session.fresh["token"] = made.text
@@ -88,68 +87,68 @@ class TokenPages:
 
         def revoke(book: AccountBook) -> bool:
             """Whether it is his."""
-            if all(each.id != token for each in _tokens_of(book, viewer)):
+            if all(each.id != token for each in tokens_of(book, viewer)):
                 return False
             book.revoke_token(token, time.time())
             return True
 
-        if not await self._in_book(revoke):
+        if not await self._records.accounts(revoke):
             return self._door.not_found(viewer)
         return self._door.done(viewer, f"The token {token} was revoked: its shares end.", "tokens")
 
-    async def _in_book(self, act: Callable[[AccountBook], T]) -> T:
-        """What `act` gives, in a thread: no disk is waited for here. Raises VshareError."""
 
-        def work() -> T:
-            with account_book(self._folder) as book:
-                return act(book)
-
-        async with self._turns:
-            return await asyncio.to_thread(work)
-
-
-def _user_of(book: AccountBook, viewer: Viewer) -> str | None:
-    """What his account is called."""
-    return next((each.name for each in book.users() if each.id == viewer.account), None)
-
-
-def _tokens_of(book: AccountBook, viewer: Viewer) -> list[TokenEntry]:
-    """His, the newest first; an administrator's are everybody's."""
-    entries = list(reversed(book.tokens()))
-    if viewer.is_admin:
-        return entries
-    user = _user_of(book, viewer)
-    return [each for each in entries if each.user == user]
-
-
-def _wanted(form: Form, viewer: Viewer, now: float) -> Allowance | str:
-    """What the form asks for, no more than who asks has himself; or what is wrong with it."""
+def wanted_by(form: Form, viewer: Viewer, defaults: Limits, now: float) -> Allowance:
+    """What the form asks for, and no more than who asks has himself. Raises UsageError."""
     own = viewer.permit
     note = form.get("note", "").strip()
     if len(note) > MAX_NOTE or not note.isprintable():
-        return f"A label is one line of up to {MAX_NOTE} characters."
-    shares = _number(form.get("shares", ""), MAX_SHARES)
-    days = _number(form.get("days", ""), MAX_DAYS)
-    if shares == 0 or days == 0:
-        return (
-            f"Write a number (shares: up to {MAX_SHARES:,}, days: up to {MAX_DAYS:,}), or nothing."
-        )
+        raise UsageError("that is no label", f"write one line of up to {MAX_NOTE} characters")
+    wanted = Limits(
+        _count(form, "shares"),
+        _count(form, "guests"),
+        _count(form, "streams"),
+        _size(form, "bytes_per_day"),
+        _size(form, "bandwidth"),
+    )
+    days = _count(form, "days")
     expires_at = None if days is None else now + days * DAY
+    scopes = [SHARE, PAGES] if form.get("pages") else [SHARE]
     if not viewer.is_admin:
-        shares, expires_at = _lesser(shares, own.limits.shares), _lesser(expires_at, own.expires_at)
-    return Allowance(shares=shares, expires_at=expires_at, note=note)
+        scopes += sorted(scope for scope in own.scopes if scope.startswith(NAMES))
+        wanted = _within(wanted, own.limits, defaults)
+        expires_at = _lesser(expires_at, own.expires_at)
+    return Allowance(" ".join(scopes), wanted, expires_at, note)
 
 
-def _number(text: str, most: int) -> int | None:
-    """From 1 to `most`; None: nothing is said; 0: something else."""
-    text = text.strip()
+def _within(wanted: Limits, own: Limits, defaults: Limits) -> Limits:
+    """Of each limit the lesser; what nothing is said of is as it is for who asks."""
+    most = own.or_else(defaults)
+    return Limits(
+        **{
+            field.name: (
+                getattr(own, field.name)
+                if (asked := getattr(wanted, field.name)) is None
+                else _lesser(asked, getattr(most, field.name) or None)
+            )
+            for field in fields(Limits)
+        }
+    )
+
+
+def _count(form: Form, name: str) -> int | None:
+    """A number from 1; None: nothing is said. Raises UsageError."""
+    text, most = form.get(name, "").strip(), _MOST[name]
     if not text:
         return None
     is_number = text.isascii() and text.isdigit() and len(text) < 9
-    return int(text) if is_number and int(text) <= most else 0
+    if not is_number or not 0 < int(text) <= most:
+        raise UsageError(f"not a number of {name}: {text[:20]!r}", f"write 1 to {most:,}")
+    return int(text)
 
 
-Limit = TypeVar("Limit", int, float)
+def _size(form: Form, name: str) -> int | None:
+    text = form.get(name, "").strip()
+    return parse_size(text) if text else None
 
 
 def _lesser(one: Limit | None, other: Limit | None) -> Limit | None:

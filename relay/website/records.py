@@ -1,0 +1,71 @@
+"""What the pages read and change on disk: accounts and history. In threads, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from relay.accounts.book import AccountBook, TokenEntry, account_book
+from relay.history.reader import HistoryReader, history_reader
+from relay.history.tables import FILE
+from relay.website.door import Viewer
+
+AT_ONCE = 2  # of the threads that wait for a disk: all that the pages may take
+T = TypeVar("T")
+
+
+class Records:
+    """Of the state directory `folder`. What a relay that runs must know of changes it notices
+    itself (relay/accounts/watch.py). All raise VshareError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def accounts(self, act: Callable[[AccountBook], T]) -> T:
+        """What `act` gives."""
+
+        def work() -> T:
+            with account_book(self._folder) as book:
+                return act(book)
+
+        return await self._in_thread(work)
+
+    async def history(self, viewer: Viewer, act: Callable[[HistoryReader], T]) -> T:
+        """What `act` gives with the history of his shares, those of revoked tokens among them; an
+        administrator's are everybody's."""
+
+        def work() -> T:
+            tokens = None
+            if not viewer.is_admin:
+                with account_book(self._folder) as book:
+                    tokens = [each.id for each in tokens_of(book, viewer)]
+            with history_reader(self._folder, tokens) as reader:
+                return act(reader)
+
+        return await self._in_thread(work)
+
+    @property
+    def has_history(self) -> bool:
+        """Whether any is kept."""
+        return (self._folder / FILE).exists()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        async with self._turns:
+            return await asyncio.to_thread(work)
+
+
+def user_of(book: AccountBook, viewer: Viewer) -> str | None:
+    """What his account is called; None: it is gone."""
+    return next((each.name for each in book.users() if each.id == viewer.account), None)
+
+
+def tokens_of(book: AccountBook, viewer: Viewer) -> list[TokenEntry]:
+    """His, the newest first; an administrator's are everybody's."""
+    entries = list(reversed(book.tokens()))
+    if viewer.is_admin:
+        return entries
+    user = user_of(book, viewer)
+    return [each for each in entries if each.user == user]
