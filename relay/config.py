@@ -22,6 +22,15 @@ class AcmeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryConfig:
+    """What is kept in the state directory of shares and their visitors: for how many days after
+    its end, and whether with the visitors' addresses."""
+
+    days: int = 30
+    sources: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class RelayConfig:
     """`state_dir` None keeps everything in memory; `public_port` None: the port it listens on.
 
@@ -44,6 +53,8 @@ class RelayConfig:
 
     `metrics`: where the operator's programs find metrics and health; None: nowhere. `log_format`:
     "json" or "text", a line for each event; None: warnings alone, for people.
+
+    `history`: what is kept in `state_dir`; None, or none of that: nothing.
     """
 
     host: str = "127.0.0.1"
@@ -62,6 +73,7 @@ class RelayConfig:
     metrics: tuple[str, int] | None = None
     resolvers: tuple[tuple[str, int], ...] = ()
     log_format: str | None = None
+    history: HistoryConfig | None = None
 
     @property
     def names(self) -> list[str]:

@@ -37,6 +37,7 @@ from relay.front import (
     refuse,
 )
 from relay.gateway import Gateway
+from relay.history.recorder import recording
 from relay.join_limits import JoinLimits
 from relay.limits import Admission, budget_for
 from relay.lot import LotClosedError, NoParkedError
@@ -133,6 +134,9 @@ class Relay:
             gateway_key, names = _load_state(config.state_dir)
             stack.enter_context(names)
             self.registry = LocalRegistry(names, 1 if config.sole_share else MAX_SHARES)
+            history = stack.enter_context(
+                recording(self.registry.accounting, config.state_dir, config.history)
+            )
             accounts = stack.enter_context(_accounts(config))
             places = ((config.host, config.port), *config.more_places)
             listeners = [stack.enter_context(listen(*place)) for place in places]
@@ -166,6 +170,8 @@ class Relay:
                     serving = [group.create_task(each.run(), name="front") for each in fronts]
                     serving.append(group.create_task(panel.run(sources), name="metrics"))
                     gathering = group.create_task(gateway.run(), name="gateway")
+                    if history is not None:
+                        group.create_task(history.run(), name="history")
                     try:
                         yield
                     finally:

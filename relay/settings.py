@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from relay.config import DEFAULT_PORT, RelayConfig
+from relay.config import DEFAULT_PORT, HistoryConfig, RelayConfig
 
 PREFIX = "VRELAY_"  # of the environment's variables
 READABLE = click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True)
@@ -24,6 +24,7 @@ PROGRAM = click.Path(
     path_type=Path, exists=True, dir_okay=False, executable=True, resolve_path=True
 )
 PORT = click.IntRange(1, 65_535)
+MAX_HISTORY_DAYS = 3_650  # ten years; what is too much goes sooner
 
 Command = Callable[..., Any]
 
@@ -181,6 +182,25 @@ SETTINGS: tuple[Setting, ...] = (
         kind=click.Choice(["text", "json"]),
         field="log_format",
         help="Log each event to stderr as a line of this form; else there are only warnings.",
+    ),
+    Setting(
+        name="history",
+        off="--no-history",
+        default=True,
+        help="Keep who shared what and when, and who came, for `vrelay history` and the pages.",
+    ),
+    Setting(
+        name="history-days",
+        kind=click.IntRange(1, MAX_HISTORY_DAYS),
+        metavar="DAYS",
+        default=HistoryConfig().days,
+        help="How long that is kept after its end.",
+    ),
+    Setting(
+        name="history-sources",
+        off="--no-history-sources",
+        default=True,
+        help="Keep the visitors' addresses in it, or leave them out.",
     ),
 )
 

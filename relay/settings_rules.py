@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from relay.config import DEFAULT_PORT, LETS_ENCRYPT, AcmeConfig, RelayConfig
+from relay.config import DEFAULT_PORT, LETS_ENCRYPT, AcmeConfig, HistoryConfig, RelayConfig
 from relay.settings import SETTINGS
 from relay.settings_file import Problem
 from tunnel.address import parse_host_port
@@ -38,6 +38,9 @@ def config_of(values: Values, state_dir: Path) -> RelayConfig:
         "state_dir": state_dir,
         "acme": AcmeConfig(email, server or LETS_ENCRYPT, hook) if email else None,
         "accounts": not is_open(values),
+        "history": HistoryConfig(values["history_days"], values["history_sources"])
+        if values["history"]
+        else None,
         "metrics": parse_listen(values["metrics"], METRICS_PORT) if values["metrics"] else None,
     }
     return RelayConfig(**as_they_are | derived)

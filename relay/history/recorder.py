@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from relay.accounting import Accounting, How, Request, Session, Visit
+from relay.config import HistoryConfig
 from relay.history.rows import Batch, FlowRow, RequestRow, SessionRow, VisitRow, shown
 from relay.history.writer import Writer
 
@@ -225,11 +226,14 @@ class Recorder:
 
 @contextlib.contextmanager
 def recording(
-    accounting: Accounting, folder: Path, days: int, *, sources: bool
-) -> Iterator[Recorder]:
+    accounting: Accounting, folder: Path | None, config: HistoryConfig | None
+) -> Iterator[Recorder | None]:
     """Keeps the history of what flows through `accounting` while the block runs, in the state
-    directory `folder`."""
-    recorder = accounting.add(Recorder(Writer(folder, days), sources=sources))
+    directory `folder`; without one, or what to keep, nothing."""
+    if folder is None or config is None:
+        yield None
+        return
+    recorder = accounting.add(Recorder(Writer(folder, config.days), sources=config.sources))
     try:
         yield recorder
     finally:

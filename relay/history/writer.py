@@ -57,6 +57,7 @@ class Writer:
         self.has_gaps = False  # the tables lack something, perhaps of what lasts
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._thread.start()
+        self.write(Batch())  # what a relay that was killed has left is ended
 
     def write(self, batch: Batch) -> None:
         """Have it written. The writer `is_free`; it is not again before that is done."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.accounting import Accounting, How, Kind, Request
+from relay.config import HistoryConfig
 from relay.history import recorder, writer
 from relay.history.reader import HistoryReader, Wanted, history_reader
 from relay.history.recorder import Recorder, recording
@@ -68,7 +69,7 @@ def reading(folder: Path) -> Iterator[Callable[[], HistoryReader]]:
 def test_what_happens_is_read(tmp_path: Path) -> None:
     async def main() -> None:
         accounting = Accounting()
-        with recording(accounting, tmp_path, DAYS, sources=True), reading(tmp_path) as look:
+        with recording(accounting, tmp_path, HistoryConfig()), reading(tmp_path) as look:
             one = share()
             accounting.share_began(one)
             with accounting.visit(one, Kind.HTTP, "192.0.2.1", "admin") as visit:
@@ -106,12 +107,16 @@ def test_what_happens_is_read(tmp_path: Path) -> None:
 def test_bytes_of_what_lasts_are_seen(tmp_path: Path) -> None:
     async def main() -> None:
         accounting = Accounting()
-        with recording(accounting, tmp_path, DAYS, sources=False) as it, reading(tmp_path) as look:
+        with (
+            recording(accounting, tmp_path, HistoryConfig(sources=False)) as it,
+            reading(tmp_path) as look,
+        ):
             one = share()
             accounting.share_began(one)
             moved = (1_000, 1)
             with accounting.visit(one, Kind.CONNECT, "192.0.2.2") as visit:
                 visit.measure(lambda: moved)
+                assert it is not None
                 await it.look()
                 await until(lambda: [each.received for each in look().visits()] == [1_000])
                 assert look().visits()[0].source == ""
@@ -128,7 +133,7 @@ def test_ids_go_on_and_what_a_killed_relay_left_is_over(tmp_path: Path) -> None:
     async def main() -> None:
         for _ in range(2):
             accounting = Accounting()
-            with recording(accounting, tmp_path, DAYS, sources=True):
+            with recording(accounting, tmp_path, HistoryConfig()):
                 accounting.share_began(share())
                 accounting.visit(one := share("b"), Kind.JOIN, "x").__enter__()
                 assert one  # of a share that is not there: left out
@@ -161,7 +166,7 @@ def test_a_full_disk_costs_rows_and_nothing_else(
 
     async def main() -> None:
         accounting = Accounting()
-        with recording(accounting, tmp_path, DAYS, sources=True), reading(tmp_path) as look:
+        with recording(accounting, tmp_path, HistoryConfig()), reading(tmp_path) as look:
             one, other = share(), share("red-otter-0001")
             accounting.share_began(one)
             accounting.share_began(other)
@@ -199,7 +204,7 @@ def test_a_broken_file_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFix
 
     async def main() -> None:
         accounting = Accounting()
-        with recording(accounting, tmp_path, DAYS, sources=True):
+        with recording(accounting, tmp_path, HistoryConfig()):
             one = share()
             accounting.share_began(one)
             await until(lambda: "was broken" in caplog.text)
@@ -227,7 +232,7 @@ def test_a_file_that_breaks_meanwhile_is_set_aside(
 
     async def main() -> None:
         accounting = Accounting()
-        with recording(accounting, tmp_path, DAYS, sources=True), reading(tmp_path) as look:
+        with recording(accounting, tmp_path, HistoryConfig()), reading(tmp_path) as look:
             one = share()
             accounting.share_began(one)
             await until(lambda: len(look().sessions()) == 1)
@@ -248,7 +253,7 @@ def test_no_place_to_write_is_said_once(tmp_path: Path, caplog: pytest.LogCaptur
 
     async def main() -> None:
         accounting = Accounting()
-        with recording(accounting, tmp_path / "file", DAYS, sources=True):
+        with recording(accounting, tmp_path / "file", HistoryConfig()):
             accounting.share_began(share())
             await until(lambda: "cannot be written" in caplog.text)
 
@@ -274,7 +279,7 @@ def test_a_fault_costs_its_batch(
 
     async def main() -> None:
         accounting = Accounting()
-        with recording(accounting, tmp_path, DAYS, sources=True), reading(tmp_path) as look:
+        with recording(accounting, tmp_path, HistoryConfig()), reading(tmp_path) as look:
             one = share()
             accounting.share_began(one)
             await until(lambda: len(look().sessions()) == 1)
