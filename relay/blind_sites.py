@@ -97,10 +97,10 @@ class BlindSites:
                 self._admission.another(),
                 self._registry.carrying(share, parked),
                 visiting as visit,
+                self._registry.quotas.carrying(share, visit.total, (visitor.sock, parked)),
             ):
                 totals = await splice.splice_sockets(visitor.sock, parked, visit.measure)
             log.debug("%s for the site of %s: %s", visitor.address, name, totals)
-                self._registry.quotas.carrying(share, visit.total, (visitor.sock, parked)),
         finally:
             share.browsers -= 1
 

@@ -120,6 +120,10 @@ class Front:
                     self._turn_one_away(group)
                 return  # else: ECONNABORTED and the like, of that one connection
             address = str(place[0]).removeprefix("::ffff:")  # IPv4 through a dual-stack listener
+            if self._is_banned(address):
+                self._admission.refused["banned"] += 1
+                sock.close()
+                continue
             source = source_of(address)
             if not self._admission.enter(source):
                 self.turned_away["limit"] += 1
@@ -136,10 +140,6 @@ class Front:
                 sock.close()
                 return
             task.add_done_callback(functools.partial(_close_if_cancelled, sock))
-            if self._is_banned(address):
-                self._admission.refused["banned"] += 1
-                sock.close()
-                continue
 
     def _tell_full(self, reason: str) -> None:
         """Once, not for each that comes."""
@@ -198,6 +198,17 @@ class Front:
                 if sock.fileno() >= 0:
                     sock.close()
 
+    def _leave(self, sock: socket.socket, source: str) -> None:
+        self._here.pop(sock, None)
+        self._admission.leave(source)
+
+    def cut(self, is_banned: Callable[[str], bool]) -> None:
+        """End the connections from such addresses."""
+        for sock, address in list(self._here.items()):
+            if is_banned(address):
+                with contextlib.suppress(OSError):  # it is a share's that parked it, or has ended
+                    sock.shutdown(socket.SHUT_RDWR)
+
     async def _route(self, sock: socket.socket) -> Route | None:
         tune(sock)
         limit = max(MAX_HELLO, MAX_HEAD)
@@ -220,17 +231,6 @@ def _close_if_cancelled(sock: socket.socket, task: asyncio.Task[None]) -> None:
 
 def refuse(visitor: Visitor, alert: int, sentence: str = "") -> None:
     """Tell a visitor why not, in its own protocol, and close.
-
-    def _leave(self, sock: socket.socket, source: str) -> None:
-        self._here.pop(sock, None)
-        self._admission.leave(source)
-
-    def cut(self, is_banned: Callable[[str], bool]) -> None:
-        """End the connections from such addresses."""
-        for sock, address in list(self._here.items()):
-            if is_banned(address):
-                with contextlib.suppress(OSError):  # it is a share's that parked it, or has ended
-                    sock.shutdown(socket.SHUT_RDWR)
 
     Before a ServerHello an alert may be sent in the clear (RFC 8446 6).
     """

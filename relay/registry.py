@@ -71,12 +71,12 @@ class Share:
         *,
         passthrough: bool = False,
         token: str = "",
-    ) -> None:
         holders: Holders = (),
         address: str = "",
         notices: bool = False,
-        self.name, self.key_hash, self.http = name, key_hash, http
+    ) -> None:
         self.holders, self.address, self.notices = holders, address, notices
+        self.name, self.key_hash, self.http = name, key_hash, http
         self.route = route
         self.ends_at = ends_at  # seconds since the epoch
         self._line = line
@@ -104,12 +104,12 @@ class Share:
         if not self.is_over:
             self._line.deliver(message)
 
-    def end(self, code: str, text: str) -> None:
     def notify(self, code: str, text: str) -> None:
         """Tell the sharer something that changes nothing for the share."""
         if self.notices:
             self.send(Notice(code, text))
 
+    def end(self, code: str, text: str) -> None:
         """Say why and end the session."""
         self.send(Ended(code, text))
         self.finish(_HOW.get(code, How.KICKED))
@@ -138,8 +138,8 @@ class LocalRegistry:
     ) -> None:
         self._names, self.max_shares = names, max_shares
         self.accounting = Accounting()
-        self._clock = clock  # seconds since the epoch: a lease ends while its owner sleeps, too
         self.quotas = Quotas()
+        self._clock = clock  # seconds since the epoch: a lease ends while its owner sleeps, too
         self._shares: dict[ShareName, Share] = {}
         self.on_change: Callable[[ShareName], None] = lambda name: None  # a share came or went
         self._by_route: dict[str, Share] = {}
@@ -225,20 +225,20 @@ class LocalRegistry:
             self._by_token.setdefault(share.token, set()).add(share)
         if moved:
             self._carried_by_name.cut(share.name)
+        self.quotas.share_began(share)
         self.accounting.share_began(share)
         return True
 
-        self.quotas.share_began(share)
     def remove(self, share: Share) -> None:
         """`share`'s session is over."""
         if self._shares.get(share.name) is share:
             after = self._by_route.get(share.route)
             is_renamed = after is not None and after.before is share
             self.accounting.share_ended(share, How.RENAMED if is_renamed else share.how)
+            self.quotas.share_ended(share)
             del self._shares[share.name]
             self.on_change(share.name)
             self._forget_token(share)
-            self.quotas.share_ended(share)
         if self._by_route.get(share.route) is share:
             del self._by_route[share.route]
             before = share.before
@@ -269,9 +269,6 @@ class LocalRegistry:
             if now - since >= CUT_AFTER:
                 self._carried_by_token.cut(token)
 
-    @contextlib.contextmanager
-    def carrying(self, share: Share, parked: socket.socket) -> Iterator[None]:
-        """While the block runs, `parked` carries a visitor; cut when the share's token is void, and
     def end_banned(self, ban_of: Callable[[Share], Ban | None]) -> None:
         """End the shares that `ban_of` knows a ban of, their leases, and what they carry."""
         for share in self.shares():
@@ -281,6 +278,9 @@ class LocalRegistry:
                 self._names.end_lease(share.name, self._clock())
                 self._carried_by_name.cut(share.name)
 
+    @contextlib.contextmanager
+    def carrying(self, share: Share, parked: socket.socket) -> Iterator[None]:
+        """While the block runs, `parked` carries a visitor; cut when the share's token is void, and
         when the share has moved."""
         with (
             self._carried_by_token.carrying(share.token, parked),
