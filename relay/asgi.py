@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,7 @@ class AsgiServer:
     ) -> None:
         self._open_session, self._admission = open_session, admission
         self._channels: set[Channel] = set()
+        self._away: set[Channel] = set()  # those that are being closed
         self._config = uvicorn.Config(
             app,
             http=H11Protocol,
@@ -115,12 +117,25 @@ class AsgiServer:
 
         def on_over(channel: Channel) -> None:
             self._channels.discard(channel)
+            self._away.discard(channel)
             leave()
 
         der = shown.der if shown else b""
         channel = Channel(self._open_session, on_over, der, visitor.address)
         self._channels.add(channel)
         return channel
+
+    def send_away(self, count: int) -> int:
+        """Close so many channels, so that their shares connect elsewhere, and tell nobody here that
+        the shares are gone; how many it was. What asks for pages is not waited for."""
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        leaving = list(itertools.islice(self._channels, count))
+        for channel in leaving:
+            self._channels.discard(channel)
+            self._away.add(channel)
+            channel.send_away()
+        return len(leaving)
 
     async def keep_house(self) -> None:
         """Run until cancelled: end the channels that are silent."""
@@ -133,7 +148,7 @@ class AsgiServer:
     async def close(self) -> None:
         """End the channels that are left, and the application's calls that are still running."""
         await asyncio.sleep(0)  # what was said last leaves with this turn of the loop
-        for channel in list(self._channels):
+        for channel in (*self._channels, *self._away):
             channel.abort()
         for task in list(self._state.tasks):
             task.cancel()

@@ -79,6 +79,9 @@ class BlindSites:
 
     async def _pair(self, visitor: Visitor, name: ShareName) -> None:
         share = self._registry.get(name)
+        if share is None:
+            await self._registry.expected.wait(name)
+            share = self._registry.get(name)
         if share is None:  # away; a page could only be shown in the share's place
             refuse(visitor, INTERNAL_ERROR)
             return

@@ -22,6 +22,7 @@ from tunnel.control import MAX_MESSAGE, PATH, SILENCE_ENDS
 SEND_WITHIN = 10.0  # seconds in which a full send buffer has to drain; who does not read is ended
 CLOSE_WITHIN = 2.0  # seconds for the peer's answer to a close frame
 POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
+SERVICE_RESTART = 1012  # IANA's WebSocket close codes
 
 
 class Session(Protocol):
@@ -84,6 +85,11 @@ class Channel(asyncio.Protocol):
             self._ws.send_close(code)
             self._flush()
             self._loop.call_later(CLOSE_WITHIN, self._transport.abort)
+
+    def send_away(self) -> None:
+        """Close it so that the peer connects again, and let its session be: it is not told."""
+        self._session = None
+        self.close(SERVICE_RESTART)
 
     def abort(self) -> None:
         """End the connection at once."""

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from relay.accounting import How
 from relay.accounts.permits import Permit, Permits
 from relay.accounts.rules import Applicant, Rules
-from relay.channel import POLICY_VIOLATION
+from relay.channel import POLICY_VIOLATION, SERVICE_RESTART
 from relay.names import NameBook
 from relay.new_names import NewNames
 from relay.operation.events import Event, tell
@@ -30,7 +30,6 @@ from tunnel.source import source_of
 
 REGISTER_WITHIN = 10.0  # seconds from the challenge
 MAX_LEASE = 30 * 86_400.0  # seconds; a share that lives longer registers again
-SERVICE_RESTART = 1012  # IANA's WebSocket close codes
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +105,8 @@ class Control:
         lasts, through = max(0.0, lease), share.passthrough
         share.send(Registered(name, urls.domain, url, https_url, lasts, through))
         share.lot.fill()
+        if share.passthrough or not share.http:  # nothing is published
+            self.came(share)
         by = f", token {share.token}" if share.token else ""
         text = f"share {name} registered{by}"
         who = {"share": name, "token": share.token, "source": session.source}
@@ -121,6 +122,10 @@ class Control:
     def end_lease(self, share: Share) -> None:
         """The sharer has ended the share."""
         self._names.end_lease(share.name, time.time())
+
+    def came(self, share: Share) -> None:
+        """The share is here with all that visitors of its site need."""
+        self._registry.expected.came(share.name)
 
     def remove(self, share: Share) -> None:
         """The share's session is over."""
@@ -327,6 +332,7 @@ class ShareSession:
                 if share.passthrough:  # nothing here may come in the way of its browsers
                     raise RemoteProtocolError("a gateway's certificate, where there is no gateway")
                 share.published = message
+                self._control.came(share)
             case control.Extend(expires_in=expires_in):
                 share.send(control.Extended(self._control.extend(share, expires_in)))
             case control.End():

@@ -108,6 +108,7 @@ class Conversation:
         self._upstream: _Upstream | None = None
         self._host = ""  # what the request under way asked for
         self._watch: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Timeout | None = None  # for a request's head
         self._doors = Doors(origin, upstreams, sites, misses)
         self._quick = QuickPath(visitor, self._doors, self._opened, ledger)
         visitor.on_lost = self._visitor_lost
@@ -120,6 +121,12 @@ class Conversation:
         self._abort_upstream()
         if self._ledger is not None:
             self._ledger.close()
+
+    def retire(self, *, at_once: bool) -> None:
+        """The next answer is the last; `at_once`: none is given to who has not asked by now."""
+        if at_once and self._waiting is not None:
+            self._waiting.reschedule(0.0)
+        self._quick.retire(at_once=at_once)
 
     def _opened(self, way: Way) -> None:
         self._upstream = _Upstream(way.door, way.stream)
@@ -155,8 +162,9 @@ class Conversation:
                 sent = await self._quick.needed()
                 if sent is not None:
                     begin = sent.message
-                async with asyncio.timeout_at(self._quick.until):
+                async with asyncio.timeout_at(self._quick.until) as self._waiting:
                     request = await self._next_request(begin)
+                self._waiting = None
                 if request is None:
                     return
                 if not await self._answer(request, sent):
@@ -173,6 +181,8 @@ class Conversation:
         except h11.RemoteProtocolError as error:
             status = HTTPStatus(error.error_status_hint)
             await self._send_error(HttpError(status, "The request is not valid HTTP", str(error)))
+        finally:
+            self._waiting = None
 
     async def _next_request(self, begin: bytes) -> h11.Request | None:
         """The request that begins with `begin`; None if the visitor ends before it is whole.
@@ -242,7 +252,10 @@ class Conversation:
             if sent.late:
                 raise _given_up(self._upstream)
         else:
-            door = self._doors.door_of(check_request(request, self._origin, self._sites))
+            site = check_request(request, self._origin, self._sites)
+            if self._upstreams.expects(site):
+                await self._upstreams.wait_for(site)
+            door = self._doors.door_of(site)
             if self._ledger is not None:
                 self._ledger.begin(door.site, request.method, request.target)
             reused = await self._choose_upstream(door)
@@ -355,7 +368,8 @@ class Conversation:
             if self._ledger is not None:
                 self._ledger.status = answer.status_code
             headers = response_headers(answer, self._host)
-            if not self._upload.is_whole:  # which may not be read to its end
+            last = self._quick.is_retired and not begun
+            if last or not self._upload.is_whole:  # which may not be read to its end
                 headers.append((b"Connection", b"close"))
             head = self._http.send(
                 h11.Response(status_code=answer.status_code, reason=answer.reason, headers=headers)
@@ -447,7 +461,8 @@ class Conversation:
             self._ledger.status = error.status
         page = error_page(error.status, error.text, error.hint, self._sites.domain)
         headers, body = answer_with(page, accept)
-        if self._http.their_state is not h11.DONE or not self._upload.is_whole:
+        is_whole = self._http.their_state is h11.DONE and self._upload.is_whole
+        if not is_whole or self._quick.is_retired:
             headers.append((b"Connection", b"close"))
         with contextlib.suppress(LostError, h11.LocalProtocolError):
             status, reason = error.status, error.status.phrase.encode()

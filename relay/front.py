@@ -83,7 +83,9 @@ class Front:
         self._answers = answers
         self._spare: int | None = None
         self._pause: asyncio.TimerHandle | None = None
-        self._is_full = False
+        self._is_full = self._is_closed = False
+        self.visitors = 0  # connections that are being served
+        self.deserted = asyncio.Event()  # set while there are none, after the door was closed
         self.turned_away: Counter[str] = Counter()  # as they were accepted, by reason
 
     async def run(self) -> None:
@@ -102,7 +104,21 @@ class Front:
         loop.add_reader(self._listener, self._accept, group)
         self._pause = None
 
+    def close_door(self) -> None:
+        """Accept no more, and give up the socket; who is in is served on."""
+        if not self._is_closed:
+            self._listen_no_more()
+            self._is_closed = True
+            self._listener.close()
+            self._look_who_is_left()
+
+    def _look_who_is_left(self) -> None:
+        if self._is_closed and not self.visitors:
+            self.deserted.set()
+
     def _listen_no_more(self) -> None:
+        if self._is_closed:
+            return
         asyncio.get_running_loop().remove_reader(self._listener)
         if self._pause is not None:
             self._pause.cancel()
@@ -139,7 +155,14 @@ class Front:
                 serving.close()
                 sock.close()
                 return
-            task.add_done_callback(functools.partial(_close_if_cancelled, sock))
+            self.visitors += 1
+            task.add_done_callback(functools.partial(self._left, sock))
+
+    def _left(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self.visitors -= 1
+        self._look_who_is_left()
+        if task.cancelled():  # perhaps before it began: then nobody has closed it
+            sock.close()
 
     def _tell_full(self, reason: str) -> None:
         """Once, not for each that comes."""
@@ -221,12 +244,6 @@ class Front:
             pass
         reset_socket(sock)
         return None
-
-
-def _close_if_cancelled(sock: socket.socket, task: asyncio.Task[None]) -> None:
-    """Of a task that was cancelled before it began nobody has closed it."""
-    if task.cancelled():
-        sock.close()
 
 
 def refuse(visitor: Visitor, alert: int, sentence: str = "") -> None:

@@ -47,10 +47,19 @@ class Gateway:
         self._upstreams = Upstreams(registry, key)
         self._sites, self._shown = sites, shown
         self.misses = SourceBuckets(MISSES, MISS_REFILL_SECONDS)
+        self._conversations: set[Conversation] = set()
+        self._is_retired = False
 
     async def run(self) -> None:
         """Run until cancelled; then the connections to shares end."""
         await self._upstreams.run()
+
+    def retire(self, *, at_once: bool) -> None:
+        """Let each visitor make one more request, and say with the answer that it is the last;
+        `at_once`: only those whose request is under way."""
+        self._is_retired = True
+        for conversation in list(self._conversations):
+            conversation.retire(at_once=at_once)
 
     async def serve(self, visitor: Visitor) -> None:
         """One visitor's connection, to its end."""
@@ -75,12 +84,16 @@ class Gateway:
             self.misses,
             ledger=self._maybe_ledger(visitor.address),
         )
+        self._conversations.add(conversation)
+        if self._is_retired:
+            conversation.retire(at_once=False)
         try:
             await conversation.run()
             await _linger(stream)
         except LostError as error:
             log.debug("%s: %s", visitor.address, error.text)
         finally:
+            self._conversations.discard(conversation)
             conversation.close()
             stream.abort()
 

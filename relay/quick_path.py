@@ -89,6 +89,7 @@ class QuickPath:
         self._loop = asyncio.get_running_loop()
         self._visitor, self._doors, self._on_open = visitor, doors, on_open
         self._phase: _Phase = _AWAY
+        self.is_retired = False  # the next answer is the last
         self._called = asyncio.Event()  # the coroutine
         self._way: Way | None = None
         self._sent: Sent | None = None
@@ -117,6 +118,15 @@ class QuickPath:
         if early and not self._take_request(early):
             self._visitor.put(early)
         elif not self._visitor.is_quiet:  # it has ended its side
+            self._give_back()
+
+    def retire(self, *, at_once: bool) -> None:
+        """Take no requests any more: the coroutine answers one, or none if it is to be `at_once`
+        and nothing is under way."""
+        self.is_retired = True
+        if self._phase is _REST:
+            if at_once:
+                self.until = 0.0
             self._give_back()
 
     def rest(self) -> None:
@@ -168,7 +178,7 @@ class QuickPath:
     def _ask(self, data: bytes) -> bool:
         """Send the request on; False, and the coroutine is in charge, if that is not for here."""
         request = maybe_request(data, self._known)
-        if request is None or not self._send(request, data):
+        if request is None or self.is_retired or not self._send(request, data):
             self._give_back()
             return False
         end = request.size + request.length

@@ -14,6 +14,7 @@ from relay.accounting import Accounting, How
 from relay.accounts.bans import Ban
 from relay.accounts.quotas import Holders, Quotas
 from relay.carried import Carried
+from relay.expected import Expected
 from relay.lot import CALM_AFTER, Lot
 from relay.names import NameBook
 from tunnel.control import Ended, FromRelay, Notice, Publish, Tickets
@@ -143,6 +144,7 @@ class LocalRegistry:
         self._shares: dict[ShareName, Share] = {}
         self.on_change: Callable[[ShareName], None] = lambda name: None  # a share came or went
         self._by_route: dict[str, Share] = {}
+        self.expected = Expected()  # by their names, with what they publish, and by their routes
         self._by_token: dict[str, set[Share]] = {}  # by its ID; no empty sets
         self._carried_by_token = Carried()  # by its ID, too
         self._carried_by_name = Carried()
@@ -221,6 +223,7 @@ class LocalRegistry:
         self.on_change(share.name)
         if share.route:
             self._by_route[share.route] = share
+            self.expected.came(share.route)
         if share.token:
             self._by_token.setdefault(share.token, set()).add(share)
         if moved:

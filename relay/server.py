@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -27,9 +27,9 @@ from relay.certificate_files import CertificateFiles, ShownIdentity
 from relay.config import RelayConfig
 from relay.control import Control, Urls
 from relay.decoy import Decoys
+from relay.drain import Drain
 from relay.front import (
     ACCESS_DENIED,
-    BACKLOG,
     INTERNAL_ERROR,
     UNRECOGNIZED_NAME,
     Front,
@@ -40,6 +40,7 @@ from relay.gateway import Gateway
 from relay.history.recorder import recording
 from relay.join_limits import JoinLimits
 from relay.limits import Admission, budget_for
+from relay.listening import Listening, at_once
 from relay.lot import LotClosedError, NoParkedError
 from relay.names import NameBook
 from relay.operation.panel import Panel
@@ -69,11 +70,20 @@ log = logging.getLogger(__name__)
 class Relay:
     """`async with Relay(config) as relay:` serves until the block ends.
 
-    Raises VshareError when it cannot listen or its certificate cannot be used.
+    Raises VshareError when it cannot listen or its certificate cannot be used. `before_accepting`
+    is waited for when all is ready and nobody was let in yet; `leaving` lets everybody leave.
     """
 
-    def __init__(self, config: RelayConfig) -> None:
+    def __init__(
+        self,
+        config: RelayConfig,
+        listening: Listening | None = None,
+        before_accepting: Callable[[], Awaitable[None]] = at_once,
+    ) -> None:
         self._config = config
+        self.listening = listening or Listening()
+        self._before_accepting = before_accepting
+        self.leaving: Drain  # while it serves
         self._stack = contextlib.AsyncExitStack()
         self.domain = config.domain.lower()
         self.port = self.metrics_port = 0
@@ -139,7 +149,7 @@ class Relay:
             )
             accounts = stack.enter_context(_accounts(config))
             places = ((config.host, config.port), *config.more_places)
-            listeners = [stack.enter_context(listen(*place)) for place in places]
+            listeners = [stack.enter_context(self.listening.at(*place)) for place in places]
             self.port = listeners[0].getsockname()[1]
             sites = Sites(self.domain, _sole_host(config))
             http_port = HTTP_PORT if any(port == HTTP_PORT for _, port in places) else 0
@@ -157,10 +167,12 @@ class Relay:
             blind = BlindSites(self.registry, admission, gateway.misses, urls.port)
             desk = _Desk(self.registry, shown, _Browsers(blind, gateway), asgi, admission)
             fronts = [Front(each, admission, sites, desk.answers) for each in listeners]
-            panel = stack.enter_context(_panel(config.metrics))
+            panel = stack.enter_context(_panel(config.metrics, self.listening))
             sources = Sources(self.registry, admission, shown, control, fronts, names, self._acme)
             sources.state_dir = config.state_dir
             self.metrics_port = panel.port
+            await self._before_accepting()
+            self.registry.expected.begin()
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.registry.keep_house(), name="housekeeping")
@@ -170,6 +182,7 @@ class Relay:
                     serving = [group.create_task(each.run(), name="front") for each in fronts]
                     serving.append(group.create_task(panel.run(sources), name="metrics"))
                     gathering = group.create_task(gateway.run(), name="gateway")
+                    self.leaving = Drain(fronts, asgi, gateway, [renewing, serving[len(fronts)]])
                     if history is not None:
                         group.create_task(history.run(), name="history")
                     try:
@@ -274,6 +287,9 @@ class _Desk:
         """A guest: whoever knows the route may know how the share is."""
         route = visitor.route.share_route
         share = self._registry.get_by_route(route)
+        if share is None and self._registry.is_route_away(route):
+            await self._registry.expected.wait(route)
+            share = self._registry.get_by_route(route)
         if share is None:
             away = self._registry.is_route_away(route)
             self._refuse(visitor, INTERNAL_ERROR if away else UNRECOGNIZED_NAME)
@@ -382,26 +398,8 @@ def _sole_host(config: RelayConfig) -> str:
 
 
 @contextlib.contextmanager
-def _panel(place: tuple[str, int] | None) -> Iterator[Panel]:
+def _panel(place: tuple[str, int] | None, listening: Listening) -> Iterator[Panel]:
     """What the operator's programs ask, there; None: nowhere. Raises VshareError."""
-    with listen(*place, "--metrics") if place else contextlib.nullcontext() as listener:
+    with listening.at(*place, "--metrics") if place else contextlib.nullcontext() as listener:
         yield Panel(listener)
 
-
-def listen(host: str, port: int, option: str = "--listen") -> socket.socket:
-    """A listening, non-blocking socket; the caller closes it. Raises VshareError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        family, _, _, _, place = socket.getaddrinfo(
-            host, port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        both = family == socket.AF_INET6 and host == "::"  # IPv4 visitors come as ::ffff:a.b.c.d
-        sock = socket.create_server(place[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
-    except (OSError, ValueError) as error:  # not a host name, or a host without any IPv6
-        reason = getattr(error, "strerror", None) or str(error)
-        raise VshareError(
-            f"cannot listen on {host}:{port}: {reason}",
-            f"choose another address with {option} HOST:PORT; ports below 1024 need privileges",
-        ) from error
-    sock.setblocking(False)
-    return sock

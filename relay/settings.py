@@ -166,6 +166,14 @@ SETTINGS: tuple[Setting, ...] = (
         extra="`/var/lib/vrelay` under systemd, else `~/.local/state/vrelay`",
     ),
     Setting(
+        name="drain",
+        metavar="SECONDS",
+        kind=click.FloatRange(0, 86_400),
+        default=10.0,
+        help="How long who is there is served after SIGTERM, or after another took over; shares are"
+        " sent elsewhere at once.",
+    ),
+    Setting(
         name="open",
         off="--accounts",
         help="Everybody may share here, or who has a token (see `vrelay token`). It is open where"

@@ -100,6 +100,19 @@ class Upstreams:
             self._group = group
             await asyncio.get_running_loop().create_future()
 
+    def expects(self, site: Site) -> bool:
+        """Whether `wait_for` is worth it: the relay has just begun, and the share is not back."""
+        if not self._registry.expected.is_on or site == SOLE:
+            return False
+        share = self._registry.get(site.name)
+        if share is None:
+            return self._registry.is_site_away(site.name)
+        return share.http and not share.passthrough and share.published is None
+
+    async def wait_for(self, site: Site) -> None:
+        """Wait a little until the share is back."""
+        await self._registry.expected.wait(site.name)
+
     def door_of(self, site: Site, *, tls: bool) -> Door:
         """What `site` is to a visitor who came with or without TLS. Raises HttpError."""
         if site == SOLE:

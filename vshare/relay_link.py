@@ -18,7 +18,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidURI,
+    WebSocketException,
+)
 
 from tunnel import control
 from tunnel.address import RelayAddress
@@ -57,6 +62,7 @@ PROBE_WITHIN_LEAST = 0.8  # seconds, where round trips are short; a machine may 
 ROUND_TRIPS = 4  # that an answer may take
 LOOK_EVERY = 0.2  # seconds
 SLEPT = 3.0  # seconds that a look may be late; more, and this process or its host was asleep
+SERVICE_RESTART = 1012  # IANA's WebSocket close codes
 MAX_PARKING = 384  # connections being parked or parked: more than a relay asks for
 
 log = logging.getLogger(__name__)
@@ -102,6 +108,7 @@ class RelayLink:
         self._published: Publish | None = None
         self._parked: set[asyncio.Task[None]] = set()  # or being parked, since it registered
         self._visitors: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._sent_away = False  # by a relay that still serves the visitors who are there
         self._heard_at = 0.0  # loop time of the relay's last word
         self._round_trip = PROBE_WITHIN  # seconds, as measured last
         self._look = asyncio.Event()  # something happened: do not wait for the next look
@@ -344,9 +351,11 @@ class RelayLink:
             raise
         self._channel = channel
         self._heard()
-        for task in self._parked:  # of an earlier session: no visitor comes there any more
-            task.cancel()
-        self._parked = set()
+        if not self._sent_away:
+            for task in self._parked:  # of an earlier session: no visitor comes there any more
+                task.cancel()
+            self._parked = set()
+        self._sent_away = False
         self.connected.set()
         await self._send_published_or_ask()
         return channel
@@ -424,7 +433,7 @@ class RelayLink:
             await self._send_published()
 
     async def _converse(self, channel: ClientConnection, group: asyncio.TaskGroup) -> None:
-        async for text in channel:
+        async for text in self._messages(channel):
             self._heard()
             match control.parse_from_relay(text):
                 case Tickets(tickets=tickets):
@@ -438,6 +447,15 @@ class RelayLink:
                     return
                 case _:
                     raise RemoteProtocolError("the relay sent an unexpected control message")
+
+    async def _messages(self, channel: ClientConnection) -> AsyncIterator[str | bytes]:
+        """What the relay says, until it sends us away or the channel is lost."""
+        try:
+            async for text in channel:
+                yield text
+        except ConnectionClosed as error:
+            self._sent_away = error.rcvd is not None and error.rcvd.code == SERVICE_RESTART
+            raise
 
     def _start_parking(self, ticket: bytes, group: asyncio.TaskGroup) -> None:
         task = group.create_task(self._park(ticket), name="parking")

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from relay.server import listen
+from relay.listening import listen
 from tunnel.errors import VshareError
 
 

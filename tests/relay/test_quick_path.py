@@ -68,6 +68,9 @@ class Shares:
         self.has_idle = has_idle
         self.waited = 0  # for streams
 
+    def expects(self, site: Site) -> bool:
+        return False
+
     def door_of(self, site: Site, *, tls: bool) -> Door:
         return Door(site, tls)
 

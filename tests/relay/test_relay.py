@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from relay import front, gateway
+from relay import expected, front, gateway
 from relay.config import RelayConfig
 from relay.limits import Budget
 from relay.names import NameBook
@@ -289,7 +289,11 @@ def test_a_share_that_does_not_park_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
     run(main)
 
 
-def test_a_share_that_is_away_is_told_from_one_that_has_ended(tmp_path: Path) -> None:
+def test_a_share_that_is_away_is_told_from_one_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expected, "EXPECT_FOR", 0.0)
+
     async def answers(port: int) -> tuple[bytes, bytes]:
         with await connect(port, real_hello(f"{ROUTE}.x", "vshare/1")) as visitor:
             alert = await receive_all(visitor)
@@ -322,7 +326,11 @@ def test_a_share_that_is_away_is_told_from_one_that_has_ended(tmp_path: Path) ->
     run(main)
 
 
-def test_guests_dial_by_route_and_nobody_by_name(tmp_path: Path) -> None:
+def test_guests_dial_by_route_and_nobody_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expected, "EXPECT_FOR", 0.0)
+
     async def alert(port: int, label: str) -> bytes:
         with await connect(port, real_hello(f"{label}.x", "vshare/1")) as visitor:
             return await receive_all(visitor)
