@@ -78,7 +78,8 @@ async def _logged(life: _Life, console: Console, interrupt: Interrupt) -> None:
     if life.config.log_format is None:
         await _serve(life, console, interrupt)
         return
-    with log_to(life.config.log_format, verbose=console.verbose):
+    hides, verbose = life.config.hide_sources, console.verbose
+    with log_to(life.config.log_format, verbose=verbose, hide_sources=hides):
         await _serve(life, console, interrupt)
         tell(log, logging.INFO, Event.STOPPED, "the relay stops")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.accounts.limits import UNLIMITED, Limits
+from relay.cluster.config import ClusterConfig
 
 DEFAULT_PORT = 7443  # no privilege needed; production puts it on 443
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -51,8 +52,11 @@ class RelayConfig:
 
     `resolvers`: DNS servers that are asked about shares' own domains; none: the system's.
 
+    `cluster`: what this relay is a node of; None: it is alone.
+
     `metrics`: where the operator's programs find metrics and health; None: nowhere. `log_format`:
     "json" or "text", a line for each event; None: warnings alone, for people.
+    `hide_sources`: no visitor's address is in the log.
 
     `history`: what is kept in `state_dir`; None, or none of that: nothing.
     """
@@ -69,10 +73,12 @@ class RelayConfig:
     more_places: tuple[tuple[str, int], ...] = ()
     pages_host: str = ""
     accounts: bool = False
+    cluster: ClusterConfig | None = None
     limits: Limits = UNLIMITED
     metrics: tuple[str, int] | None = None
     resolvers: tuple[tuple[str, int], ...] = ()
     log_format: str | None = None
+    hide_sources: bool = False
     history: HistoryConfig | None = None
 
     @property

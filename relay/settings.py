@@ -208,7 +208,7 @@ SETTINGS: tuple[Setting, ...] = (
         name="history-sources",
         off="--no-history-sources",
         default=True,
-        help="Keep the visitors' addresses in it, or leave them out.",
+        help="Keep the visitors' addresses in it, or leave them out, of what is logged as well.",
     ),
 )
 

@@ -41,6 +41,7 @@ def config_of(values: Values, state_dir: Path) -> RelayConfig:
         "history": HistoryConfig(values["history_days"], values["history_sources"])
         if values["history"]
         else None,
+        "hide_sources": not values["history_sources"],
         "metrics": parse_listen(values["metrics"], METRICS_PORT) if values["metrics"] else None,
     }
     return RelayConfig(**as_they_are | derived)

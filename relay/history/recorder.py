@@ -51,6 +51,7 @@ class Recorder:
         self._visits: dict[Visit, _Known] = {}
         self._batch = Batch()
         self._timer: asyncio.TimerHandle | None = None
+        self.left_out = 0  # rows, in all
         self._left_out = 0  # rows, since the last warning
         self._warned = -WARN_EVERY
         self._has_gaps = False  # rows were left out, perhaps of what ended since
@@ -181,6 +182,7 @@ class Recorder:
 
     def _leave_out(self) -> None:
         self._left_out += 1
+        self.left_out += 1
         self._has_gaps = True
 
     def _arm(self) -> None:

@@ -50,6 +50,9 @@ class RelayCollector(Collector):
         yield from self._flows()
         yield from self._connections()
         yield from self._certificate()
+        if self._sources.history is not None:
+            left_out = self._sources.history.left_out
+            yield _counter("history_rows_dropped", "Rows that the disk was too slow for.", left_out)
         for name, (text, read) in self._sources.gauges.items():
             yield GaugeMetricFamily(name, text, read())
 

@@ -10,6 +10,7 @@ from relay.acme import AcmeCertificate
 from relay.certificate_files import ShownIdentity
 from relay.control import Control
 from relay.front import Front
+from relay.history.recorder import Recorder
 from relay.limits import Admission
 from relay.names import NameBook
 from relay.registry import LocalRegistry
@@ -29,6 +30,7 @@ class Sources:
     fronts: list[Front]
     names: NameBook
     acme: AcmeCertificate | None = None
+    history: Recorder | None = None
     state_dir: Path | None = None
     gauges: dict[str, Gauge] = field(default_factory=dict)
     checks: dict[str, Check] = field(default_factory=dict)
