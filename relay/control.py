@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -18,14 +19,24 @@ from relay.accounting import How
 from relay.accounts.permits import Permit, Permits
 from relay.accounts.rules import Applicant, Rules
 from relay.channel import POLICY_VIOLATION, SERVICE_RESTART
-from relay.names import NameBook
+from relay.cluster.records import Wish
+from relay.names import DRAWS, NameBook
 from relay.new_names import NewNames
 from relay.operation.events import Event, tell
+from relay.own_domains.desk import OwnDomainDesk
 from relay.registry import LocalRegistry, Share
 from tunnel import control
-from tunnel.control import Challenge, FromRelay, FromShare, Register, Registered, Rejected
+from tunnel.control import (
+    Challenge,
+    FromRelay,
+    FromShare,
+    OwnDomains,
+    Register,
+    Registered,
+    Rejected,
+)
 from tunnel.errors import RemoteProtocolError, UsageError
-from tunnel.names import ShareName, parse_name
+from tunnel.names import ShareName, make_name, parse_name
 from tunnel.source import source_of
 
 REGISTER_WITHIN = 10.0  # seconds from the challenge
@@ -65,6 +76,27 @@ class RejectionError(Exception):
         self.message = Rejected(code, text)
 
 
+class Cluster(Protocol):
+    """What this relay is a node of, for its registrations (relay.cluster.node)."""
+
+    def register(
+        self, desk: Control, request: Register, signed: bytes, session: ShareSession
+    ) -> None:
+        """Have it registered; the session is told. Raises RejectionError."""
+
+    def places(self) -> tuple[str, list[str]]:
+        """Where clients find this node alone, and the others."""
+
+    def extended(self, share: Share) -> None:
+        """Its lease is to end at another time."""
+
+    def ended(self, share: Share) -> None:
+        """Its owner has ended it."""
+
+    def left(self, share: Share) -> None:
+        """Its session is over."""
+
+
 class Control:
     """Registers shares: of everybody, or of those alone whose token is in `permits`. `open` gives
     what speaks with one of them."""
@@ -84,6 +116,8 @@ class Control:
         self._permits = permits
         self._new_names = NewNames()
         self.refused: Counter[str] = Counter()  # registrations, by the code of the answer
+        self.own_domains: OwnDomainDesk | None = None  # None: shares get none
+        self.cluster: Cluster | None = None
 
     def open(self, channel: Line) -> ShareSession:
         """A share's session on a channel that was just opened."""
@@ -103,7 +137,12 @@ class Control:
         name, lease, urls = share.name, share.ends_at - time.time(), self._urls
         url, https_url = (urls.http(name), urls.https(name)) if request.http else ("", "")
         lasts, through = max(0.0, lease), share.passthrough
-        share.send(Registered(name, urls.domain, url, https_url, lasts, through))
+        own = self.own_domains is not None
+        told = Registered(name, urls.domain, url, https_url, lasts, through, own)
+        if self.cluster is not None:
+            here, others = self.cluster.places()
+            told = msgspec.structs.replace(told, here=here, others=others)
+        share.send(told)
         share.lot.fill()
         if share.passthrough or not share.http:  # nothing is published
             self.came(share)
@@ -117,11 +156,21 @@ class Control:
         """Move the end of a lease; what is granted, in seconds."""
         granted = min(expires_in, MAX_LEASE)
         self._registry.extend(share, time.time() + granted)
+        if self.cluster is not None:
+            self.cluster.extended(share)
         return granted
+
+    def ask_own_domains(self, share: Share, request: OwnDomains, source: str) -> None:
+        """The share wants these domains to lead to it. Raises RemoteProtocolError."""
+        if self.own_domains is None:
+            raise RemoteProtocolError("own domains, where there are none")
+        self.own_domains.ask(share, request, source)
 
     def end_lease(self, share: Share) -> None:
         """The sharer has ended the share."""
         self._names.end_lease(share.name, time.time())
+        if self.cluster is not None:
+            self.cluster.ended(share)
 
     def came(self, share: Share) -> None:
         """The share is here with all that visitors of its site need."""
@@ -130,8 +179,35 @@ class Control:
     def remove(self, share: Share) -> None:
         """The share's session is over."""
         self._registry.remove(share)
+        if self.cluster is not None:
+            self.cluster.left(share)
 
-    def _admit(self, request: Register, signed: bytes, session: ShareSession) -> Share:
+    def wish(self, request: Register, signed: bytes, session: ShareSession) -> Wish:
+        """What the share asks a cluster for, if this node would let it. Raises RejectionError."""
+        applicant = self._applicant(request, signed, session)
+        account, permit = applicant.account, applicant.permit
+        names = [self._parse_name(request.name)] if request.name else []
+        if not self._is_own(request, applicant.key_hash):
+            self._take_new_name(applicant.source, account)
+        if not names:
+            drawn = [make_name(secrets.randbelow) for _ in range(DRAWS)]
+            names = [name for name in drawn if self._rules.may_have(name, account)]
+        return Wish(
+            tuple(names),
+            not request.name,
+            applicant.key_hash.hex(),
+            min(request.expires_in, MAX_LEASE),
+            request.route,
+            request.http,
+            request.passthrough,
+            account,
+            permit.token if permit else "",
+            permit.limits.shares if permit else None,
+            bool(request.name) and self._rules.is_by_right(names[0], account),
+        )
+
+    def _applicant(self, request: Register, signed: bytes, session: ShareSession) -> Applicant:
+        """The share that asks, once it is known to be that. Raises RejectionError."""
         if request.version != control.VERSION:
             raise RejectionError("version", f"this relay speaks version {control.VERSION}")
         try:
@@ -147,12 +223,16 @@ class Control:
         refusal = self._rules.refusal(applicant, time.time())
         if refusal is not None:
             raise RejectionError(*refusal)
-        account = applicant.account
+        return applicant
+
+    def _admit(self, request: Register, signed: bytes, session: ShareSession) -> Share:
+        applicant = self._applicant(request, signed, session)
+        key_hash, permit, account = applicant.key_hash, applicant.permit, applicant.account
         if self._names.is_anothers_route(request.route, key_hash):
             raise RejectionError("route-taken", "that route belongs to somebody else")
         ends_at = time.time() + min(request.expires_in, MAX_LEASE)
         if not self._is_own(request, key_hash):
-            self._take_new_name(source, account)
+            self._take_new_name(applicant.source, account)
         name = self._name_for(request, key_hash, ends_at, account)
         give = self._registry.give_tickets
         share = Share(
@@ -166,7 +246,7 @@ class Control:
             passthrough=request.passthrough,
             token=permit.token if permit else "",
             holders=applicant.holders,
-            address=address,
+            address=applicant.address,
             notices=request.notices,
         )
         if not self._registry.add(share, moved=request.moved):
@@ -185,6 +265,12 @@ class Control:
     def _is_own(self, request: Register, key_hash: bytes) -> bool:
         """Whether the share asks for a name that is its key's already."""
         return bool(request.name) and self._names.is_held(ShareName(request.name), key_hash)
+
+    def _parse_name(self, text: str) -> ShareName:
+        try:
+            return parse_name(text)
+        except UsageError as error:
+            raise RejectionError("name-invalid", f"{error.text}; {error.hint}") from None
 
     def _take_new_name(self, source: str, account: int) -> None:
         if not self._new_names.take(source, account, time.monotonic()):
@@ -211,10 +297,7 @@ class Control:
             if drawn is None:
                 raise RejectionError("full", "no free name was found")
             return drawn
-        try:
-            name = parse_name(request.name)
-        except UsageError as error:
-            raise RejectionError("name-invalid", f"{error.text}; {error.hint}") from None
+        name = self._parse_name(request.name)
         if not names.claim(
             name,
             key_hash,
@@ -246,13 +329,14 @@ class Line(Protocol):
 class ShareSession:
     """What is spoken on one control channel, from the challenge to its end."""
 
-    __slots__ = ("_control", "_line", "_nonce", "_share", "_timer")
+    __slots__ = ("_control", "_line", "_nonce", "_share", "_timer", "is_lost")
 
     def __init__(self, desk: Control, line: Line) -> None:
         self._control, self._line = desk, line
         self._share: Share | None = None
         self._nonce = b""
         self._timer: asyncio.TimerHandle | None = None
+        self.is_lost = False  # its channel
 
     @property
     def address(self) -> str:
@@ -292,6 +376,7 @@ class ShareSession:
     def lost(self) -> None:
         """See relay.channel.Session."""
         self._forget_timer()
+        self.is_lost = True
         if self._share is not None:
             self._share.finish()
 
@@ -313,18 +398,30 @@ class ShareSession:
             self._timer = None
 
     def _register(self, message: FromShare) -> None:
-        if not isinstance(message, Register):
-            raise RemoteProtocolError("the first message was not a registration")
+        if not isinstance(message, Register) or not self._nonce:
+            raise RemoteProtocolError("the first message was not the one registration")
         self._forget_timer()
+        signed = control.signed_bytes(self._nonce, self._line.certificate, message.name)
+        self._nonce = b""
         try:
-            signed = control.signed_bytes(self._nonce, self._line.certificate, message.name)
-            self._share = self._control.register(message, signed, self)
+            if self._control.cluster is not None:  # which needs time
+                self._control.cluster.register(self._control, message, signed, self)
+            else:
+                self.admitted(self._control.register(message, signed, self))
         except RejectionError as rejection:
-            self._control.refused[rejection.message.code] += 1
-            code, text = rejection.message.code, f"refused a share: {rejection.message.text}"
-            tell(log, logging.INFO, Event.SHARE_REFUSED, text, reason=code, source=self.source)
-            self.deliver(rejection.message)
-            self._line.close(SERVICE_RESTART)
+            self.rejected(rejection)
+
+    def admitted(self, share: Share) -> None:
+        """It is registered."""
+        self._share = share
+
+    def rejected(self, rejection: RejectionError) -> None:
+        """It is not, and is told why."""
+        code, text = rejection.message.code, f"refused a share: {rejection.message.text}"
+        self._control.refused[code] += 1
+        tell(log, logging.INFO, Event.SHARE_REFUSED, text, reason=code, source=self.source)
+        self.deliver(rejection.message)
+        self._line.close(SERVICE_RESTART)
 
     def _handle(self, message: FromShare, share: Share) -> None:
         match message:
@@ -333,6 +430,8 @@ class ShareSession:
                     raise RemoteProtocolError("a gateway's certificate, where there is no gateway")
                 share.published = message
                 self._control.came(share)
+            case control.OwnDomains():
+                self._control.ask_own_domains(share, message, self.source)
             case control.Extend(expires_in=expires_in):
                 share.send(control.Extended(self._control.extend(share, expires_in)))
             case control.End():

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from starlette.types import ASGIApp
@@ -16,7 +17,6 @@ from starlette.types import ASGIApp
 from relay import join_line
 from relay.accounting import How, Kind
 from relay.accounts.permits import Permits
-from relay.accounts.watch import AccountWatch, watched_accounts
 from relay.acme import AcmeCertificate, acme_certificate
 from relay.acme_proofs import HttpProof
 from relay.app import make_app
@@ -31,6 +31,7 @@ from relay.drain import Drain
 from relay.front import (
     ACCESS_DENIED,
     INTERNAL_ERROR,
+    QUOTA_SPENT,
     UNRECOGNIZED_NAME,
     Front,
     Visitor,
@@ -38,6 +39,7 @@ from relay.front import (
 )
 from relay.gateway import Gateway
 from relay.history.recorder import recording
+from relay.house import house_of
 from relay.join_limits import JoinLimits
 from relay.limits import Admission, budget_for
 from relay.listening import Listening, at_once
@@ -45,12 +47,13 @@ from relay.lot import LotClosedError, NoParkedError
 from relay.names import NameBook
 from relay.operation.panel import Panel
 from relay.operation.sources import Sources
+from relay.own_domains.setup import own_domains_of
 from relay.parker import Parker
 from relay.registry import MAX_SHARES, LocalRegistry, Share
-from relay.routes import Answerer, Sites
+from relay.routes import Answerer
 from tunnel import splice
 from tunnel.address import RelayAddress
-from tunnel.errors import LocalProtocolError, VshareError
+from tunnel.errors import VshareError
 from tunnel.identity import public_der
 from tunnel.lan_address import lan_address
 from tunnel.names import ShareName
@@ -58,11 +61,19 @@ from tunnel.open_files import open_files_limit
 from tunnel.parking import Paired
 from tunnel.source import source_of
 
+if TYPE_CHECKING:
+    from relay.cluster.node import ClusterNode
+
 HTTP_PORT = 80  # where browsers come that are given no port
 UNSPECIFIED = ("0.0.0.0", "::")  # listening there is listening on every address
 
 # Why a visitor was refused, for metrics.
-_REFUSED = {UNRECOGNIZED_NAME: "unknown", INTERNAL_ERROR: "away", ACCESS_DENIED: "limit"}
+_REFUSED = {
+    UNRECOGNIZED_NAME: "unknown",
+    INTERNAL_ERROR: "away",
+    ACCESS_DENIED: "limit",
+    QUOTA_SPENT: "quota",
+}
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +103,7 @@ class Relay:
         self._acme: AcmeCertificate | None = None
         self._proof = HttpProof()
         self.registry: LocalRegistry  # while it serves
+        self.cluster: ClusterNode | None = None
 
     @property
     def address(self) -> RelayAddress:
@@ -147,44 +159,54 @@ class Relay:
             history = stack.enter_context(
                 recording(self.registry.accounting, config.state_dir, config.history)
             )
-            accounts = stack.enter_context(_accounts(config))
+            house = stack.enter_context(house_of(self.registry, config))
             places = ((config.host, config.port), *config.more_places)
             listeners = [stack.enter_context(self.listening.at(*place)) for place in places]
             self.port = listeners[0].getsockname()[1]
-            sites = Sites(self.domain, _sole_host(config))
+            own = own_domains_of(config, self.registry, self._proof, shown_for_sites)
+            sites = own.sites(self.domain, _sole_host(config))
             http_port = HTTP_PORT if any(port == HTTP_PORT for _, port in places) else 0
-            port = config.public_port or self.port
-            urls = Urls(self.domain, port, sites.sole_host, http_port)
-            permits = accounts.permits if accounts else None
+            urls = Urls(self.domain, config.public_port or self.port, sites.sole_host, http_port)
+            permits = house.permits
             public = public_der(gateway_key.public_key())
-            control = Control(self.registry, names, urls, public, permits)
-            gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites)
+            control = Control(self.registry, names, urls, public, permits, house.rules)
+            control.own_domains = own.desk
+            gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites, own.identity)
             admission = Admission(budget)
             website = self._website(urls, permits)
             values, host = self._proof.values, config.pages_host
-            app = make_app(self.registry, self.domain, values, host, website)
+            app = make_app(self.registry, self.domain, values, host, website, sites=sites)
             asgi = AsgiServer(app, control.open, admission)
             blind = BlindSites(self.registry, admission, gateway.misses, urls.port)
             desk = _Desk(self.registry, shown, _Browsers(blind, gateway), asgi, admission)
-            fronts = [Front(each, admission, sites, desk.answers) for each in listeners]
+            cluster = self._cluster(names, admission, control)
+            answers = cluster.around(desk.answers) if cluster else desk.answers
+            fronts = [Front(each, admission, sites, answers, house.is_banned) for each in listeners]
+            if cluster is not None:
+                place = stack.enter_context(self.listening.at(*cluster.place, "--node-address"))
+                fronts.append(cluster.front(place, sites, desk.answers, house.is_banned))
             panel = stack.enter_context(_panel(config.metrics, self.listening))
             sources = Sources(self.registry, admission, shown, control, fronts, names, self._acme)
-            sources.state_dir = config.state_dir
+            sources.state_dir, sources.history = config.state_dir, history
             self.metrics_port = panel.port
             await self._before_accepting()
             self.registry.expected.begin()
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.registry.keep_house(), name="housekeeping")
+                    group.create_task(own.run(), name="own domains")
                     watching = group.create_task(asgi.keep_house(), name="channels")
                     renewing = group.create_task(self._keep_certificate(), name="certificate")
-                    looking = group.create_task(self._watch(accounts), name="accounts")
+                    looking = group.create_task(house.run(fronts), name="accounts")
                     serving = [group.create_task(each.run(), name="front") for each in fronts]
                     serving.append(group.create_task(panel.run(sources), name="metrics"))
                     gathering = group.create_task(gateway.run(), name="gateway")
-                    self.leaving = Drain(fronts, asgi, gateway, [renewing, serving[len(fronts)]])
+                    if cluster is not None:
+                        running = cluster.run(str(self.address))
+                        serving.append(group.create_task(running, name="cluster"))
                     if history is not None:
                         group.create_task(history.run(), name="history")
+                    self.leaving = Drain(fronts, asgi, gateway, [renewing, serving[len(fronts)]])
                     try:
                         yield
                     finally:
@@ -220,18 +242,27 @@ class Relay:
             return None
         from relay.website.app import make_website  # what few relays need is loaded by those
 
-        return make_website(config.pages_host, self.registry, permits, urls, config.state_dir)
+        place, folder = config.pages_host, config.state_dir
+        return make_website(place, self.registry, permits, urls, folder, defaults=config.limits)
+
+    def _cluster(
+        self, names: NameBook, admission: Admission, control: Control
+    ) -> ClusterNode | None:
+        """This relay as a node, if it is to be one."""
+        config = self._config
+        if config.cluster is None:
+            return None
+        from relay.cluster.node import ClusterNode  # with what speaks to Redis
+
+        node = ClusterNode(config.cluster, self.registry, names, admission, config.state_dir)
+        control.cluster = self.cluster = node
+        return node
 
     async def _keep_certificate(self) -> None:
         if self._files is not None:
             await self._files.keep_watch()
         elif self._acme is not None:
             await self._acme.run()
-
-    async def _watch(self, accounts: AccountWatch | None) -> None:
-        """End the shares whose tokens become void."""
-        if accounts is not None:
-            await accounts.run(self.registry.end_without)
 
     async def _wind_down(self, *tasks: asyncio.Task[None]) -> None:
         for share in self.registry.shares():
@@ -294,8 +325,9 @@ class _Desk:
             away = self._registry.is_route_away(route)
             self._refuse(visitor, INTERNAL_ERROR if away else UNRECOGNIZED_NAME)
             return
-        if share.visitors >= self._admission.budget.per_share:
-            self._refuse(visitor, ACCESS_DENIED)
+        over = self._registry.quotas.refusal(share, is_guest=True)
+        if over is not None or share.visitors >= self._admission.budget.per_share:
+            self._refuse(visitor, QUOTA_SPENT if over and over.today else ACCESS_DENIED)
             return
         share.visitors += 1
         try:
@@ -313,6 +345,9 @@ class _Desk:
                 self._admission.another(),
                 self._registry.carrying(share, parked),
                 visiting as visit,
+                self._registry.quotas.carrying(
+                    share, visit.total, (visitor.sock, parked), is_guest=True
+                ),
             ):
                 totals = await splice.splice_sockets(visitor.sock, parked, visit.measure)
             log.debug("%s for %s: %s", visitor.address, share.name, totals)
@@ -381,15 +416,6 @@ def _load_state(folder: Path | None) -> tuple[EllipticCurvePrivateKey, NameBook]
         ) from error
 
 
-def _accounts(config: RelayConfig) -> contextlib.AbstractContextManager[AccountWatch | None]:
-    """The accounts that shares need; None: everybody may share. Raises VshareError."""
-    if not config.accounts:
-        return contextlib.nullcontext()
-    if config.state_dir is None:
-        raise LocalProtocolError("accounts are in a state directory, and there is none")
-    return watched_accounts(config.state_dir)
-
-
 def _sole_host(config: RelayConfig) -> str:
     """The host of the relay's one share, as a Host field has it (RFC 3986 3.2.2)."""
     if not config.sole_share:
@@ -402,4 +428,3 @@ def _panel(place: tuple[str, int] | None, listening: Listening) -> Iterator[Pane
     """What the operator's programs ask, there; None: nowhere. Raises VshareError."""
     with listening.at(*place, "--metrics") if place else contextlib.nullcontext() as listener:
         yield Panel(listener)
-

@@ -7,6 +7,17 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds. A node's leases end `ttl` after its last beat that Redis heard; for `grace` after
+    Redis may have lost something nobody gets a name that he did not have: longer than `ttl`, and
+    than nodes need to find out and say again what they hold."""
+
+    beat: float = 1.0
+    ttl: float = 6.0
+    grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """Where the cluster's Redis (or Valkey) is, and how its nodes know each other.
 
@@ -24,3 +35,4 @@ class ClusterConfig:
     password_file: Path | None = None
     ca_file: Path | None = None
     public_address: str = ""
+    timing: Timing = Timing()

@@ -16,10 +16,11 @@ from typing import TypeVar
 import msgspec
 
 from relay.accounting import How
+from relay.cluster.config import Timing
 from relay.cluster.directory import Directory
 from relay.cluster.node_port import NodeDialler
 from relay.cluster.records import Change, Lease, NodeInfo, Record, Wish
-from relay.cluster.store import Claimed, NotGrantedError, Pulse, Store, StoreError, Timing
+from relay.cluster.store import Claimed, NotGrantedError, Pulse, Store, StoreError
 from relay.names import HELD_AFTER, NameBook, NameRow
 from relay.registry import LocalRegistry, Share
 from tunnel.names import ShareName
@@ -100,7 +101,9 @@ class Member:
         """`share` is registered here by `lease`."""
         self._fences[share] = lease.record.fence
         now = self.directory.records[lease.name]
-        if now.fence != lease.record.fence:  # somebody else was faster than we could say so
+        if share.is_over:
+            self.left(share)
+        elif now.fence != lease.record.fence:  # somebody else was faster than we could say so
             self._evict(share)
 
     def extended(self, share: Share) -> None:

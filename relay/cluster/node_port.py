@@ -7,77 +7,70 @@ for the kernel to splice. What a visitor sends has its own TLS, or came in the c
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 
 from relay.cluster import proxy_header
 from relay.cluster.records import NodeInfo
 from relay.cluster.trust import ALPN, ClusterTrust, host_of
+from relay.front import Answer, Front
+from relay.limits import Admission
+from relay.routes import Answerer, Sites
 from tunnel.bio_tls import BioTls
 from tunnel.dialler import dial, tune
 from tunnel.errors import LostError, RemoteProtocolError, VshareError
+from tunnel.source import source_of
 
 DIAL_WITHIN = 2.0  # seconds for TCP: nodes are near each other
 ENTER_WITHIN = 5.0  # seconds for TLS, the header and the end of TLS
 ANSWER_WITHIN = 1.4  # seconds for a question to a node; who needs longer does not count
-MAX_ENTERING = 256  # connections that have not come so far; more wait in the kernel
-PAUSE = 0.1  # seconds without accepting, when there is no descriptor
 ASK = b"vshare-status/1\n"  # in place of a header: can you reach Redis?
 YES, NO = b"\1", b"\0"
 
 log = logging.getLogger(__name__)
 
-Take = Callable[[socket.socket, str], Awaitable[None]]
 
-
-class NodePort:
-    """Where a node takes the visitors that came to others. `take(sock, address)` owns the socket,
-    whose first bytes are unread; `has_store` says whether this node reaches Redis."""
+class NodePort(Front):
+    """Where a node takes the visitors that came to others; they are answered by `answers`, as if
+    they had come here. `has_store` says whether this node reaches Redis."""
 
     def __init__(
         self,
         listener: socket.socket,
+        admission: Admission,
+        sites: Sites,
+        answers: Mapping[Answerer, Answer],
+        is_banned: Callable[[str], bool],
+        *,
         trust: ClusterTrust,
-        take: Take,
         has_store: Callable[[], bool],
     ) -> None:
-        self._listener, self._take, self._has_store = listener, take, has_store
-        self._context = trust.server_context()
-        self._entering = asyncio.Semaphore(MAX_ENTERING)
+        super().__init__(listener, admission, sites, answers, is_banned)
+        self._context, self._has_store = trust.server_context(), has_store
 
-    async def run(self) -> None:
-        """Accept until cancelled."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await self._entering.acquire()
-                try:
-                    sock, _ = await loop.sock_accept(self._listener)
-                except OSError as error:
-                    self._entering.release()
-                    log.warning("a connection of another node was not taken: %s", error)
-                    await asyncio.sleep(PAUSE)
-                    continue
-                group.create_task(self._serve(sock), name="from another node")
-
-    async def _serve(self, sock: socket.socket) -> None:
-        with contextlib.ExitStack() as stack:
-            stack.callback(sock.close)
-            address = None
-            try:
-                tune(sock)
-                async with asyncio.timeout(ENTER_WITHIN):
-                    address = await self._enter(sock)
-            except (VshareError, OSError, TimeoutError) as error:  # ssl's are OSErrors
-                log.info("a connection to the port for nodes came to nothing: %s", error)
-            finally:
-                self._entering.release()
-            if address is not None:
-                stack.pop_all()
-                await self._take(sock, address)
+    async def _serve(self, sock: socket.socket, address: str, source: str) -> None:
+        """A connection of a node's, as from a visitor once it is known whose it is."""
+        visitor = None
+        try:
+            tune(sock)
+            async with asyncio.timeout(ENTER_WITHIN):
+                visitor = await self._enter(sock)
+        except (VshareError, OSError, TimeoutError) as error:  # ssl's are OSErrors
+            log.info("a connection to the port for nodes came to nothing: %s", error)
+        finally:
+            self._admission.decided()
+            self._admission.leave(source)
+            if visitor is None:
+                sock.close()
+        if visitor is None:
+            return
+        theirs = source_of(visitor)
+        if self._is_banned(visitor) or not self._admission.enter(theirs):
+            sock.close()
+            return
+        await super()._serve(sock, visitor, theirs)
 
     async def _enter(self, sock: socket.socket) -> str | None:
         """The visitor's address, once `sock` is plain TCP; None: a node had a question."""

@@ -11,13 +11,14 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar, cast
 
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from relay.cluster import scripts
-from relay.cluster.config import ClusterConfig
+from relay.cluster.config import ClusterConfig, Timing
 from relay.cluster.records import (
     Change,
     Lease,
@@ -55,17 +56,6 @@ class NotGrantedError(VshareError):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds. A node's leases end `ttl` after its last beat that Redis heard; for `grace` after
-    Redis may have lost something nobody gets a name that he did not have: longer than `ttl`, and
-    than nodes need to find out and say again what they hold."""
-
-    beat: float = 1.0
-    ttl: float = 6.0
-    grace: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +210,8 @@ class Store:
 
     async def aclose(self) -> None:
         """End the connections."""
-        await self._client.aclose()
+        with contextlib.suppress(RedisError, OSError):
+            await self._client.aclose()
 
 
 async def _answered(asked: Awaitable[T], within: float | None = ANSWER_WITHIN) -> T:
@@ -232,8 +223,7 @@ async def _answered(asked: Awaitable[T], within: float | None = ANSWER_WITHIN) -
         raise StoreError(f"Redis cannot be asked: {error or 'no answer in time'}") from error
 
 
-@contextlib.asynccontextmanager
-async def open_store(config: ClusterConfig, timing: Timing) -> AsyncIterator[Store]:
+def open_store(config: ClusterConfig) -> Store:
     """The store that `config` names; nothing is asked yet. Raises VshareError."""
     options: dict[str, object] = {
         "socket_connect_timeout": ANSWER_WITHIN,
@@ -256,19 +246,13 @@ async def open_store(config: ClusterConfig, timing: Timing) -> AsyncIterator[Sto
         raise UsageError(
             f"not an address of Redis: {error}", "give --cluster redis://HOST:PORT/0, or rediss://"
         ) from error
-    store = Store(redis.asyncio.Redis(connection_pool=pool), timing)
-    try:
-        yield store
-    finally:
-        with contextlib.suppress(RedisError, OSError):
-            await store.aclose()
-            await pool.disconnect()
+    return Store(redis.asyncio.Redis.from_pool(pool), config.timing)
 
 
-def read_secret(path: str | object) -> str:
+def read_secret(path: Path) -> str:
     """The first line of a file that has a secret in it. Raises VshareError."""
     try:
-        with open(str(path), "rb") as file:
+        with open(path, "rb") as file:
             text = file.read(MAX_SECRET).decode().strip()
     except (OSError, UnicodeError) as error:
         raise VshareError(f"{path} cannot be read: {error}", "see who may read it") from error

@@ -1,0 +1,77 @@
+"""Visitors whose share is at another node: they are spliced on to it (docs/protocol.md 4.2)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from relay.cluster.directory import Directory
+from relay.cluster.node_port import NodeDialler
+from relay.cluster.records import NodeInfo
+from relay.front import Answer, Visitor
+from relay.limits import Admission
+from relay.registry import LocalRegistry
+from relay.routes import Answerer
+from tunnel import splice
+from tunnel.errors import VshareError
+
+log = logging.getLogger(__name__)
+
+
+class Elsewhere:
+    """Stands between a relay's front and those who answer there."""
+
+    def __init__(
+        self,
+        registry: LocalRegistry,
+        directory: Directory,
+        dialler: NodeDialler,
+        admission: Admission,
+    ) -> None:
+        self._registry, self._directory = registry, directory
+        self._dialler, self._admission = dialler, admission
+        self.carried = 0  # visitors brought to other nodes, so far
+
+    def around(self, answers: Mapping[Answerer, Answer]) -> dict[Answerer, Answer]:
+        """`answers`, for visitors of shares that are here; who comes for others is carried on."""
+        theirs = {each: self._answer(answers[each]) for each in answers if each in _FOR_SHARES}
+        return {**answers, **theirs}
+
+    def _answer(self, here: Answer) -> Answer:
+        async def answer(visitor: Visitor) -> None:
+            node = self._find(visitor)
+            if node is None or not await self._carry(visitor, node):
+                await here(visitor)
+
+        return answer
+
+    def _find(self, visitor: Visitor) -> NodeInfo | None:
+        """The node to which the visitor is to be brought; None: it is answered here."""
+        route, registry, directory = visitor.route, self._registry, self._directory
+        if route.answerer is Answerer.SHARE:
+            if registry.get_by_route(route.share_route) is not None:
+                return None
+            return directory.node_of_route(route.share_route)
+        if not route.name or registry.get(route.name) is not None:
+            return None
+        node = directory.node_of(route.name)
+        if node is None and route.answerer is Answerer.JOIN:
+            return directory.node_for_nobody(route.name)
+        return node
+
+    async def _carry(self, visitor: Visitor, node: NodeInfo) -> bool:
+        """Whether the visitor was brought there; then it is served to its end."""
+        try:
+            port = visitor.sock.getpeername()[1]
+            with self._admission.another():
+                sock = await self._dialler.carry(node, visitor.address, port)
+                self.carried += 1
+                totals = await splice.splice_sockets(visitor.sock, sock)
+        except (VshareError, OSError) as error:
+            log.info("a visitor could not be brought to node %s: %s", node.id, error)
+            return False
+        log.debug("%s, by way of node %s: %s", visitor.address, node.id, totals)
+        return True
+
+
+_FOR_SHARES = (Answerer.SHARE, Answerer.JOIN, Answerer.GATEWAY)
