@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from relay.certificate import ServerIdentity
 from relay.certificate_files import ShownIdentity
 from relay.exchange import Conversation
 from relay.front import Visitor
@@ -42,10 +44,12 @@ class Gateway:
         key: EllipticCurvePrivateKey,
         sites: Sites,
         shown: ShownIdentity,
+        own_identity: Callable[[str], ServerIdentity | None] = lambda host: None,
     ) -> None:
         self._registry = registry
         self._upstreams = Upstreams(registry, key)
         self._sites, self._shown = sites, shown
+        self._own_identity = own_identity  # of an own domain that has one
         self.misses = SourceBuckets(MISSES, MISS_REFILL_SECONDS)
         self._conversations: set[Conversation] = set()
         self._is_retired = False
@@ -64,8 +68,9 @@ class Gateway:
     async def serve(self, visitor: Visitor) -> None:
         """One visitor's connection, to its end."""
         loop = asyncio.get_running_loop()
-        tls = self._shown.current.context(HTTP_1_1) if visitor.route.tls else None
+        tls = self._context(visitor.route.server_name) if visitor.route.tls else None
         stream = VisitorStream()
+        stream.sock = visitor.sock
         try:
             await loop.connect_accepted_socket(
                 lambda: stream,
@@ -101,6 +106,10 @@ class Gateway:
         """None: nobody wants to know."""
         accounting = self._registry.accounting
         return HttpLedger(self._registry, accounting, source) if accounting.sinks else None
+
+    def _context(self, server_name: str | None) -> ssl.SSLContext:
+        own = self._own_identity(server_name or "")
+        return (own or self._shown.current).context(HTTP_1_1)
 
 
 async def _linger(stream: VisitorStream) -> None:

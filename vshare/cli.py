@@ -14,6 +14,7 @@ from tunnel.command import run_command
 from tunnel.console import Console, run
 from tunnel.errors import UsageError
 from tunnel.follow import Server
+from tunnel.own_domains import OwnDomain, parse_own_domain
 from vshare import (
     cli_always,
     cli_login,
@@ -70,6 +71,14 @@ def cli() -> None:
 @click.option("--lan", is_flag=True, help="without a relay: let others on this network in")
 @click.option("--relay-only", is_flag=True, help="guests on this network use the relay, too")
 @click.option("--name", help="ask for this name instead of a fresh one")
+@click.option(
+    "--own-domain",
+    "own_domains",
+    type=parse_own_domain,
+    multiple=True,
+    metavar="HOST",
+    help="a domain of yours is to lead to the URL, too (repeat)",
+)
 @click.option("--disable-http", is_flag=True, help="no public URL: guests with the code only")
 @click.option("--disable-https", is_flag=True, help="no site that the machine speaks HTTPS for")
 @click.option("--http", "http_port", type=parse_port, metavar="PORT", help="the HTTP port to share")
@@ -208,6 +217,7 @@ def up(
     lan: bool,
     relay_only: bool,
     name: str | None,
+    own_domains: tuple[OwnDomain, ...],
     disable_http: bool,
     disable_https: bool,
     http_port: int | None,
@@ -275,6 +285,7 @@ def up(
         lan=lan,
         direct=not relay_only,
         name=name,
+        own_domains=tuple(dict.fromkeys(own_domains)),
         http=not disable_http,
         https=not disable_https,
         http_port=http_port,

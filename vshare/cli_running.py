@@ -18,6 +18,7 @@ from tunnel.command import print_table
 from tunnel.console import Console
 from vshare import requests
 from vshare.durations import describe_duration, parse_duration
+from vshare.own_domains import DomainRow
 from vshare.requests import GuestRow, InviteRow, Result, WaitingRow
 from vshare.running import choose_share
 
@@ -48,11 +49,13 @@ def status(share: str | None, as_json: bool) -> None:
     state = chosen.ask(requests.Status(), requests.ShareState)
     if _console(chosen.name, as_json, state).as_json:
         return
+    own = [DomainRow(**msgspec.to_builtins(row)) for row in state.own_domains]
     rows = [
         ("Name:", state.name),
         ("Machine:", state.machine),
         ("Relay:", state.relay),
         ("URL:", state.url or "none: for guests with the code only"),
+        *(("Own domain:", line) for row in own for line in (row.sentence, *row.records)),
         *([("Requests:", f"{state.requests} by the URL")] if state.url else []),
         ("Others connect with:", f"vconnect {state.connect}"),
         ("Guests:", f"{state.guests}, who can open {state.shared}"),

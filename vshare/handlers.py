@@ -67,6 +67,10 @@ class Handlers:
             requests=share.streams.visits.requests,
             since=share.since,
             process=os.getpid(),
+            own_domains=[
+                requests.OwnDomainRow(**dataclasses.asdict(row))
+                for row in self._share.link.own_domains.rows
+            ],
         )
 
     async def guests(self, request: requests.Guests) -> requests.GuestList:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from tunnel.address import parse_relay
+from tunnel.control import MAX_OWN_DOMAINS
 from tunnel.errors import UsageError
 from tunnel.follow import Server
 from tunnel.names import parse_name
+from tunnel.own_domains import OwnDomain
 from vshare.web.access_setup import AccessOptions, read_passcode
 from vshare.web.rewriting import KEEP, check_host_header
 
@@ -94,6 +96,7 @@ class Options:
     notify: str | None = field(default=None, repr=False)  # such URLs are secrets
     expires_in: float = EXPIRES_IN
     no_sleep: bool = False  # whether this host is kept awake
+    own_domains: tuple[OwnDomain, ...] = ()  # of the sharer's, which are to lead to the URL
     file: Path | None = None  # the vshare.toml that was read
     ask: bool = True  # whether there is somebody to answer questions (not with --yes or --json)
 
@@ -131,6 +134,7 @@ class Options:
                     "--lan and --guest-page contradict each other",
                     "with --lan the URL is an address, and the page needs a name of its own",
                 )
+        self._check_own_domains()
         check_host_header(self.host_header)
         self.access.check()
         if self.ssh and self.ssh.password_file and not self.ssh.password:
@@ -151,3 +155,17 @@ class Options:
             parse_name(self.name)
         if self.relay is not None:
             parse_relay(self.relay)
+
+    def _check_own_domains(self) -> None:
+        if not self.own_domains:
+            return
+        if self.name is None:
+            raise UsageError(
+                "--own-domain without --name: its DNS record is made for a name's key",
+                "choose a name with --name, which is yours from then on",
+            )
+        if not self.http or self.lan:
+            other = "--lan" if self.lan else "--disable-http"
+            raise UsageError(f"--own-domain and {other} contradict each other", "leave one out")
+        if len(self.own_domains) > MAX_OWN_DOMAINS:
+            raise UsageError(f"more than {MAX_OWN_DOMAINS} own domains", "leave some out")

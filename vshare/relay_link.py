@@ -30,6 +30,7 @@ from tunnel.address import RelayAddress
 from tunnel.control import (
     Ended,
     Extended,
+    OwnDomainStates,
     Publish,
     Register,
     Registered,
@@ -42,6 +43,7 @@ from tunnel.network_watch import is_stranded, watch_network
 from tunnel.parking import PARK_ALPN, Paired
 from tunnel.relay_tls import RelayError, anchor_of, context_for, dial_relay
 from tunnel.relay_token import RelayToken
+from vshare.own_domains import OwnDomains
 from vshare.parked import await_visitor, closed_on_error, hand_in
 from vshare.refusals import RejectedError
 from vshare.relay_channel import REGISTER_WITHIN, challenge_on, open_channel
@@ -76,7 +78,8 @@ class RelayLink:
     loop's thread, and owns the socket from then on. The share ends at `expires_at`, seconds since
     the epoch, and its guests find it by `route`, 32 hex digits: both are told again after each
     reconnection. `passthrough`: browsers' TLS ends at the share, and the gateway gets nothing;
-    RelayError if the relay cannot do that. `token`: what the relay is shown if it asks for one.
+    RelayError if the relay cannot do that. `token`: what the relay is shown if it asks for one;
+    `own_domains`: what is asked of it then.
     `on_gateway_key(key)` is called when the relay came back
     with another gateway key than before: publish again. `ended` is done when the relay ended the
     share for good.
@@ -94,12 +97,14 @@ class RelayLink:
         route: str,
         passthrough: bool = False,
         token: RelayToken | None = None,
+        own_domains: OwnDomains | None = None,
         on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         self._relay, self._key, self._name, self._http = relay, key, name, http
         self._expires_at = expires_at
         self.route = route
         self._passthrough, self._token = passthrough, token
+        self.own_domains = own_domains or OwnDomains(())
         self._on_visitor, self._on_gateway_key = on_visitor, on_gateway_key
         self._stack = contextlib.AsyncExitStack()
         self._context: ssl.SSLContext | None = None
@@ -351,6 +356,9 @@ class RelayLink:
             raise
         self._channel = channel
         self._heard()
+        wanted = self.own_domains.wanted(self._key, self.registered)
+        if wanted is not None:
+            await channel.send(control.serialize(wanted))
         if not self._sent_away:
             for task in self._parked:  # of an earlier session: no visitor comes there any more
                 task.cancel()
@@ -442,6 +450,8 @@ class RelayLink:
                             self._start_parking(ticket, group)
                 case Extended(expires_in=granted):
                     self._answer_extend(granted)
+                case OwnDomainStates() as states:
+                    self.own_domains.heard(states)
                 case Ended() as ended:
                     self._end(ended)
                     return

@@ -98,7 +98,7 @@ class Renaming:
         if self._named.tls_door is None or wanted is None:
             return None
         sites, domain = self._share.streams.visits.sites, self._share.link.registered.domain
-        hosts = hosts_of(sites, name, domain)
+        hosts = hosts_of(sites, name, domain, self._options.own_domains)
         return hosts, certificate_for(hosts, wanted)
 
     def _is_renamed(

@@ -167,6 +167,19 @@ AnyRequest: TypeAlias = (
 )
 
 
+class OwnDomainRow(Result, frozen=True):
+    """One own domain of the sharer's: see vshare.own_domains.DomainRow."""
+
+    domain: str
+    state: str
+    certificate: str
+    url: str
+    txt_name: str
+    txt_value: str
+    cname: str
+    reason: str
+
+
 class ShareState(Result, frozen=True):
     """`relay` as in a connect line, `connect` what `vconnect` is given, `guests` how many,
     `shared` what guests can open, in words; `url` is empty where there is none; `requests` is how
@@ -183,6 +196,7 @@ class ShareState(Result, frozen=True):
     requests: int = 0
     since: float = 0.0
     process: int = 0
+    own_domains: list[OwnDomainRow] = msgspec.field(default_factory=list)
 
 
 class GuestRow(Result, frozen=True):

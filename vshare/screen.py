@@ -6,6 +6,7 @@ from tunnel.console import Console
 from vshare.live_share import LiveShare, clock
 from vshare.look import Found
 from vshare.news import News
+from vshare.own_domains import records_of
 from vshare.qr import show
 from vshare.web.site_certificate import SiteCertificate
 from vshare.web.sites import site_lines, site_urls
@@ -25,6 +26,8 @@ class Screen:
             self._console.warn(news.text)
         elif news.text:
             self._console.step(news.text)
+        for line in records_of(news.fields) if news.kind == "own-domain" else ():
+            self._console.detail(line)
         if news.kind not in _TOLD_WITH_MORE:
             self._console.event(event=news.kind, text=news.text, **news.fields)
 

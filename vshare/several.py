@@ -70,6 +70,8 @@ def _check(machines: Sequence[Options]) -> None:
         )
     if machines[0].lan:
         raise UsageError("--lan is for one machine", "start `vrelay serve`, and use --relay")
+    if machines[0].own_domains:
+        raise UsageError("--own-domain is for one machine", "share it by a command of its own")
     for options in machines:
         options.check()
 

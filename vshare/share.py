@@ -50,6 +50,7 @@ from vshare.news import Newsroom
 from vshare.no_sleep import awake
 from vshare.notify import Notifier
 from vshare.options import Options
+from vshare.own_domains import OwnDomains
 from vshare.policy import Policy
 from vshare.reach_machine import MachineReach
 from vshare.reception import Reception
@@ -201,6 +202,7 @@ async def _serve(sharing: Sharing) -> None:
                 )
             )
         token = token_for(sharing.relay, options.token_file)
+        own_domains = OwnDomains(options.own_domains)
         sharing.console.step("Creating the share...")
 
         def link_to(key: Ed25519PrivateKey, name: ShareName | None) -> RelayLink:
@@ -215,6 +217,7 @@ async def _serve(sharing: Sharing) -> None:
                 on_gateway_key=doorman.gateway_changed if with_url and not through else None,
                 passthrough=through,
                 token=token,
+                own_domains=own_domains,
             )
 
         registration = await stack.enter_async_context(Registration(link_to, wanted))
@@ -352,7 +355,8 @@ def _reception(
 
 def _tls_door(sharing: Sharing, streams: Streams, name: ShareName, domain: str) -> TlsDoor | None:
     """Where browsers' TLS ends, if it does so here."""
-    tls_door = make_tls_door(sharing.options.passthrough, streams, name, domain)
+    options = sharing.options
+    tls_door = make_tls_door(options.passthrough, streams, name, domain, options.own_domains)
     for warning in tls_door.warnings(sharing.expires_at) if tls_door is not None else ():
         sharing.console.warn(warning)
     return tls_door
@@ -435,6 +439,7 @@ def _begin(sharing: Sharing, share: LiveShare, log: AuditLog) -> None:
         expires_at=share.expiry.at,
         shared=share.streams.policy.describe(),
     )
+    share.link.own_domains.begin(share.newsroom)
     if share.together is not None:
         share.together.begin()
     Screen(sharing.console).started(

@@ -39,7 +39,7 @@ from vshare.web.site_certificate import (
     make_certificate,
     read_certificate,
 )
-from vshare.web.sites import Sites
+from vshare.web.sites import MAIN, Sites
 
 MAX_BROWSERS = 512  # connections; a browser has 6, and the relay lets as many through
 MAX_PENDING = 128  # of them without a first request; the oldest makes room for the next
@@ -50,16 +50,22 @@ NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 log = logging.getLogger(__name__)
 
 
-def hosts_of(sites: Sites, name: ShareName, domain: str) -> dict[str, str]:
-    """The host name of each site of the share `name`, and its label; the main one first."""
-    return {f"{host_label(name, label)}.{domain}": label for label in sites.labels}
+def hosts_of(sites: Sites, name: ShareName, domain: str, own: Iterable[str] = ()) -> dict[str, str]:
+    """The host name of each site of the share `name`, and its label; the main one first. `own`: the
+    sharer's domains, which lead to the main one."""
+    hosts = {f"{host_label(name, label)}.{domain}": label for label in sites.labels}
+    return hosts | dict.fromkeys(own if MAIN in sites.labels else (), MAIN)
 
 
 def make_tls_door(
-    options: PassthroughOptions | None, streams: Streams, name: ShareName, domain: str
+    options: PassthroughOptions | None,
+    streams: Streams,
+    name: ShareName,
+    domain: str,
+    own: Iterable[str] = (),
 ) -> TlsDoor | None:
     """The door of the share `name`, if there is to be one. Raises VshareError."""
-    hosts = hosts_of(streams.visits.sites, name, domain)
+    hosts = hosts_of(streams.visits.sites, name, domain, own)
     if options is None or not hosts:
         return None
     return TlsDoor(hosts, certificate_for(hosts, options), streams)
@@ -100,6 +106,8 @@ class TlsDoor:
         with the same key, so that nobody has to accept the others again."""
         domain = next(iter(self.hosts)).partition(".")[2]
         hosts, told = {f"{host_label(name, label)}.{domain}": label for label in labels}, []
+        own = [host for host in self.hosts if not host.endswith(f".{domain}")]
+        hosts |= dict.fromkeys(own if MAIN in hosts.values() else (), MAIN)
         known = self.hosts.keys() | self._own_contexts.keys()
         for host in self.certificate.lacks([each for each in hosts if each not in known]):
             if not self.certificate.is_self_made:
