@@ -8,6 +8,7 @@ import logging
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,8 @@ from relay.front import (
     refuse,
 )
 from relay.gateway import Gateway
-from relay.history.recorder import recording
-from relay.house import house_of
+from relay.history.recorder import Recorder, recording
+from relay.house import House, house_of
 from relay.join_limits import JoinLimits
 from relay.limits import Admission, budget_for
 from relay.listening import Listening, at_once
@@ -47,7 +48,7 @@ from relay.lot import LotClosedError, NoParkedError
 from relay.names import NameBook
 from relay.operation.panel import Panel
 from relay.operation.sources import Sources
-from relay.own_domains.setup import own_domains_of
+from relay.own_domains.setup import OwnDomainService, own_domains_of
 from relay.parker import Parker
 from relay.registry import MAX_SHARES, LocalRegistry, Share
 from relay.routes import Answerer
@@ -191,32 +192,39 @@ class Relay:
             self.metrics_port = panel.port
             await self._before_accepting()
             self.registry.expected.begin()
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self.registry.keep_house(), name="housekeeping")
-                    group.create_task(own.run(), name="own domains")
-                    watching = group.create_task(asgi.keep_house(), name="channels")
-                    renewing = group.create_task(self._keep_certificate(), name="certificate")
-                    looking = group.create_task(house.run(fronts), name="accounts")
-                    serving = [group.create_task(each.run(), name="front") for each in fronts]
-                    serving.append(group.create_task(panel.run(sources), name="metrics"))
-                    gathering = group.create_task(gateway.run(), name="gateway")
-                    if cluster is not None:
-                        running = cluster.run(str(self.address))
-                        serving.append(group.create_task(running, name="cluster"))
-                    if history is not None:
-                        group.create_task(history.run(), name="history")
-                    self.leaving = Drain(fronts, asgi, gateway, [renewing, serving[len(fronts)]])
-                    try:
-                        yield
-                    finally:
-                        await self._wind_down(*serving, gathering, watching, renewing, looking)
-                        raise _StopError
-            except* _StopError:
-                pass
-            finally:
-                await asgi.close()
-                splice.PIPES.close_idle()
+            parts = _Parts(own, asgi, house, fronts, panel, sources, gateway, cluster, history)
+            async with self._at_work(parts):
+                yield
+
+    @contextlib.asynccontextmanager
+    async def _at_work(self, parts: _Parts) -> AsyncIterator[None]:
+        asgi, fronts, gateway, cluster = parts.asgi, parts.fronts, parts.gateway, parts.cluster
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.registry.keep_house(), name="housekeeping")
+                group.create_task(parts.own.run(), name="own domains")
+                watching = group.create_task(asgi.keep_house(), name="channels")
+                renewing = group.create_task(self._keep_certificate(), name="certificate")
+                looking = group.create_task(parts.house.run(fronts), name="accounts")
+                serving = [group.create_task(each.run(), name="front") for each in fronts]
+                serving.append(group.create_task(parts.panel.run(parts.sources), name="metrics"))
+                gathering = group.create_task(gateway.run(), name="gateway")
+                if cluster is not None:
+                    running = cluster.run(str(self.address))
+                    serving.append(group.create_task(running, name="cluster"))
+                if parts.history is not None:
+                    group.create_task(parts.history.run(), name="history")
+                self.leaving = Drain(fronts, asgi, gateway, [renewing, serving[len(fronts)]])
+                try:
+                    yield
+                finally:
+                    await self._wind_down(*serving, gathering, watching, renewing, looking)
+                    raise _StopError
+        except* _StopError:
+            pass
+        finally:
+            await asgi.close()
+            splice.PIPES.close_idle()
 
     def _take_identities(self) -> tuple[ShownIdentity, ShownIdentity]:
         """What is shown at the relay's own name, and at shares' sites."""
@@ -270,6 +278,21 @@ class Relay:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a relay is made of that has something to run."""
+
+    own: OwnDomainService
+    asgi: AsgiServer
+    house: House
+    fronts: list[Front]
+    panel: Panel
+    sources: Sources
+    gateway: Gateway
+    cluster: ClusterNode | None
+    history: Recorder | None
 
 
 class _StopError(Exception):
