@@ -8,6 +8,7 @@ import click
 
 from relay.accounts.cli import COMMANDS
 from relay.cli_serve import serve
+from relay.operation.backup_cli import backup
 from tunnel.command import run_command
 
 
@@ -17,7 +18,7 @@ def cli() -> None:
     """Run a relay: the meeting point of those who share machines and those who connect."""
 
 
-for command in (serve, *COMMANDS):
+for command in (serve, backup, *COMMANDS):
     cli.add_command(command)
 
 
