@@ -52,11 +52,18 @@ NO_CONTENT = frozenset((b"204", b"304"))  # status codes whose answers end with 
 
 
 class HttpError(VshareError):
-    """A request that the gateway answers itself: status, a sentence, a hint."""
+    """A request that the gateway answers itself: status, a sentence, a hint; and when it is worth
+    while to ask again, in seconds, where that is not as always with the status."""
 
-    def __init__(self, status: HTTPStatus, sentence: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        sentence: str,
+        hint: str = "",
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(sentence, hint)
-        self.status = status
+        self.status, self.retry_after = status, retry_after
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,13 @@ def front_page(domain: str) -> Page:
     )
 
 
-def error_page(status: HTTPStatus, sentence: str, hint: str, domain: str) -> Page:
+def error_page(
+    status: HTTPStatus, sentence: str, hint: str, domain: str, retry_after: int | None = None
+) -> Page:
     """What is answered when a request cannot be brought to a share."""
     paragraphs = [hint] if hint else []
     foot = f"{status.value} {status.phrase}, relay {domain}"
-    return Page(status, sentence, paragraphs, foot, _RETRY_AFTER.get(status))
+    return Page(status, sentence, paragraphs, foot, retry_after or _RETRY_AFTER.get(status))
 
 
 def answer_with(page: Page, accept: bytes) -> tuple[Fields, bytes]:

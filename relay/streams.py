@@ -7,10 +7,12 @@ may take what comes, before it is kept for a coroutine (relay/quick_path.py).
 from __future__ import annotations
 
 import asyncio
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import cast
 
+from relay.accounts.quotas import Flow
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End
 from tunnel.errors import LostError
@@ -103,6 +105,7 @@ class VisitorStream(asyncio.Protocol, ByteStream):
         self._writable.set()
         self.is_writable = True  # what was written has left, nearly
         self.closed = asyncio.Event()
+        self.sock: socket.socket | None = None  # under it, where that is known
         self.on_lost: Callable[[], None] = lambda: None
         self.on_eof: Callable[[], None] = lambda: None
         self.on_writable: Callable[[], None] = lambda: None
@@ -257,6 +260,7 @@ class UpstreamStream(ByteStream):
         self._receiver = _Receiver(end)
         self._end = end
         self.sent = 0  # bytes so far, but for those that it was opened with
+        self.flow: Flow | None = None  # as which it counts for limits
 
     @property
     def is_quiet(self) -> bool:

@@ -46,6 +46,11 @@ def explain(error: Exception, name: str) -> VshareError:
         return LostError(
             f"the relay refuses more connections to {name!r} at the moment", "try again later"
         )
+    if "EXPORT_RESTRICTION" in reason:  # that number, 60, means nothing else any more
+        return LostError(
+            f"the relay moves no more for {name!r} today: what it may have of a day is used up",
+            "it goes on at midnight UTC; the sharer can ask whoever runs the relay for more",
+        )
     if "INTERNAL_ERROR" in reason:
         return LostError(
             f"the share {name!r} does not answer: its relay has no connection to it at the moment",

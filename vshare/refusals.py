@@ -11,6 +11,7 @@ _HINTS = {
     "full": "try again later, or use another relay",
     "signature": "check the relay's address and its #fingerprint",
     "token": "ask whoever runs the relay for a token, and store it: vshare login RELAY",
+    "banned": "ask whoever runs the relay, or use another one",
     "quota": "end another share of that token, or ask whoever runs the relay for more",
 }
 

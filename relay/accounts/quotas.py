@@ -12,6 +12,7 @@ import contextlib
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -66,8 +67,8 @@ class _Meter:
     """One holder."""
 
     __slots__ = (
-        "budget", "flows", "guests", "holder", "limits", "moved", "shares", "told", "told_at",
-        "unsaved",
+        "budget", "flows", "guests", "holder", "limits", "lines", "moved", "shares", "told",
+        "told_at", "unsaved",
     )  # fmt: skip
 
     def __init__(self, holder: str, moved: int) -> None:
@@ -75,6 +76,7 @@ class _Meter:
         self.limits = Limits()
         self.flows: set[Flow] = set()
         self.shares: set[Held] = set()
+        self.lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # the gateway's to them
         self.guests = 0  # of the flows
         self.moved = moved  # bytes, today
         self.unsaved = 0  # of those
@@ -131,22 +133,15 @@ class Flow:
 
     def pace(self, rate: float) -> None:
         """Send so many bytes a second at most, each way; 0: as it comes."""
-        if abs(rate - self.rate) <= self.rate / 20:
-            return
-        self.rate = rate
-        self._pace(self.socks)
+        if rate or self.rate:
+            self.rate = rate
+            _pace(self.socks, rate)
 
     def pace_also(self, *socks: socket.socket) -> None:
         """These carry it, too."""
         self.socks += socks
         if self.rate:
-            self._pace(socks)
-
-    def _pace(self, socks: Iterable[socket.socket]) -> None:
-        value = struct.pack("=Q", int(self.rate) or _UNPACED)
-        for sock in socks:
-            with contextlib.suppress(OSError, ValueError):  # it has just ended
-                sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, value)
+            _pace(socks, self.rate)
 
     def cut(self) -> None:
         """End it, for both sides."""
@@ -282,9 +277,17 @@ class Quotas:
             return
         self._flows.discard(flow)
         flow.look()
+        flow.pace(0.0)  # a browser's connection may go on with another share
         for meter in flow.meters:
             meter.flows.discard(flow)
             meter.guests -= flow.is_guest
+
+    def pace_line(self, share: Held, sock: socket.socket) -> None:
+        """One of the gateway's connections to `share`, which carry one visitor after another."""
+        for meter in map(self._meter, share.holders):
+            meter.lines.add(sock)
+            if meter.limits.bandwidth:
+                _pace((sock,), meter.limits.bandwidth)
 
     @contextlib.contextmanager
     def carrying(
@@ -337,6 +340,8 @@ class Quotas:
         for meter in self._meters.values():
             limits = self._limits(meter.holder)
             changed = changed or limits != meter.limits
+            if meter.limits.bandwidth and not limits.bandwidth:
+                _pace(meter.lines, 0.0)
             meter.limits = limits
         return changed
 
@@ -344,11 +349,15 @@ class Quotas:
         if not meter.limits.bandwidth:
             return
         flows = list(meter.flows)
+        if not flows:
+            return
         used = [Used(flow.lately, flow.rate) for flow in flows]
         for flow, rate in zip(
             flows, meter.budget.divide(meter.limits.bandwidth, seconds, used), strict=True
         ):
             rates[flow] = min(rates.get(flow, rate), rate)
+        if meter.lines:
+            _pace(meter.lines, max(rates[flow] for flow in flows))
 
     def _check_day(self, meter: _Meter) -> None:
         limit = meter.limits.bytes_per_day
@@ -411,6 +420,14 @@ class Quotas:
 
 def _is_measured(limits: Limits) -> bool:
     return bool(limits.bytes_per_day or limits.bandwidth)
+
+
+def _pace(socks: Iterable[socket.socket], rate: float) -> None:
+    """`rate` in bytes a second; 0: as it comes."""
+    value = struct.pack("=Q", int(rate) or _UNPACED)
+    for sock in socks:
+        with contextlib.suppress(OSError, ValueError):  # it has just ended
+            sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, value)
 
 
 def _shut(socks: Iterable[socket.socket]) -> None:
