@@ -130,6 +130,9 @@ class Conversation:
 
     def _opened(self, way: Way) -> None:
         self._upstream = _Upstream(way.door, way.stream)
+        flow, sock = way.stream.flow, self._visitor.sock
+        if flow is not None and sock is not None:
+            flow.pace_also(sock)
 
     def _visitor_lost(self) -> None:
         self._abort_upstream()
@@ -300,7 +303,7 @@ class Conversation:
     async def _open_upstream(self, door: Door) -> None:
         self._abort_upstream()
         self._upstream = None
-        self._upstream = _Upstream(door, await self._upstreams.open(door))
+        self._opened(Way(door, await self._upstreams.open(door)))
         if self._visitor.closed.is_set():
             self._abort_upstream()
 
@@ -459,7 +462,8 @@ class Conversation:
             return
         if self._ledger is not None:
             self._ledger.status = error.status
-        page = error_page(error.status, error.text, error.hint, self._sites.domain)
+        domain = self._sites.domain
+        page = error_page(error.status, error.text, error.hint, domain, error.retry_after)
         headers, body = answer_with(page, accept)
         is_whole = self._http.their_state is h11.DONE and self._upload.is_whole
         if not is_whole or self._quick.is_retired:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from relay.accounts.quotas import Over, Quotas
 from relay.http_rules import HttpError
 from relay.lot import LotClosedError, NoParkedError
 from relay.registry import LocalRegistry, Share
@@ -20,6 +21,7 @@ from tunnel.alerts import ShareNotFoundError
 from tunnel.client import Client
 from tunnel.codes import Code
 from tunnel.control import Publish
+from tunnel.ends import End
 from tunnel.errors import RefusedError, VshareError
 from tunnel.identity import Identity
 from tunnel.parking import Paired
@@ -52,8 +54,8 @@ class Door(msgspec.Struct, frozen=True):
 class _ShareClient:
     """The client of one session of a share, for as long as the session or a stream lasts."""
 
-    def __init__(self, share: Share, published: Publish) -> None:
-        self.share, self.published = share, published
+    def __init__(self, share: Share, published: Publish, quotas: Quotas) -> None:
+        self.share, self.published, self._quotas = share, published, quotas
         self.client: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self.streams = 0
         self.unused = asyncio.Event()
@@ -81,9 +83,11 @@ class _ShareClient:
 
     async def _dial(self) -> socket.socket:
         try:
-            return await self.share.lot.take(Paired("gateway", ""))
+            sock = await self.share.lot.take(Paired("gateway", ""))
         except LotClosedError as error:  # for good: nobody is to wait for this session any more
             raise ShareNotFoundError(error.text) from error
+        self._quotas.pace_line(self.share, sock)
+        return sock
 
 
 class Upstreams:
@@ -134,6 +138,9 @@ class Upstreams:
                 f"{site.name} has too many visitors",
                 "Try again soon.",
             )
+        over = self._registry.quotas.refusal(share)
+        if over is not None:
+            raise _over(site, over)
         holder.streams += 1
         try:
             client = await asyncio.shield(holder.client)
@@ -148,7 +155,7 @@ class Upstreams:
                 raise _explain(door, error) from error
             raise
         end.finished.add_done_callback(lambda _: self._release(holder))
-        return UpstreamStream(end)
+        return self._counted(share, end)
 
     def maybe_open(self, door: Door, begin: bytes) -> UpstreamStream | None:
         """As `open`, of a stream on which `begin` was sent already; None: that is not possible now.
@@ -164,13 +171,23 @@ class Upstreams:
             return None
         if holder.client.cancelled() or holder.streams >= MAX_STREAMS:
             return None
+        if self._registry.quotas.refusal(share) is not None:
+            return None
         port = HTTPS_PORT if door.tls else HTTP_PORT
         end = holder.client.result().maybe_open("http", door.site.label, port, begin)
         if end is None:
             return None
         holder.streams += 1
         end.finished.add_done_callback(lambda _: self._release(holder))
-        return UpstreamStream(end)
+        return self._counted(share, end, len(begin))
+
+    def _counted(self, share: Share, end: End, ahead: int = 0) -> UpstreamStream:
+        """The stream over `end`, on which `ahead` bytes were sent, as one of the share's."""
+        stream, quotas = UpstreamStream(end), self._registry.quotas
+        flow = quotas.begin(share, lambda: stream.received + stream.sent + ahead, stream.abort)
+        end.finished.add_done_callback(lambda _: quotas.end(flow))
+        stream.flow = flow
+        return stream
 
     def _release(self, holder: _ShareClient) -> None:
         holder.streams -= 1
@@ -179,7 +196,7 @@ class Upstreams:
     def _start(self, share: Share, published: Publish) -> _ShareClient:
         if self._group is None:
             raise RuntimeError("the gateway is not running")
-        holder = self._clients[share] = _ShareClient(share, published)
+        holder = self._clients[share] = _ShareClient(share, published, self._registry.quotas)
         task = self._group.create_task(holder.run(self._key), name=f"gateway {share.name}")
         task.add_done_callback(lambda _: self._forget(share, holder))
         return holder
@@ -239,6 +256,15 @@ def _away(site: Site) -> HttpError:
         f"The computer that shares {site.name} is away",
         "It may be asleep or without a network. The share goes on when it is back: try again then.",
     )
+
+
+def _over(site: Site, over: Over) -> HttpError:
+    """The share's limits are not the visitor's business, but how long it is so."""
+    sentence, hint = f"{site.name} has too many visitors", "Try again soon."
+    if over.today:
+        sentence = f"{site.name} has had its traffic for today"
+        hint = "Its relay moves so much a day for it. It goes on at midnight UTC."
+    return HttpError(HTTPStatus.SERVICE_UNAVAILABLE, sentence, hint, over.seconds)
 
 
 def _name_of(site: Site) -> str:

@@ -30,6 +30,7 @@ from tunnel.address import RelayAddress
 from tunnel.control import (
     Ended,
     Extended,
+    Notice,
     OwnDomainStates,
     Publish,
     Register,
@@ -81,7 +82,8 @@ class RelayLink:
     RelayError if the relay cannot do that. `token`: what the relay is shown if it asks for one;
     `own_domains`: what is asked of it then.
     `on_gateway_key(key)` is called when the relay came back
-    with another gateway key than before: publish again. `ended` is done when the relay ended the
+    with another gateway key than before: publish again; `on_notice(text)` when it has something to
+    say to the sharer. `ended` is done when the relay ended the
     share for good.
     """
 
@@ -99,6 +101,7 @@ class RelayLink:
         token: RelayToken | None = None,
         own_domains: OwnDomains | None = None,
         on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
+        on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._relay, self._key, self._name, self._http = relay, key, name, http
         self._expires_at = expires_at
@@ -106,6 +109,7 @@ class RelayLink:
         self._passthrough, self._token = passthrough, token
         self.own_domains = own_domains or OwnDomains(())
         self._on_visitor, self._on_gateway_key = on_visitor, on_gateway_key
+        self._on_notice = on_notice
         self._stack = contextlib.AsyncExitStack()
         self._context: ssl.SSLContext | None = None
         self._park_context: ssl.SSLContext | None = None
@@ -414,6 +418,7 @@ class RelayLink:
             self._passthrough,
             self._token.text if self._token and challenge.token else "",
             self._has_moved(),
+            notices=True,
         )
         await channel.send(control.serialize(request))
         answer = control.parse_from_relay(await channel.recv())
@@ -452,6 +457,8 @@ class RelayLink:
                     self._answer_extend(granted)
                 case OwnDomainStates() as states:
                     self.own_domains.heard(states)
+                case Notice(text=text):
+                    self._on_notice(text)
                 case Ended() as ended:
                     self._end(ended)
                     return

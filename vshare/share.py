@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tunnel.address import RelayAddress, parse_relay
-from tunnel.console import Console, Interrupt
+from tunnel.console import Console, Interrupt, printable
 from tunnel.control import Registered
 from tunnel.errors import RemoteProtocolError, UsageError, VshareError
 from tunnel.identity import Authority, fingerprint
@@ -217,6 +217,7 @@ async def _serve(sharing: Sharing) -> None:
                 on_gateway_key=doorman.gateway_changed if with_url and not through else None,
                 passthrough=through,
                 token=token,
+                on_notice=lambda text: sharing.console.warn(f"the relay says: {printable(text)}"),
                 own_domains=own_domains,
             )
 
