@@ -8,6 +8,7 @@ import click
 
 from relay.accounts.cli import COMMANDS
 from relay.cli_serve import serve
+from relay.history.cli import history
 from relay.operation.backup_cli import backup
 from tunnel.command import run_command
 
@@ -18,7 +19,7 @@ def cli() -> None:
     """Run a relay: the meeting point of those who share machines and those who connect."""
 
 
-for command in (serve, backup, *COMMANDS):
+for command in (serve, backup, history, *COMMANDS):
     cli.add_command(command)
 
 
