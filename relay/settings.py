@@ -180,6 +180,14 @@ SETTINGS: tuple[Setting, ...] = (
         " it listens on loopback alone, else not, unless you say so.",
     ),
     Setting(
+        name="resolver",
+        metavar="HOST:PORT",
+        default=(),
+        several=True,
+        help="A DNS server that is asked about shares' own domains, by its address; may be given"
+        " again. Without any, those of the system.",
+    ),
+    Setting(
         name="metrics",
         metavar="HOST:PORT",
         help="Where Prometheus finds /metrics, and others /healthz and /readyz: 127.0.0.1:9743, or"
@@ -209,6 +217,43 @@ SETTINGS: tuple[Setting, ...] = (
         off="--no-history-sources",
         default=True,
         help="Keep the visitors' addresses in it, or leave them out, of what is logged as well.",
+    ),
+    Setting(
+        name="cluster",
+        metavar="URL",
+        help="The Redis (or Valkey) of the relays that are to be one with this one, redis://HOST/0"
+        " or rediss://; a password is not in it.",
+    ),
+    Setting(
+        name="cluster-key",
+        kind=READABLE,
+        secret=True,
+        help="File with what all relays of the cluster know, and nobody else: 32 characters at"
+        " least, as from `openssl rand -hex 32`.",
+    ),
+    Setting(
+        name="cluster-login",
+        kind=READABLE,
+        secret=True,
+        help="File with the password of --cluster's Redis.",
+    ),
+    Setting(
+        name="cluster-ca",
+        kind=READABLE,
+        help="Certificate (PEM) of who vouches for a Redis at rediss://, if that is no public"
+        " authority.",
+    ),
+    Setting(
+        name="node-address",
+        metavar="HOST:PORT",
+        help="Where this relay takes visitors that came to others of the cluster: an address that"
+        " those reach, and a port that nobody else needs.",
+    ),
+    Setting(
+        name="own-address",
+        metavar="HOST:PORT",
+        help="Where clients reach this relay of a cluster and none of the others, if that is not"
+        " where it listens.",
     ),
 )
 

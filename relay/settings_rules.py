@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from relay.cluster.config import ClusterConfig
 from relay.config import DEFAULT_PORT, LETS_ENCRYPT, AcmeConfig, HistoryConfig, RelayConfig
 from relay.settings import SETTINGS
 from relay.settings_file import Problem
@@ -16,6 +17,9 @@ from tunnel.address import parse_host_port
 from tunnel.errors import UsageError
 
 METRICS_PORT = 9743  # of --metrics, where it names none
+NODE_PORT = 7444  # of --node-address, the same
+UNSPECIFIED = ("0.0.0.0", "[::]")
+DNS_PORT = 53  # of --resolver, the same
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")  # RFC 1123 2.1
 
@@ -42,7 +46,9 @@ def config_of(values: Values, state_dir: Path) -> RelayConfig:
         if values["history"]
         else None,
         "hide_sources": not values["history_sources"],
+        "resolvers": tuple(parse_host_port(each, DNS_PORT) for each in values["resolver"]),
         "metrics": parse_listen(values["metrics"], METRICS_PORT) if values["metrics"] else None,
+        "cluster": _cluster_of(values),
     }
     return RelayConfig(**as_they_are | derived)
 
@@ -54,6 +60,8 @@ def problems_of(values: Values) -> Iterator[Problem]:
             parse_listen(each)
         except UsageError as error:
             yield Problem(error.text, error.hint, "listen")
+    for each in values["resolver"]:
+        yield from _resolver(each)
     if values["metrics"]:
         try:
             parse_listen(values["metrics"])
@@ -65,6 +73,51 @@ def problems_of(values: Values) -> Iterator[Problem]:
     if values["key"] is not None and values["cert"] is None:
         yield Problem("--key was given without --cert", "give both, or neither", "key")
     yield from _acme(values, domain)
+    yield from _cluster(values)
+
+
+def _cluster_of(values: Values) -> ClusterConfig | None:
+    if values["cluster"] is None:
+        return None
+    host, port = parse_listen(values["node_address"], NODE_PORT)
+    return ClusterConfig(
+        values["cluster"],
+        values["cluster_key"],
+        host,
+        port,
+        values["cluster_login"],
+        values["cluster_ca"],
+        values["own_address"] or "",
+    )
+
+
+def _cluster(values: Values) -> Iterator[Problem]:
+    if values["cluster"] is None:
+        for name in ("cluster-key", "cluster-login", "cluster-ca", "node-address"):
+            if values[name.replace("-", "_")] is not None:
+                yield Problem(f"there is no --cluster for --{name}", "add it", name)
+        return
+    for name, what in (("node-address", "HOST:PORT"), ("cluster-key", "a file")):
+        if values[name.replace("-", "_")] is None:
+            yield Problem(f"--cluster needs --{name}", f"give {what}", name)
+    for name in ("node-address", "own-address"):
+        text = values[name.replace("-", "_")]
+        try:
+            if text:
+                parse_listen(text, NODE_PORT)
+        except UsageError as error:
+            yield Problem(error.text, error.hint, name)
+    if (values["node_address"] or "").startswith(UNSPECIFIED):
+        text = f"other relays cannot dial {values['node_address']}"
+        yield Problem(text, "--node-address takes an address that they reach", "node-address")
+
+
+def _resolver(text: str) -> Iterator[Problem]:
+    """It is asked for names, and so it cannot have one."""
+    try:
+        ipaddress.ip_address(parse_host_port(text, DNS_PORT)[0])
+    except (UsageError, ValueError):
+        yield Problem(f"not an address: {text[:60]!r}", "--resolver takes IP[:PORT]", "resolver")
 
 
 def _host(text: str | None) -> str:
