@@ -238,11 +238,12 @@ class Quotas:
         for meter in map(self._meter, share.holders):
             limits = meter.limits
             for what, limit, count in (
-                ("connections of guests", limits.guests if is_guest else NO_LIMIT, meter.guests),
-                ("visitors' connections", limits.streams, len(meter.flows)),
+                ("of guests", limits.guests if is_guest else NO_LIMIT, meter.guests),
+                ("of visitors", limits.streams, len(meter.flows)),
             ):
                 if is_reached(limit, count):
-                    text = f"{meter.whose} is for {limit} {what} at once"
+                    connections = f"{limit} connection{'' if limit == 1 else 's'} {what}"
+                    text = f"{meter.whose} is for {connections} at once"
                     self._tell_refused(meter, text)
                     return Over(text, 30, today=False)
         return None

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tunnel.address import RelayAddress
 from tunnel.identity import Authority, load_public_der
 from tunnel.names import JoinCode, ShareName
+from tunnel.relay_token import RelayToken
 from vshare.guests import Guests
 from vshare.news import Newsroom
 from vshare.policy import Policy
@@ -37,6 +38,7 @@ async def tiny_share(
     open_ports: frozenset[int] = frozenset(),
     https_port: int | None = None,
     rules: Sequence[Rule] = (),
+    token: RelayToken | None = None,
 ) -> AsyncIterator[RelayLink]:
     """A share of this machine's loopback; the gateway may open `http_port` and `open_ports`."""
     server: list[ShareServer] = []
@@ -50,6 +52,7 @@ async def tiny_share(
         ),
         expires_at=time.time() + 3600,
         route=route,
+        token=token,
     )
     async with link:
         given = ShareName(link.registered.name)
