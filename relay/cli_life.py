@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from relay.config import RelayConfig
 from relay.handover import Predecessor, Successors, predecessor
+from relay.operation.events import Event, tell
 from relay.server import Relay
 from relay.service_notify import keep_watchdog, tell_manager
 from tunnel.console import Console, Interrupt
@@ -24,6 +26,8 @@ from tunnel.errors import VshareError
 
 TAKE_OVER = "--take-over"
 LOOK_EVERY = 0.5  # seconds between looks at the process that is to take over, until it has
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -93,6 +97,8 @@ class _Ending:
             self._console.step(f"Another process ({self.successors.pid}) has taken over.")
         else:
             tell_manager("STOPPING=1")
+        text = "it takes nobody new, and serves who is here for a while"
+        tell(log, logging.INFO, Event.DRAINING, text)
         self._console.event(event="draining", taken_over=succeeded, seconds=seconds)
         self._console.step(f"Who is here is served for {seconds:g} s more, and nobody else.")
         async with asyncio.TaskGroup() as group:

@@ -33,14 +33,19 @@ class Drain:
     ) -> None:
         self._fronts, self._asgi, self._gateway = fronts, asgi, gateway
         self._ends = ends
+        self.has_begun = False
 
     def close_doors(self) -> None:
         """Accept no more connections: who comes waits in the kernel for the process that has the
         same listening sockets, or is refused once they are closed."""
-        for front in self._fronts:
-            front.close_door()
+        self._refuse()
         for task in self._ends:
             task.cancel()
+
+    def _refuse(self) -> None:
+        self.has_begun = True
+        for front in self._fronts:
+            front.close_door()
 
     @property
     def visitors(self) -> int:
@@ -50,7 +55,10 @@ class Drain:
     async def run(self, *, succeeded: bool) -> None:
         """Let everybody leave; return when nobody is left. `succeeded`: another process goes on in
         this one's place, so that visitors who ask for nothing now are waited for, too."""
-        self.close_doors()
+        if succeeded:
+            self.close_doors()
+        else:  # the operator's programs are told of it
+            self._refuse()
         self._gateway.retire(at_once=not succeeded)
         while True:
             if not self._asgi.send_away(AWAY_AT_ONCE):

@@ -189,6 +189,7 @@ class Relay:
             panel = stack.enter_context(_panel(config.metrics, self.listening))
             sources = Sources(self.registry, admission, shown, control, fronts, names, self._acme)
             sources.state_dir, sources.history = config.state_dir, history
+            sources.cluster, sources.is_leaving = cluster, lambda: self.leaving.has_begun
             self.metrics_port = panel.port
             await self._before_accepting()
             self.registry.expected.begin()

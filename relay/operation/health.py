@@ -40,9 +40,12 @@ class Health:
 
     async def ready(self) -> Page:
         """Whether shares and visitors should be sent here."""
-        found = {name: check() for name, check in self._sources.checks.items()}
-        found["certificate"] = self._certificate()
+        found = {"certificate": self._certificate()}
         found["connections"] = self._connections()
+        found["listening"] = "it drains" if self._sources.is_leaving() else ""
+        cluster = self._sources.cluster
+        if cluster is not None:
+            found["cluster"] = "" if cluster.is_ready else "Redis does not answer, or not yet"
         found["state"] = await self._state()
         return _page(found)
 

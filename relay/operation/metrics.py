@@ -53,8 +53,13 @@ class RelayCollector(Collector):
         if self._sources.history is not None:
             left_out = self._sources.history.left_out
             yield _counter("history_rows_dropped", "Rows that the disk was too slow for.", left_out)
-        for name, (text, read) in self._sources.gauges.items():
-            yield GaugeMetricFamily(name, text, read())
+        yield _gauge("draining", "1 while it takes nobody new, else 0.", self._sources.is_leaving())
+        cluster = self._sources.cluster
+        if cluster is not None:
+            hears = cluster.member.has_store
+            yield _gauge("cluster_redis_up", "1 while Redis answers this node, else 0.", hears)
+            text = "Relays of the cluster that this one knows, itself among them."
+            yield _gauge("cluster_nodes", text, 1 + len(cluster.member.directory.others()))
 
     def _shares(self) -> Iterator[Metric]:
         registry, control = self._sources.registry, self._sources.control

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay.acme import AcmeCertificate
 from relay.certificate_files import ShownIdentity
@@ -15,13 +16,13 @@ from relay.limits import Admission
 from relay.names import NameBook
 from relay.registry import LocalRegistry
 
-Gauge = tuple[str, Callable[[], float]]  # its help, and how it is read
-Check = Callable[[], str]  # what is wrong; empty: nothing
+if TYPE_CHECKING:
+    from relay.cluster.node import ClusterNode
 
 
 @dataclass(slots=True)
 class Sources:
-    """`gauges` and `checks` are those of parts that not every relay has, by name."""
+    """Those that not every relay has are None."""
 
     registry: LocalRegistry
     admission: Admission
@@ -32,5 +33,5 @@ class Sources:
     acme: AcmeCertificate | None = None
     history: Recorder | None = None
     state_dir: Path | None = None
-    gauges: dict[str, Gauge] = field(default_factory=dict)
-    checks: dict[str, Check] = field(default_factory=dict)
+    cluster: ClusterNode | None = None
+    is_leaving: Callable[[], bool] = lambda: False  # it takes nobody new

@@ -6,12 +6,15 @@ import asyncio
 import json
 import re
 import ssl
+import threading
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client.parser import text_string_to_metric_families
 
 from relay.config import RelayConfig
+from relay.operation import health
 from relay.server import Relay
 from tests.loops import run, until
 from tests.relay.tiny_share import tiny_share
@@ -108,6 +111,42 @@ def test_health(tmp_path: Path) -> None:
             assert (status, json.loads(body)["status"]) == (200, "ok")
             assert (await ask(at, "/nothing"))[0] == 404
             assert (await ask(at, "/metrics", "POST"))[0] == 405
+
+    run(main)
+
+
+def test_a_relay_that_drains_is_not_ready_and_says_so() -> None:
+    async def main() -> None:
+        async with relay_with_panel() as relay:
+            async with asyncio.timeout(10):
+                await relay.leaving.run(succeeded=False)
+            status, body = await ask(relay.metrics_port, "/readyz")
+            assert (status, json.loads(body)["checks"]["listening"]) == (503, "it drains")
+            assert (await ask(relay.metrics_port, "/healthz"))[0] == 200
+            assert (await metrics(relay.metrics_port))["vrelay_draining"] == 1
+
+    run(main)
+
+
+def test_a_disk_that_hangs_is_told_and_asked_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, asked = threading.Event(), []
+
+    def write(folder: Path) -> None:
+        asked.append(folder)
+        assert hangs.wait(10)
+
+    async def main() -> None:
+        async with relay_with_panel(tmp_path / "state") as relay:
+            monkeypatch.setattr(health, "write_and_remove", write)
+            monkeypatch.setattr(health, "WRITE_WITHIN", 0.01)
+            monkeypatch.setattr(health, "ASK_AGAIN_AFTER", 0.0)
+            for _ in range(2):
+                status, body = await ask(relay.metrics_port, "/readyz")
+                assert (status, len(asked)) == (503, 1)
+                assert "takes longer" in json.loads(body)["checks"]["state"]
+            hangs.set()
 
     run(main)
 
