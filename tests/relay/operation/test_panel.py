@@ -118,6 +118,7 @@ def test_health(tmp_path: Path) -> None:
 def test_a_relay_that_drains_is_not_ready_and_says_so() -> None:
     async def main() -> None:
         async with relay_with_panel() as relay:
+            assert (await ask(relay.metrics_port, "/readyz"))[0] == 200
             async with asyncio.timeout(10):
                 await relay.leaving.run(succeeded=False)
             status, body = await ask(relay.metrics_port, "/readyz")
