@@ -8,6 +8,7 @@ _HINTS = {
     "name-taken": "choose another --name, or leave it out to get a fresh one",
     "name-invalid": "choose another --name",
     "version": "update vshare, or use another relay",
+    "unavailable": "try again soon: the relay's own servers do not reach each other",
     "full": "try again later, or use another relay",
     "signature": "check the relay's address and its #fingerprint",
     "token": "ask whoever runs the relay for a token, and store it: vshare login RELAY",

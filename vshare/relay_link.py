@@ -38,16 +38,17 @@ from tunnel.control import (
     Rejected,
     Tickets,
 )
-from tunnel.errors import LocalProtocolError, LostError, RemoteProtocolError, VshareError
+from tunnel.errors import LocalProtocolError, RemoteProtocolError, VshareError
 from tunnel.names import ShareName
 from tunnel.network_watch import is_stranded, watch_network
-from tunnel.parking import PARK_ALPN, Paired
-from tunnel.relay_tls import RelayError, anchor_of, context_for, dial_relay
+from tunnel.parking import Paired
+from tunnel.relay_tls import RelayError
 from tunnel.relay_token import RelayToken
 from vshare.own_domains import OwnDomains
 from vshare.parked import await_visitor, closed_on_error, hand_in
 from vshare.refusals import RejectedError
 from vshare.relay_channel import REGISTER_WITHIN, challenge_on, open_channel
+from vshare.relay_places import RelayPlaces
 
 PARK_WITHIN = 15.0  # seconds from the dialling to PARKED
 EXTEND_WITHIN = 5.0  # seconds for the relay's answer to `extend`; a terminal waits for it
@@ -56,8 +57,6 @@ LAST_RETRY = 0.4  # seconds, while nobody answers: a SYN costs a relay nothing
 LATER_RETRY = 1.0  # seconds, when it was so for COMES_BACK: then it was no restart
 COMES_BACK = 60.0  # seconds
 LAST_RETRY_BUSY = 8.0  # seconds, when it answers and has no time: a handshake costs it 1 ms
-DIAL_EVERY = 0.5  # seconds between SYNs while earlier ones hang: the kernel's own pauses double
-MAX_DIALS = 16  # under way
 PROBE_AFTER = 10.0  # seconds without a word, where one parked connection or another is pinged
 PROBE_AFTER_IN_USE = 0.5  # seconds, while there are visitors: a router may forget in silence
 PROBE_WITHIN = 1.5  # seconds for the answer to a ping: a round trip on a bad link, and then some
@@ -66,6 +65,7 @@ ROUND_TRIPS = 4  # that an answer may take
 LOOK_EVERY = 0.2  # seconds
 SLEPT = 3.0  # seconds that a look may be late; more, and this process or its host was asleep
 SERVICE_RESTART = 1012  # IANA's WebSocket close codes
+TRY_AGAIN = ("full", "unavailable")  # codes of a relay that may take the share later
 MAX_PARKING = 384  # connections being parked or parked: more than a relay asks for
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,8 @@ class RelayLink:
         on_gateway_key: Callable[[bytes], Awaitable[None]] | None = None,
         on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._relay, self._key, self._name, self._http = relay, key, name, http
+        self.places = RelayPlaces(relay)
+        self._key, self._name, self._http = key, name, http
         self._expires_at = expires_at
         self.route = route
         self._passthrough, self._token = passthrough, token
@@ -111,8 +112,6 @@ class RelayLink:
         self._on_visitor, self._on_gateway_key = on_visitor, on_gateway_key
         self._on_notice = on_notice
         self._stack = contextlib.AsyncExitStack()
-        self._context: ssl.SSLContext | None = None
-        self._park_context: ssl.SSLContext | None = None
         self._channel: ClientConnection | None = None
         self._published: Publish | None = None
         self._parked: set[asyncio.Task[None]] = set()  # or being parked, since it registered
@@ -229,10 +228,13 @@ class RelayLink:
                     delay = FIRST_RETRY
                 await self._converse(channel, group)
             except RejectedError as error:
-                if error.code != "full":
+                self.places.pass_over()
+                if error.code not in TRY_AGAIN:
                     self._end(Ended(error.code, error.text))
             except (VshareError, WebSocketException, OSError, TimeoutError) as error:
                 log.info("the relay is not reachable, trying again: %s", error)
+                if channel is None:
+                    self.places.pass_over()
             finally:
                 self._channel = None
                 self._answer_extend(None)
@@ -318,13 +320,13 @@ class RelayLink:
 
     async def _open(self) -> ClientConnection:
         """A control channel on which this share is registered. Raises VshareError."""
-        relay = self._relay
+        relay = self.places.configured
         try:
             async with asyncio.timeout(REGISTER_WITHIN):
                 try:
                     return await self._connect_and_register()
                 except ssl.SSLCertVerificationError:
-                    self._context = None  # a pinned relay may show a new certificate: look again
+                    self.places.forget_contexts()
                     return await self._connect_and_register()
         except ssl.SSLCertVerificationError as error:
             raise RelayError(
@@ -344,17 +346,16 @@ class RelayLink:
             ) from error
 
     async def _connect_and_register(self) -> ClientConnection:
-        relay = self._relay
-        if self._context is None:
-            anchor = await anchor_of(relay)
-            self._context = context_for(anchor, "http/1.1")
-            self._park_context = context_for(anchor, PARK_ALPN)
+        places = self.places
         self._answers = False
-        sock = await self._dial()
+        sock, places.current = await places.dial()
         self._answers = True
-        channel = await open_channel(relay, sock, self._context)
+        with closed_on_error(sock):
+            contexts = await places.contexts(places.current)
+        channel = await open_channel(places.current.shown, sock, contexts.channel)
         try:
             await self._register(channel)
+            places.told(self.registered, sock)
         except BaseException:
             channel.transport.abort()
             raise
@@ -371,35 +372,6 @@ class RelayLink:
         self.connected.set()
         await self._send_published_or_ask()
         return channel
-
-    async def _dial(self) -> socket.socket:
-        """A connection to the relay: the first that comes about. Raises VshareError."""
-        won: list[socket.socket] = []
-        errors: list[VshareError] = []
-
-        async def attempt() -> None:
-            try:
-                won.append(await dial_relay(self._relay))
-            except VshareError as error:
-                errors.append(error)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                dials: set[asyncio.Task[None]] = set()
-                while not won and not errors:
-                    if len(dials) < MAX_DIALS:
-                        dials.add(group.create_task(attempt(), name="dial relay"))
-                    _, dials = await asyncio.wait(
-                        dials, timeout=DIAL_EVERY, return_when=asyncio.FIRST_COMPLETED
-                    )
-                for task in dials:
-                    task.cancel()
-            if not won:
-                raise errors[0]
-            return won.pop(0)
-        finally:
-            for sock in won:
-                sock.close()
 
     async def _register(self, channel: ClientConnection) -> None:
         challenge = await challenge_on(channel)
@@ -431,7 +403,7 @@ class RelayLink:
             raise RejectedError("name-invalid", text)
         if self._passthrough and not answer.passthrough:
             raise RelayError(
-                f"the relay {self._relay} does not pass browsers' TLS through",
+                f"the relay {self.places.configured} does not pass browsers' TLS through",
                 "update the relay, use another one, or leave --https-passthrough out",
             )
         self._new_gateway_key = bool(self.gateway_key) and self.gateway_key != challenge.gateway_key
@@ -484,11 +456,11 @@ class RelayLink:
         """Park one connection and wait with it for its visitor."""
         try:
             async with asyncio.timeout(PARK_WITHIN):
-                sock = await dial_relay(self._relay)
+                place = self.places.current
+                sock = await self.places.park()
                 with closed_on_error(sock):
-                    if self._park_context is None:
-                        raise LostError("there is no control channel")
-                    await hand_in(sock, self._park_context, self._relay, ticket)
+                    contexts = await self.places.contexts(place)
+                    await hand_in(sock, contexts.park, place.shown, ticket)
             with closed_on_error(sock):
                 paired = await await_visitor(sock, self._heard)
                 self._visitors.add(sock)

@@ -91,7 +91,7 @@ class Share:
                 with contextlib.ExitStack() as stack, contextlib.suppress(OSError, TimeoutError):
                     sock = stack.enter_context(socket.socket())
                     sock.setblocking(False)
-                    await loop.sock_connect(sock, ("127.0.0.1", self.link._relay.port))
+                    await loop.sock_connect(sock, ("127.0.0.1", self.link.places.configured.port))
                     await loop.sock_sendall(sock, hello)
                     async with asyncio.timeout(1):
                         far, _ = await self.visitors.get()

@@ -167,7 +167,7 @@ def test_a_new_gateway_key_is_told() -> None:
             port = relay.port
         try:
             async with Relay(RelayConfig(port=port)) as relay:
-                link._relay = relay.address  # its certificate is another one as well
+                link.places.configured = relay.address  # its certificate is another one as well
                 async with asyncio.timeout(5):
                     assert await told.get() != first
         finally:
@@ -483,7 +483,7 @@ def test_a_channel_that_is_just_being_lost_is_asked() -> None:
 
 
 def test_dials_overlap_while_they_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vshare.relay_link.DIAL_EVERY", 0.01)
+    monkeypatch.setattr("vshare.relay_places.DIAL_EVERY", 0.01)
     dials: list[RelayAddress] = []
 
     async def hanging(relay: RelayAddress) -> socket.socket:
@@ -496,7 +496,7 @@ def test_dials_overlap_while_they_hang(monkeypatch: pytest.MonkeyPatch) -> None:
         visitors: Visitors = asyncio.Queue()
         async with Relay(RelayConfig()) as relay:
             link = make_link(relay.address, visitors)
-            monkeypatch.setattr("vshare.relay_link.dial_relay", hanging)
+            monkeypatch.setattr("vshare.relay_places.dial_relay", hanging)
             async with link:
                 assert len(dials) >= 4
                 await visit(relay.port, link, visitors)
