@@ -91,8 +91,8 @@ class AccountWatch:
         look: Callable[[], None] = lambda: None,
     ) -> None:
         """Until cancelled. `end_without(is_good)` is called at each look, in the loop's thread:
-        tokens become void by a change, and by the clock; `is_good` tells it of a token's ID. So is
-        `look()`, for the rest."""
+        tokens become void by a change, and by the clock; `is_good` tells it of a token's ID.
+        `look()`, for the rest, comes before it."""
         while True:
             try:
                 await asyncio.to_thread(self.load)
@@ -102,8 +102,8 @@ class AccountWatch:
                 self._fails = True
             else:
                 self._fails = False
-            end_without(self._is_good)
             look()
+            end_without(self._is_good)
             if self._quotas is not None:
                 self._quotas.look()
                 await self._save(self._quotas)

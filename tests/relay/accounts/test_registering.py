@@ -67,8 +67,12 @@ class Scene:
         allowance = Allowance(limits=Limits(**limits), expires_at=expires_at)
         return self.book.create_token(user, allowance, 1.0)
 
+    @property
+    def config(self) -> RelayConfig:
+        return RelayConfig(state_dir=self.folder, accounts=True)
+
     def relay(self) -> AbstractAsyncContextManager[Relay]:
-        return Relay(RelayConfig(state_dir=self.folder, accounts=True))
+        return Relay(self.config)
 
 
 @pytest.fixture
