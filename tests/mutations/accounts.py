@@ -6,10 +6,16 @@ from tests.mutations.mutation import Mutation
 
 _PERMITS = "relay/accounts/permits.py"
 _CONTROL = "relay/control.py"
+_QUOTAS = "relay/accounts/quotas.py"
+_RULES = "relay/accounts/rules.py"
+_FRONT = "relay/front.py"
 _TEST_PERMITS = "tests/relay/accounts/test_permits.py"
 _TEST_WATCH = "tests/relay/accounts/test_watch.py"
 _TEST_BOOK = "tests/relay/accounts/test_book.py"
 _TEST_SHARES = "tests/relay/accounts/test_registering.py"
+_TEST_QUOTAS = "tests/relay/accounts/test_quotas.py"
+_TEST_RULES = "tests/relay/accounts/test_rules.py"
+_TEST_LIMITS = "tests/relay/accounts/test_enforcing.py"
 
 ACCOUNTS = (
     Mutation(
@@ -42,9 +48,9 @@ ACCOUNTS = (
     ),
     Mutation(
         "shares go on without their token",
-        "relay/server.py",
-        "            await accounts.run(self.registry.end_without)\n",
-        "            await accounts.run(lambda is_good: None)\n",
+        "relay/house.py",
+        "            await self._accounts.run(self._registry.end_without, self._look)\n",
+        "            await self._accounts.run(lambda is_good: None, self._look)\n",
         (f"{_TEST_SHARES}::test_a_token_that_is_revoked_ends_its_shares_and_no_others",),
     ),
     Mutation(
@@ -63,17 +69,123 @@ ACCOUNTS = (
     ),
     Mutation(
         "one token is for any number of shares",
-        _CONTROL,
-        "        if permit.shares is not None and len(others) - renames >= permit.shares:\n",
-        "        if False:\n",
+        _QUOTAS,
+        "            if is_reached(limit, len(others) - renames):\n",
+        "            if False:\n",
         (f"{_TEST_SHARES}::test_a_quota_refuses_and_touches_nobody",),
     ),
     Mutation(
         "shares with one key count once, however many they are",
-        _CONTROL,
-        "        renames = any(share.key_hash == key_hash for share in others)",
-        "        renames = sum(share.key_hash == key_hash for share in others)",
+        _QUOTAS,
+        "            renames = any(share.key_hash == key_hash for share in others)",
+        "            renames = sum(share.key_hash == key_hash for share in others)",
         (f"{_TEST_SHARES}::test_a_share_that_changes_its_name_is_one_and_no_more",),
+    ),
+    Mutation(
+        "guests come whatever the token's limit",
+        "relay/server.py",
+        "        over = self._registry.quotas.refusal(share, is_guest=True)\n",
+        "        over = None\n",
+        (f"{_TEST_LIMITS}::test_one_guest_too_many_is_told_so_and_nobody_else",),
+    ),
+    Mutation(
+        "browsers come whatever the token's limit",
+        "relay/upstreams.py",
+        "        over = self._registry.quotas.refusal(share)\n",
+        "        over = None\n",
+        (f"{_TEST_LIMITS}::test_browsers_get_a_page_and_know_when_to_come_again",),
+        (
+            (
+                "        if self._registry.quotas.refusal(share) is not None:\n",
+                "        if False:\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "a limit is of one share, and not of all with its token",
+        _QUOTAS,
+        '        return f"{_TOKEN}{token}", f"{_USER}{account}"\n',
+        '        return f"{_TOKEN}{source}", f"{_USER}{account}"\n',
+        (f"{_TEST_RULES}::test_without_tokens_sources_count_but_not_loopback",),
+    ),
+    Mutation(
+        "another token of the same user gives as much again",
+        _QUOTAS,
+        "        return self._permits.limits_of_account(int(holder.removeprefix(_USER)))\n",
+        "        return Limits()\n",
+        (f"{_TEST_QUOTAS}::test_a_user_has_no_more_with_two_tokens",),
+    ),
+    Mutation(
+        "what is under way goes on when the day's bytes are used up",
+        _QUOTAS,
+        "                flow.cut()\n",
+        "                pass\n",
+        (f"{_TEST_LIMITS}::test_bytes_of_a_day_end_streams_of_that_token_alone",),
+    ),
+    Mutation(
+        "another start of the relay is another day",
+        "relay/accounts/watch.py",
+        "        quotas.load(rows)\n",
+        "",
+        (f"{_TEST_LIMITS}::test_bytes_of_a_day_end_streams_of_that_token_alone",),
+    ),
+    Mutation(
+        "who had more than is due owes nothing",
+        "relay/accounts/pacing.py",
+        "bandwidth - self._owed / PAY_BACK_WITHIN",
+        "bandwidth",
+        ("tests/relay/accounts/test_pacing.py::test_who_had_too_much_pays_it_back",),
+    ),
+    Mutation(
+        "a connection is as fast as it can be",
+        _QUOTAS,
+        "            flow.pace(rates.get(flow, 0.0))\n",
+        "            pass\n",
+        (f"{_TEST_QUOTAS}::test_a_bandwidth_is_divided_among_sockets_as_they_come_and_go",),
+    ),
+    Mutation(
+        "who is banned may register",
+        _RULES,
+        "        if ban is not None:\n",
+        "        if False:\n",
+        (f"{_TEST_RULES}::test_who_is_banned_is_told_so_whatever_it_is_for",),
+    ),
+    Mutation(
+        "what is banned goes on",
+        "relay/house.py",
+        "        self._registry.end_banned(self._ban_of)\n",
+        "",
+        (f"{_TEST_LIMITS}::test_who_is_banned_is_told_why_and_nobody_else",),
+    ),
+    Mutation(
+        "who comes from a banned address is listened to",
+        _FRONT,
+        "            if self._is_banned(address):\n",
+        "            if False:\n",
+        (f"{_TEST_LIMITS}::test_who_comes_from_a_banned_address_is_cut_and_not_listened_to",),
+    ),
+    Mutation(
+        "a ban of an IPv4 address is not one of the same address in IPv6's form",
+        "relay/accounts/bans.py",
+        "(0xFFFF << 32 if address.version == 4 else 0)",
+        "0",
+        (
+            "tests/relay/accounts/test_bans.py::test_networks_of_both_families_are_found_by_their_addresses",
+        ),
+    ),
+    Mutation(
+        "a reserved name is anybody's",
+        _RULES,
+        "        return self._reserved.account_of(name) in (0, account)\n",
+        "        return True\n",
+        (f"{_TEST_RULES}::test_reserved_names_are_for_one_account",),
+    ),
+    Mutation(
+        "a token for some names is for all",
+        _RULES,
+        "        if permit is not None and not permit.may_take(name):\n",
+        "        if False:\n",
+        (f"{_TEST_RULES}::test_a_token_may_be_for_names_that_begin_with_something",),
     ),
     Mutation(
         "names are leased without end",

@@ -30,7 +30,7 @@ PASSING = (
     Mutation(
         "browsers have no limit of their own",
         _BLIND,
-        "        if share.browsers >= min(MAX_BROWSERS, self._admission.budget.per_share):",
+        "        if over or share.browsers >= min(MAX_BROWSERS, self._admission.budget.per_share):",
         "        if False:",
         (f"{_TEST_BLIND}::test_browsers_have_a_limit_of_their_own",),
     ),

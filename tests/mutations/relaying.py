@@ -180,7 +180,7 @@ RELAYING = (
         "a name is whoever's comes next",
         _NAMES,
         '" WHERE (key_hash = ?2 AND (account = ?10 OR account = 0 OR ?10 = 0))"\n'
-        '            " OR lease_until < ?4",',
+        '            " OR lease_until < ?4 OR ?11",',
         '"",',
         ("tests/relay/test_names.py::test_a_name_belongs_to_its_key_until_a_week_after_its_lease",),
     ),
