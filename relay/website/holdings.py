@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from relay.accounting import Visit
+from relay.accounting import How, Visit
 from relay.accounts.permits import Permits
 from relay.registry import LocalRegistry, Share
 from relay.website.door import Viewer
+from tunnel.control import Ended
 from tunnel.errors import UsageError
 from tunnel.names import parse_name
 
@@ -61,10 +62,13 @@ class Holdings:
         found = [each for each in self._registry.accounting.visits if each.share is share]
         return sorted(found, key=lambda each: each.began, reverse=True)
 
-    def end(self, share: Share) -> None:
+    def end(self, viewer: Viewer, share: Share) -> None:
         """Its time is over now: it is told so, and its name is held for its owner as ever."""
+        permit = self._permits.get(share.token, time.time())
+        is_own = permit is not None and permit.account == viewer.account
         self._registry.extend(share, time.time())
-        share.end("expired", "it was ended on the relay's page")
+        share.send(Ended("expired", "it was ended on the relay's page"))
+        share.finish(How.ENDED if is_own else How.KICKED)
 
     def _visits_by_share(self) -> Mapping[object, int]:
         return Counter(each.share for each in self._registry.accounting.visits)

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from relay.accounting import How
 from relay.accounts.limits import Limits
 
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -64,7 +65,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(time=_time, span=span, size=size, count=_count, limits=_limits)
+    environment.filters.update(
+        time=_time, span=span, size=size, count=_count, limits=_limits, ended=_ended
+    )
     return environment
 
 
@@ -117,6 +120,24 @@ def _limits(limits: Limits) -> str:
     amounts = ((limits.bytes_per_day, "a day"), (limits.bandwidth, "a second"))
     said += [f"{size(limit)} {per}" for limit, per in amounts if limit]
     return ", ".join(said)
+
+
+_ENDS = {
+    How.ENDED: "by its owner",
+    How.LOST: "its connection broke",
+    How.EXPIRED: "its time was over",
+    How.REVOKED: "its token was revoked, or over",
+    How.KICKED: "by the relay's operator",
+    How.MOVED: "it connected again",
+    How.RENAMED: "it goes on under another name",
+    How.FAULT: "it broke the protocol",
+    How.STOPPED: "the relay stopped",
+}
+
+
+def _ended(how: str) -> str:
+    """How a share's session ended, for people; a later relay's word as it is."""
+    return next((text for each, text in _ENDS.items() if each == how), how)
 
 
 def _count(number: int, noun: str) -> str:

@@ -61,7 +61,7 @@ class SharePages:
         share = self._holdings.share(viewer, request.path_params["name"])
         if share is None:
             return self._door.not_found(viewer)
-        self._holdings.end(share)
+        self._holdings.end(viewer, share)
         return self._door.done(viewer, f"{share.name} was ended.", "shares")
 
     def _url(self, share: Share) -> str:
