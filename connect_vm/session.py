@@ -23,6 +23,7 @@ from connect_vm.machines import Machine, Machines, host_of
 from connect_vm.notices import Notices
 from connect_vm.opener import Opener
 from connect_vm.own_names import OwnNames
+from connect_vm.relay_way import RelayWay
 from connect_vm.socks_server import SocksServer
 from connect_vm.together import together
 from connect_vm.ways import Guest, Ways, guest_client, networks_for
@@ -36,7 +37,6 @@ from tunnel.identity import Identity, PrivateKey
 from tunnel.lan import Place, serialize_place
 from tunnel.names import JoinCode, ShareName, parse_code, parse_name
 from tunnel.prompt import ask_hidden
-from tunnel.relay_tls import dial_relay
 
 BOOT_TIMEOUT = 90.0  # seconds; pure emulation on a busy host took 30
 LOOK_EVERY = 0.5  # seconds
@@ -175,10 +175,7 @@ async def _join(
     key: PrivateKey | None = None,
 ) -> tuple[Dial, Identity]:
     """`key`: the one that another share of the same sharer's knows already."""
-    relay = _relay(options, line)
-
-    async def dial() -> socket.socket:
-        return await dial_relay(relay)
+    dial = RelayWay(_relay(options, line))
 
     def waiting(text: str) -> None:
         console.step("Waiting for the sharer to let you in...")

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from connect_vm.relay_way import RelayWay
 from tunnel.address import parse_host_port
 from tunnel.client import Client, Dial
 from tunnel.connection import Connection
@@ -59,6 +60,7 @@ class Paths(msgspec.Struct):
     """The answer to the call `paths` (docs/protocol.md 8.3)."""
 
     direct: list[str] = []
+    relays: list[str] = []
 
 
 class Session(Protocol):
@@ -130,8 +132,14 @@ class Ways:
 
     async def _find_and_follow(self, session: Session, networks: list[Interface]) -> bool:
         """Try the places that are near; stay with the first that is the share. Whether any was."""
-        places = await _ask(session) if networks else []
-        for place in places:
+        if not networks and not isinstance(self._relay, RelayWay):
+            return False
+        answer = await _ask(session)
+        if isinstance(self._relay, RelayWay) and self._relay.told(answer.relays):
+            session.renew()
+        if not networks:
+            return False
+        for place in places_in(answer):
             if not is_near(place, networks):
                 continue
             async with scouted(place, self._guest, self.failed) as there:
@@ -282,13 +290,17 @@ async def dial_place(place: Place) -> socket.socket:
     return sock
 
 
-async def _ask(session: Session) -> list[Place]:
+async def _ask(session: Session) -> Paths:
     """Where the share says that it is; nothing if it does not say."""
     try:
-        answer = msgspec.json.decode(await session.call("paths"), type=Paths)
+        return msgspec.json.decode(await session.call("paths"), type=Paths)
     except (VshareError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         log.debug("the share names no direct way: %s", error)
-        return []
+        return Paths()
+
+
+def places_in(answer: Paths) -> list[Place]:
+    """Where the share can be come to directly."""
     places = map(parse_place, answer.direct[:MAX_ADDRESSES])
     return [place for place in places if place is not None]
 

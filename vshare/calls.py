@@ -18,10 +18,12 @@ def share_calls(
     ssh: SshSharing | None,
     places: Callable[[], list[str]] = list,
     others: Callable[[], list[dict[str, str]]] = list,
+    relays: Callable[[], list[str]] = list,
 ) -> Calls:
     """The calls; Vagrant Share had the first three. `name`: what it is called now. `places`: where
     guests can come to directly. `others`: the shares beside this one, for guests with the code
-    that opens all of them."""
+    that opens all of them. `relays`: where the share's relay is, and others that are one with it;
+    none: as the guest knows."""
 
     def share_info(guest: Guest, policy: Policy) -> object:
         return {
@@ -56,7 +58,7 @@ def share_calls(
         "ping": lambda guest, policy: {"pong": True},
         "share-info": share_info,
         "shared-ports": shared_ports,
-        "paths": lambda guest, policy: {"direct": places()},
+        "paths": lambda guest, policy: {"direct": places(), "relays": relays()},
     }
 
 

@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunnel.address import RelayAddress, parse_relay
 from tunnel.control import Registered
@@ -60,6 +60,12 @@ class RelayPlaces:
         if not self._told:
             return [configured]
         return list(dict.fromkeys((self.current, *self._told, configured)))
+
+    @property
+    def named(self) -> list[str]:
+        """What the relay has told, for guests: without pins, which they do not need."""
+        places = dict.fromkeys((self.current, *self._told)) if self._told else {}
+        return [str(replace(place.dialled, fingerprint=None)) for place in places]
 
     def told(self, registered: Registered, sock: socket.socket) -> None:
         """The relay that is reached by `sock` has said where it is, and where others are."""

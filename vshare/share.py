@@ -251,6 +251,7 @@ async def _serve_guests(
         ssh,
         door.places,
         lambda: sharing.group.others(share.name),
+        lambda: share.link.places.named,
     )
     access = await make_access(options.access, name, sharing.found.machine.name, newsroom)
     rules = site_rules(sharing.found, access, name, registered.https_url, registered.url)
