@@ -15,6 +15,7 @@ from tunnel.names import JoinCode, ShareName
 from tunnel.relay_token import RelayToken
 from vshare.guests import Guests
 from vshare.news import Newsroom
+from vshare.own_domains import OwnDomains
 from vshare.policy import Policy
 from vshare.reach_direct import DirectReach
 from vshare.reception import Reception
@@ -39,6 +40,7 @@ async def tiny_share(
     https_port: int | None = None,
     rules: Sequence[Rule] = (),
     token: RelayToken | None = None,
+    own_domains: OwnDomains | None = None,
 ) -> AsyncIterator[RelayLink]:
     """A share of this machine's loopback; the gateway may open `http_port` and `open_ports`."""
     server: list[ShareServer] = []
@@ -53,6 +55,7 @@ async def tiny_share(
         expires_at=time.time() + 3600,
         route=route,
         token=token,
+        own_domains=own_domains,
     )
     async with link:
         given = ShareName(link.registered.name)
