@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,8 +20,10 @@ from relay.channel import Channel, Session
 from relay.front import Visitor
 from relay.limits import Admission
 from relay.routes import HTTP_1_1
+from tunnel.source import source_of
 
 FIRST_REQUEST_WITHIN = 10.0  # seconds from the hand-over, TLS handshake included
+REQUEST_WITHIN = 20.0  # seconds from a request's first byte to its last: forms are small
 HANDSHAKE_WITHIN = 5.0  # seconds
 KEEP_ALIVE = 15  # seconds that an idle connection stays
 MAX_HEAD = 16 * 1024  # bytes
@@ -38,16 +41,33 @@ class _Http(H11Protocol):
         super().__init__(**arguments)
         self._over = over
         self._make_channel = make_channel
+        self._slow: asyncio.TimerHandle | None = None  # while a request comes
         # uvicorn calls it like the class, once, when a client upgrades
         self.ws_protocol_class = self._web_socket  # type: ignore[assignment]  # a factory will do
 
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol. Who sends a request's parts slowly, one by one, is not waited
+        for."""
+        if self._slow is None:
+            self._slow = self.loop.call_later(REQUEST_WITHIN, self.transport.abort)
+        super().data_received(data)
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._forget_slow()
+
+    def _forget_slow(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
     def _web_socket(self, **_: Any) -> Channel:
+        self._forget_slow()
         self._over.set()
         return self._make_channel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
         super().connection_lost(exc)
+        self._forget_slow()
         self._over.set()
 
 
@@ -94,7 +114,8 @@ class AsgiServer:
         )
         tls = shown.context(HTTP_1_1) if shown else None
         try:
-            with self._admission.handshake() if tls else contextlib.nullcontext():
+            source = source_of(visitor.address)
+            with self._admission.handshake(source) if tls else contextlib.nullcontext():
                 transport, _ = await loop.connect_accepted_socket(
                     lambda: http,
                     visitor.sock,

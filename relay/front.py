@@ -40,6 +40,9 @@ _STATUS = {
     QUOTA_SPENT: b"503 Service Unavailable",
 }
 
+# Who answers what has TLS by a handshake of the relay's own.
+_ENDS_TLS = (Answerer.PARK, Answerer.GATEWAY, Answerer.APPLICATION)
+
 log = logging.getLogger(__name__)
 
 
@@ -205,8 +208,8 @@ class Front:
             try:
                 route = await self._route(sock)
             finally:
-                self._admission.decided()
-            if route is not None:
+                self._admission.decided(source)
+            if route is not None and self._may_go_on(sock, route, source):
                 visitor = Visitor(sock, route, address, leave)
                 await self._answers[route.answerer](visitor)
         except VshareError as error:
@@ -220,6 +223,16 @@ class Front:
                 leave()
                 if sock.fileno() >= 0:
                     sock.close()
+
+    def _may_go_on(self, sock: socket.socket, route: Route, source: str) -> bool:
+        """Whether there is time for it; else it is told, and closed."""
+        if not (route.tls and route.answerer in _ENDS_TLS):
+            return True
+        if self._admission.may_shake_hands(source, asyncio.get_running_loop().time()):
+            return True
+        self._admission.refused["handshakes"] += 1
+        refuse(Visitor(sock, route, source), ACCESS_DENIED)
+        return False
 
     def _leave(self, sock: socket.socket, source: str) -> None:
         self._here.pop(sock, None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from relay.source_buckets import SourceBuckets
 from tunnel.errors import LostError
-from tunnel.source import is_loopback
+from tunnel.source import is_loopback, site_of
 
 RESERVE = 48  # descriptors: database, epolls, libraries, log, standard streams, a margin
 PIPE_SHARE = 16  # one in so many descriptors may be a pipe (each has two)
@@ -17,8 +19,36 @@ MAX_UNDECIDED = 1024  # connections whose first bytes are awaited; each lives 5 
 # TLS handshakes of shares under way: what one core does in about a second. After a restart
 # thousands come at once; who is told at once to try later costs a tenth of who gives up waiting.
 MAX_HANDSHAKES = 512
+# Of what is limited for all, and is over within seconds, one source's part at most: a quarter of
+# the first bytes that are awaited, half of the handshakes of shares (a site of many comes back).
+UNDECIDED_PART = 4
+HANDSHAKE_PART = 2
+# Handshakes that end here, of one source: 1 ms of a core each, so that one keeps a tenth of a core
+# busy at most. A thousand shares behind one NAT come back at once; a browser needs six.
+HANDSHAKE_BURST = 1_000
+HANDSHAKE_REFILL_SECONDS = 0.01  # for one more
 MAX_VISITORS = 1024  # of one share
 MAX_JOINS = 1024  # at all names together, of shares and of none; a stranger's takes 20 s at most
+
+
+LEAST = 8  # of anything, for one source at a relay with few descriptors
+
+
+@functools.lru_cache(maxsize=4_096)
+def _names_of(source: str) -> tuple[str, ...]:
+    """As what a source (as from `source_of`) counts: itself, and the network that it can take
+    others from; nothing, where it has no limit."""
+    if not source or is_loopback(source):
+        return ()
+    site = site_of(source)
+    return (source,) if site == source else (source, site)
+
+
+def _discount(counts: Counter[str], name: str) -> None:
+    """One less; nothing is kept of who has none."""
+    counts[name] -= 1
+    if counts[name] <= 0:
+        del counts[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +78,17 @@ def budget_for(descriptors: int) -> Budget:
 
 
 class Admission:
-    """Counts connections. Loopback has no limit per source: it is a proxy, or this machine."""
+    """Counts connections. Loopback has no limit per source: it is a proxy, or this machine. An
+    IPv6 /48 has the limits of one source, too: whoever has one has all of its /64."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.connections = 0
         self.undecided = 0
         self._by_source: Counter[str] = Counter()
+        self._undecided_by: Counter[str] = Counter()
+        self._shaking_by: Counter[str] = Counter()
+        self._handshake_buckets = SourceBuckets(HANDSHAKE_BURST, HANDSHAKE_REFILL_SECONDS)
         self.handshakes = 0
         # What is counted for the operator (relay/operation/metrics.py), by reason and by outcome.
         self.handshakes_failed: Counter[str] = Counter()
@@ -66,31 +100,46 @@ class Admission:
         budget = self.budget
         if self.connections >= budget.connections or self.undecided >= budget.undecided:
             return False
-        if self._by_source[source] >= budget.per_source and not is_loopback(source):
-            return False
+        undecided = max(LEAST, budget.undecided // UNDECIDED_PART)
+        for each in _names_of(source):
+            if self._by_source[each] >= budget.per_source or self._undecided_by[each] >= undecided:
+                return False
         self.connections += 1
         self.undecided += 1
-        self._by_source[source] += 1
+        for each in _names_of(source):
+            self._by_source[each] += 1
+            self._undecided_by[each] += 1
         return True
 
-    def decided(self) -> None:
+    def decided(self, source: str) -> None:
         """One more connection is past its first bytes."""
         self.undecided -= 1
+        for each in _names_of(source):
+            _discount(self._undecided_by, each)
 
     def leave(self, source: str) -> None:
         """A connection that entered (and was decided) has ended."""
         self.connections -= 1
-        self._by_source[source] -= 1
-        if not self._by_source[source]:
-            del self._by_source[source]
+        for each in _names_of(source):
+            _discount(self._by_source, each)
+
+    def may_shake_hands(self, source: str, now: float) -> bool:
+        """Whether a TLS handshake of that source's may end here; it is spent."""
+        return all(self._handshake_buckets.take(each, now) for each in _names_of(source))
 
     @contextlib.contextmanager
-    def handshake(self) -> Iterator[None]:
+    def handshake(self, source: str = "") -> Iterator[None]:
         """Count a handshake with a share while the block runs. Raises LostError: too many."""
-        if self.handshakes >= min(MAX_HANDSHAKES, self.budget.undecided):
+        most = min(MAX_HANDSHAKES, self.budget.undecided)
+        part = max(LEAST, most // HANDSHAKE_PART)
+        if self.handshakes >= most or any(
+            self._shaking_by[each] >= part for each in _names_of(source)
+        ):
             self.handshakes_failed["limit"] += 1
             raise LostError("too many shares connect at the same time")
         self.handshakes += 1
+        for each in _names_of(source):
+            self._shaking_by[each] += 1
         try:
             yield
         except BaseException:
@@ -98,6 +147,8 @@ class Admission:
             raise
         finally:
             self.handshakes -= 1
+            for each in _names_of(source):
+                _discount(self._shaking_by, each)
 
     @contextlib.contextmanager
     def another(self) -> Iterator[None]:

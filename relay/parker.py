@@ -13,6 +13,7 @@ from relay.registry import LocalRegistry, Share
 from tunnel.bio_tls import BioTls
 from tunnel.errors import LostError, RemoteProtocolError
 from tunnel.parking import HEADER, PARK_ALPN, TICKET, Message, Type, parse_header, serialize
+from tunnel.source import source_of
 
 PARK_WITHIN = 10.0  # seconds for TLS, the ticket and the end of TLS
 
@@ -34,7 +35,7 @@ class Parker:
         try:
             async with asyncio.timeout(PARK_WITHIN):
                 tls = BioTls(visitor.sock, context, server_side=True)
-                with self._admission.handshake():
+                with self._admission.handshake(source_of(visitor.address)):
                     await tls.handshake()
                 share = self._registry.park(await _receive_ticket(tls))
                 if share is None:

@@ -209,7 +209,10 @@ def check_scopes(text: str) -> None:
                 f"not a scope: {word[:MAX_NAME]!r}",
                 f"there are {', '.join(SCOPES)}, and {NAMES}BEGINNING (of names: a-z, 0-9, -)",
             )
-    if not text.split():
+    words = text.split()
+    if any(word.startswith(NAMES) for word in words) and SHARE not in words:
+        raise UsageError(f"{NAMES} is about the scope {SHARE}", f"add --scope {SHARE}")
+    if not words:
         raise UsageError("a token without a scope is for nothing", f"there is {SHARE}, to share")
 
 

@@ -60,7 +60,7 @@ class NodePort(Front):
         except (VshareError, OSError, TimeoutError) as error:  # ssl's are OSErrors
             log.info("a connection to the port for nodes came to nothing: %s", error)
         finally:
-            self._admission.decided()
+            self._admission.decided(source)
             self._admission.leave(source)
             if visitor is None:
                 sock.close()
