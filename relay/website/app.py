@@ -24,7 +24,7 @@ from relay.website.holdings import Holdings
 from relay.website.pages import Pages
 from relay.website.records import Records
 from relay.website.sessions import Sessions
-from relay.website.shares import SharePages
+from relay.website.shares import SharePages, StatesOf
 from relay.website.tokens import TokenPages
 
 
@@ -36,9 +36,11 @@ def make_website(
     folder: Path,
     *,
     defaults: Limits = UNLIMITED,
+    states_of: StatesOf | None = None,
 ) -> ASGIApp:
     """The pages at `host`, for those whose tokens are in `permits`, which have these limits by
-    `defaults`; accounts and history are in the state directory `folder`."""
+    `defaults`; `states_of` tells of a share's own domains; accounts and history are in the state
+    directory `folder`."""
     pages = Pages(urls.domain)
     sessions = Sessions(lambda: secrets.token_urlsafe(SECRET), time.monotonic)
     door = Door(permits, pages, sessions)
@@ -46,7 +48,7 @@ def make_website(
     history = HistoryPages(door, records)
     routes = [
         *door.routes,
-        *SharePages(door, holdings, urls, history).routes,
+        *SharePages(door, holdings, urls, history, states_of).routes,
         *history.routes,
         *TokenPages(door, permits, records, defaults).routes,
         Route("/static/{file}", pages.static),

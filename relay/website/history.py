@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from relay.history.reader import (
 from relay.website.door import Door, Viewer
 from relay.website.graph import Graph, graph_of, step_for
 from relay.website.records import Records
+from tunnel.errors import VshareError
+
+log = logging.getLogger(__name__)
 
 PER_PAGE = 50  # rows
 FEW = 20  # rows of the lists on a session's page
@@ -51,13 +55,18 @@ class HistoryPages:
         ]
 
     async def current(self, viewer: Viewer, name: str) -> Story | None:
-        """That of the share that is connected with that name, if it is his."""
+        """That of the share that is connected with that name, if it is his, and can be read: the
+        share is shown, and ended, without."""
 
         def act(reader: HistoryReader) -> Story | None:
             found = reader.sessions(Wanted(name=name, lasting=True), Page(limit=1))
             return _story(reader, found[0], time.time()) if found else None
 
-        return await self._records.history(viewer, act)
+        try:
+            return await self._records.history(viewer, act)
+        except VshareError as error:
+            log.warning("the pages: %s", error.text)
+            return None
 
     async def _list(self, request: Request, viewer: Viewer) -> Response:
         search, before = _search(request), _before(request)

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Final
 
 import jinja2
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from relay.accounting import How
-from relay.accounts.limits import Limits
+from relay.website.words import FILTERS
 
 _KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 STATIC: Final = "site.css", "site.js", "icon.svg"
 _KEPT = "public, max-age=31536000, immutable"  # the address changes with the file
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class Pages:
@@ -65,80 +61,11 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(
-        time=_time, span=span, size=size, count=_count, limits=_limits, ended=_ended
-    )
+    environment.filters.update(FILTERS)
+    for name in environment.list_templates():
+        environment.get_template(name)
     return environment
 
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _time(at: float | None) -> str:
-    """A time since the epoch, in UTC, as the relay's logs have it."""
-    if at is None:
-        return "never"
-    when = datetime.fromtimestamp(at, UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
-        when.strftime("%Y-%m-%dT%H:%M:%SZ"), when.strftime("%Y-%m-%d %H:%M UTC")
-    )
-
-
-def span(seconds: float) -> str:
-    """How long, for people."""
-    whole = max(0, int(seconds))
-    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if whole >= unit:
-            rest = whole % unit
-            lower, small = {"d": ("h", 3_600), "h": ("min", 60), "min": ("s", 1)}[name]
-            more = f" {rest // small} {lower}" if rest >= small and whole < 10 * unit else ""
-            return f"{whole // unit} {name}{more}"
-    return f"{whole} s"
-
-
-def size(octets: float) -> str:
-    """How much, for people."""
-    amount = float(octets)
-    for unit in _UNITS[:-1]:
-        if amount < 1000:
-            return (
-                f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
-            )
-        amount /= 1000
-    return f"{amount:.1f} {_UNITS[-1]}"
-
-
-def _limits(limits: Limits) -> str:
-    """Those that are set, for people."""
-    words = (
-        (limits.shares, "{:,} shares"),
-        (limits.guests, "{:,} guests"),
-        (limits.streams, "{:,} connections"),
-    )
-    said = [text.format(limit) for limit, text in words if limit]
-    amounts = ((limits.bytes_per_day, "a day"), (limits.bandwidth, "a second"))
-    said += [f"{size(limit)} {per}" for limit, per in amounts if limit]
-    return ", ".join(said)
-
-
-_ENDS = {
-    How.ENDED: "by its owner",
-    How.LOST: "its connection broke",
-    How.EXPIRED: "its time was over",
-    How.REVOKED: "its token was revoked, or over",
-    How.KICKED: "by the relay's operator",
-    How.MOVED: "it connected again",
-    How.RENAMED: "it goes on under another name",
-    How.FAULT: "it broke the protocol",
-    How.STOPPED: "the relay stopped",
-}
-
-
-def _ended(how: str) -> str:
-    """How a share's session ended, for people; a later relay's word as it is."""
-    return next((text for each, text in _ENDS.items() if each == how), how)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

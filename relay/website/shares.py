@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,17 +17,38 @@ from relay.website.forms import Form
 from relay.website.history import HistoryPages
 from relay.website.holdings import Holdings
 from relay.website.paging import page_of
+from tunnel.control import OwnDomainState
+from tunnel.own_domains import OwnDomain, challenge_name, challenge_value
 
 PER_PAGE = 50  # shares
 MAX_VISITS = 100  # connections that a share's page lists; the rest is a number
 
 
+StatesOf = Callable[[Share], Sequence[OwnDomainState]]
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """An own domain of a share's, and the TXT record that proves it."""
+
+    state: OwnDomainState
+    record: str
+    value: str
+
+
 class SharePages:
     """See the module."""
 
-    def __init__(self, door: Door, holdings: Holdings, urls: Urls, history: HistoryPages) -> None:
+    def __init__(
+        self,
+        door: Door,
+        holdings: Holdings,
+        urls: Urls,
+        history: HistoryPages,
+        states_of: StatesOf | None,
+    ) -> None:
         self._door, self._holdings, self._urls = door, holdings, urls
-        self._history = history
+        self._history, self._states_of = history, states_of
         self.routes = [
             Route("/shares", door.looking(self._list)),
             Route("/shares/{name}", door.looking(self._one)),
@@ -51,6 +74,7 @@ class SharePages:
             at="/shares",
             share=share,
             url=self._url(share),
+            domains=self._domains(share),
             story=await self._history.current(viewer, share.name),
             visits=visits[:MAX_VISITS],
             count=len(visits),
@@ -63,6 +87,17 @@ class SharePages:
             return self._door.not_found(viewer)
         self._holdings.end(viewer, share)
         return self._door.done(viewer, f"{share.name} was ended.", "shares")
+
+    def _domains(self, share: Share) -> list[Domain]:
+        states = self._states_of(share) if self._states_of is not None else []
+        return [
+            Domain(
+                each,
+                str(challenge_name(OwnDomain(each.host))),
+                challenge_value(share.key_hash, OwnDomain(each.host)),
+            )
+            for each in states
+        ]
 
     def _url(self, share: Share) -> str:
         if not share.http:

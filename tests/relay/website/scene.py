@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from relay.accounts.book import Allowance, account_book
+from relay.accounts.limits import Limits
 from relay.accounts.watch import watched_accounts
 from relay.control import Urls
 from relay.names import NameBook
@@ -17,7 +18,7 @@ from relay.registry import LocalRegistry, Share
 from relay.website.app import make_website
 from tests.loops import run
 from tests.relay.website.browser import FAR, Browser
-from tunnel.control import Ended, FromRelay
+from tunnel.control import Ended, FromRelay, OwnDomainState
 from tunnel.names import ShareName
 from tunnel.relay_token import RelayToken
 
@@ -52,7 +53,12 @@ class Scene:
         self.permits = self._watch.permits
         self.registry = LocalRegistry(stack.enter_context(NameBook(None)))
         urls = Urls("shares.example", 7443)
-        self.app = make_website(HOST, self.registry, self.permits, urls, folder)
+        self.domains: dict[ShareName, list[OwnDomainState]] = {}
+        self.app = make_website(
+            HOST, self.registry, self.permits, urls, folder,
+            defaults=Limits(shares=5, bandwidth=0),
+            states_of=lambda share: self.domains.get(share.name, []),
+        )  # fmt: skip
 
     def token(self, user: str = "ada", scope: str = "share pages", **more: object) -> RelayToken:
         with account_book(self.folder) as book:

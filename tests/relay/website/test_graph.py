@@ -2,8 +2,8 @@ import pytest
 
 from relay.history.reader import TrafficPoint
 from relay.website.graph import BARS, HEIGHT, WIDTH, graph_of, step_for
-from relay.website.pages import size, span
 from relay.website.paging import page_of
+from relay.website.words import size, span
 
 
 def point(at: float, received: int, sent: int) -> TrafficPoint:
