@@ -64,6 +64,7 @@ from tunnel.source import source_of
 
 if TYPE_CHECKING:
     from relay.cluster.node import ClusterNode
+    from relay.own_domains.desk import OwnDomainDesk
 
 HTTP_PORT = 80  # where browsers come that are given no port
 UNSPECIFIED = ("0.0.0.0", "::")  # listening there is listening on every address
@@ -174,7 +175,7 @@ class Relay:
             control.own_domains = own.desk
             gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites, own.identity)
             admission = Admission(budget)
-            website = self._website(urls, permits)
+            website = self._website(urls, permits, own.desk)
             values, host = self._proof.values, config.pages_host
             app = make_app(self.registry, self.domain, values, host, website, sites=sites)
             asgi = AsgiServer(app, control.open, admission)
@@ -244,7 +245,9 @@ class Relay:
             )
         return own, sites
 
-    def _website(self, urls: Urls, permits: Permits | None) -> ASGIApp | None:
+    def _website(
+        self, urls: Urls, permits: Permits | None, domains: OwnDomainDesk | None
+    ) -> ASGIApp | None:
         """The pages for those who have tokens: at a host of their own, or nowhere."""
         config = self._config
         if permits is None or config.state_dir is None or not config.pages_host:
@@ -252,7 +255,10 @@ class Relay:
         from relay.website.app import make_website  # what few relays need is loaded by those
 
         place, folder = config.pages_host, config.state_dir
-        return make_website(place, self.registry, permits, urls, folder, defaults=config.limits)
+        limits, states_of = config.limits, domains.states_of if domains else None
+        return make_website(
+            place, self.registry, permits, urls, folder, defaults=limits, states_of=states_of
+        )
 
     def _cluster(
         self, names: NameBook, admission: Admission, control: Control
