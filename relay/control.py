@@ -202,7 +202,7 @@ class Control:
             request.passthrough,
             account,
             permit.token if permit else "",
-            permit.limits.shares if permit else None,
+            permit.shares if permit else None,
             bool(request.name) and self._rules.is_by_right(names[0], account),
         )
 

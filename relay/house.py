@@ -47,6 +47,11 @@ class House:
             self.rules = Rules(quotas, accounts.bans, accounts.reserved)
             accounts.count_for(quotas)
 
+    @property
+    def accounts(self) -> AccountWatch | None:
+        """What is kept in the state directory; None: nothing is."""
+        return self._accounts
+
     def is_banned(self, address: str) -> bool:
         """Whether nobody is to come from there."""
         return self.ban_of_address(address) is not None

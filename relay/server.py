@@ -185,6 +185,8 @@ class Relay:
             answers = cluster.around(desk.answers) if cluster else desk.answers
             fronts = [Front(each, admission, sites, answers, house.is_banned) for each in listeners]
             if cluster is not None:
+                if house.accounts is not None:
+                    cluster.share_accounts(house.accounts)
                 place = stack.enter_context(self.listening.at(*cluster.place, "--node-address"))
                 fronts.append(cluster.front(place, sites, desk.answers, house.is_banned))
             panel = stack.enter_context(_panel(config.metrics, self.listening))

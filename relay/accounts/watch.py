@@ -8,7 +8,8 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from relay.accounts.bans import Ban, Bans, Kind
@@ -35,10 +36,22 @@ _SAVE = (
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What is in one database: permits of tokens that are not revoked, bans, and reserved names
+    with their accounts."""
+
+    permits: list[Permit]
+    bans: list[Ban]
+    names: list[tuple[str, int]]
+
+
 class AccountWatch:
     """The accounts in one database. `run` reads it in threads: no disk is waited for by others.
 
-    `quotas`, where they are set, are told of what was used today, looked at, and saved.
+    `quotas`, where they are set, are told of what was used today, looked at, and saved. What is
+    read is `own`, and `on_change(own)` is called when that changed; what was heard of others
+    counts, too.
     """
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -51,6 +64,15 @@ class AccountWatch:
         self.bans = Bans()
         self.reserved = ReservedNames()
         self._quotas: Quotas | None = None
+        self.own = Accounts([], [], [])
+        self.on_change: Callable[[Accounts], None] = lambda own: None
+        self._others: Sequence[Accounts] = ()
+        self._heard = asyncio.Event()
+
+    def hear(self, others: Sequence[Accounts]) -> None:
+        """What other relays have that are one with this."""
+        self._others = others
+        self._heard.set()
 
     def load(self) -> bool:
         """Read what has changed; whether anything has. Raises sqlite3.Error."""
@@ -61,11 +83,18 @@ class AccountWatch:
             found = [_permit(row) for row in self._db.execute(_READ)]
             bans = self._db.execute("SELECT kind, what, reason, until FROM bans").fetchall()
             names = self._db.execute("SELECT name, user_id FROM reserved_names").fetchall()
-            self.bans.replace(Ban(Kind(kind), *rest) for kind, *rest in bans)
-            self.reserved.replace(names)
-            self.permits.replace({permit.token: permit for permit in found})
+            self.own = Accounts(found, [Ban(Kind(kind), *rest) for kind, *rest in bans], names)
+            self._use()
             self._version = version
             return True
+
+    def _use(self) -> None:
+        """Let what is known count; of what two relays have, this one's does."""
+        all_of_them = (*self._others, self.own)
+        self.bans.replace(ban for each in all_of_them for ban in each.bans)
+        self.reserved.replace(entry for each in all_of_them for entry in each.names)
+        permits = {permit.token: permit for each in all_of_them for permit in each.permits}
+        self.permits.replace(permits)
 
     def count_for(self, quotas: Quotas) -> None:
         """From now on `quotas` are looked at; they are told what was used today. Raises
@@ -95,19 +124,25 @@ class AccountWatch:
         `look()`, for the rest, comes before it."""
         while True:
             try:
-                await asyncio.to_thread(self.load)
+                if await asyncio.to_thread(self.load):
+                    self.on_change(self.own)
             except sqlite3.Error as error:
                 if not self._fails:
                     log.warning("the accounts cannot be read (%s): they stay as they were", error)
                 self._fails = True
             else:
                 self._fails = False
+            if self._heard.is_set():
+                self._heard.clear()
+                self._use()
             look()
             end_without(self._is_good)
             if self._quotas is not None:
                 self._quotas.look()
                 await self._save(self._quotas)
-            await asyncio.sleep(LOOK_EVERY)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._heard.wait()
 
     async def _save(self, quotas: Quotas) -> None:
         self._looks += 1

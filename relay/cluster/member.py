@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ from relay.accounting import How
 from relay.cluster.config import Timing
 from relay.cluster.directory import Directory
 from relay.cluster.node_port import NodeDialler
-from relay.cluster.records import Change, Lease, NodeInfo, Record, Wish
+from relay.cluster.records import Change, Lease, NodeInfo, Record, Wish, at, everywhere
 from relay.cluster.store import Claimed, NotGrantedError, Pulse, Store, StoreError
 from relay.names import HELD_AFTER, NameBook, NameRow
 from relay.registry import LocalRegistry, Share
@@ -88,7 +89,9 @@ class Member:
         ends = loop.time() + CLAIM_WITHIN
         while True:
             try:
-                lease = await self._store.claim(self.info.id, wish)
+                account = everywhere(wish.account, self.info.home)
+                everybodys = replace(wish, account=account)
+                lease = await self._store.claim(self.info.id, everybodys)
             except NotGrantedError as error:
                 if error.code not in ("grace", "stale") or loop.time() > ends:
                     raise
@@ -265,7 +268,7 @@ class Member:
                 yield Claimed(name, record, here=False)
         for row in self._names.rows():
             if row.name not in self.directory.records:
-                yield Claimed(row.name, _record_of(row), here=False)
+                yield Claimed(row.name, self._record_of(row), here=False)
 
     async def _flush(self) -> None:
         """Tell Redis what became of shares."""
@@ -335,47 +338,45 @@ class Member:
     def _note(self, name: ShareName, record: Record) -> None:
         if not self.directory.note(name, record):
             return
-        self._names.adopt(_row_of(name, record))
+        self._names.adopt(self._row_of(name, record))
         share = self._registry.get(name)
         if share is None or share not in self._fences or not record.node:
             return
         if record.node != self.info.id and record.fence != self._fences[share]:
             self._evict(share)
 
+    def _row_of(self, name: ShareName, record: Record) -> NameRow:
+        return NameRow(
+            name,
+            bytes.fromhex(record.key),
+            record.until / 1000,
+            record.route,
+            record.http,
+            record.passthrough,
+            record.public_until / 1000,
+            at(int(record.account), self.info.home),
+        )
+
+    def _record_of(self, row: NameRow) -> Record:
+        """Of what this relay knew before it was a node."""
+        return Record(
+            row.key_hash.hex(),
+            row.lease_until * 1000,
+            str(everywhere(row.account, self.info.home)),
+            row.route,
+            row.http,
+            row.passthrough,
+            row.public_until * 1000,
+        )
+
     def _evict(self, share: Share) -> None:
         share.end("evicted", "the same share connected again")
 
 
 def _parts(items: list[T]) -> Iterator[list[T]]:
-    for at in range(0, len(items), SAID_AT_ONCE):
-        yield items[at : at + SAID_AT_ONCE]
+    for first in range(0, len(items), SAID_AT_ONCE):
+        yield items[first : first + SAID_AT_ONCE]
 
 
 def _now() -> float:
     return time.time()
-
-
-def _row_of(name: ShareName, record: Record) -> NameRow:
-    return NameRow(
-        name,
-        bytes.fromhex(record.key),
-        record.until / 1000,
-        record.route,
-        record.http,
-        record.passthrough,
-        record.public_until / 1000,
-        int(record.account),
-    )
-
-
-def _record_of(row: NameRow) -> Record:
-    """Of what this relay knew before it was a node."""
-    return Record(
-        row.key_hash.hex(),
-        row.lease_until * 1000,
-        str(row.account),
-        row.route,
-        row.http,
-        row.passthrough,
-        row.public_until * 1000,
-    )

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from relay.accounts.watch import AccountWatch
 from relay.certificate import kept
+from relay.cluster.accounts import SharedAccounts
 from relay.cluster.config import ClusterConfig
 from relay.cluster.directory import Directory
 from relay.cluster.elsewhere import Elsewhere
@@ -67,6 +69,10 @@ class ClusterNode:
     def is_ready(self) -> bool:
         """Whether shares can register here, and visitors find those at other nodes."""
         return self.member.is_ready
+
+    def share_accounts(self, watch: AccountWatch) -> None:
+        """What `watch` reads is good at all nodes, and what they have is good here."""
+        SharedAccounts(self.member, watch)
 
     def around(self, answers: Mapping[Answerer, Answer]) -> dict[Answerer, Answer]:
         """See Elsewhere."""

@@ -6,6 +6,7 @@ read and write the same members.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ import msgspec
 from tunnel.errors import RemoteProtocolError
 from tunnel.names import ShareName
 
+LOCAL_BITS = 24  # of an account's number at its home; above them is the home's
+_HOME_BITS = 30
 MAX_RECORD = 4 * 1024  # bytes of one; it has a route, two hashes and some words
 
 
@@ -124,3 +127,23 @@ def _parse(decoder: msgspec.json.Decoder[T], text: bytes) -> T:
         return decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise RemoteProtocolError(f"a record that does not parse: {error}") from None
+
+
+def everywhere(account: int, home: str) -> int:
+    """The number by which all nodes know an account of `home`'s; 0, and what is such a number
+    already, stay."""
+    if not 0 < account < 1 << LOCAL_BITS:
+        return account
+    return _number(home) << LOCAL_BITS | account
+
+
+def at(account: int, home: str) -> int:
+    """The other way: the number by which the node at `home` knows it."""
+    if account >> LOCAL_BITS == _number(home):
+        return account & ((1 << LOCAL_BITS) - 1)
+    return account
+
+
+def _number(home: str) -> int:
+    digest = hashlib.sha256(home.encode()).digest()
+    return int.from_bytes(digest[:4]) >> (32 - _HOME_BITS) | 1 << _HOME_BITS

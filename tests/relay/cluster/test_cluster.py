@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from relay.accounts.book import Allowance, account_book
+from relay.accounts.limits import Limits
 from relay.cluster.config import ClusterConfig, Timing
 from relay.cluster.member import Member
 from relay.cluster.store import StoreError
@@ -23,6 +27,7 @@ from tests.relay.test_relay import Collected, connect, receive_all
 from tests.tunnel.test_clienthello import real_hello
 from tunnel.names import ShareName
 from tunnel.parking import Paired
+from tunnel.relay_token import RelayToken
 from vshare.refusals import RejectedError
 
 pytestmark = [pytest.mark.programs, needs_redis]
@@ -197,3 +202,40 @@ def cut_off(node: Member) -> None:
         raise StoreError("no way there")
 
     node._store._run = lost  # type: ignore[method-assign, assignment]
+
+
+def test_a_token_of_one_node_is_good_at_all_until_it_is_revoked(tmp_path: Path) -> None:
+    async def main() -> None:
+        shares = Collected()
+        with redis_server(tmp_path) as redis:
+            configs = [
+                dataclasses.replace(
+                    configured(tmp_path, redis), accounts=True, state_dir=tmp_path / each
+                )
+                for each in ("one", "two")
+            ]
+            with account_book(tmp_path / "one") as book:
+                book.create_user("ada", time.time())
+                token = book.create_token("ada", Allowance(limits=Limits(shares=1)), time.time())
+            async with Relay(configs[0]) as one, Relay(configs[1]) as two:
+                await until(lambda: member(one).is_ready and member(two).is_ready)
+                await until(lambda: two_knows(two, token))
+                link = shares.link(two.address)
+                link._token = token
+                async with link:
+                    another = shares.link(one.address)
+                    another._token = token
+                    with pytest.raises(RejectedError) as refused:
+                        async with another:
+                            pass
+                    assert refused.value.code == "quota"  # counted at both
+                    with account_book(tmp_path / "one") as book:
+                        book.revoke_token(token.id, time.time())
+                    assert (await link.ended).code == "token"
+
+    run(main)
+
+
+def two_knows(relay: Relay, token: RelayToken) -> bool:
+    permits = relay.registry.quotas._permits
+    return permits is not None and permits.get(token.id, time.time()) is not None
