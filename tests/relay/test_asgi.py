@@ -1,0 +1,60 @@
+"""The relay's own pages, and who asks for them slowly."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay import asgi
+from relay.config import RelayConfig
+from relay.server import Relay
+from tests.loops import run
+
+ASK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    await reader.readexactly(length)
+    return head
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [ASK[:-2], b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n1234"],
+    ids=["head", "body"],
+)
+def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            monkeypatch.setattr(asgi, "REQUEST_WITHIN", 60.0)
+            for _ in range(2):  # in peace
+                writer.write(ASK)
+                assert b" 200 " in await answer(reader)
+            monkeypatch.setattr(asgi, "REQUEST_WITHIN", 0.05)
+            writer.write(begin)
+            while await reader.read(65_536):  # an answer may come before the request's end
+                pass
+            writer.close()
+
+    run(main)
+
+
+def test_a_request_that_is_whole_has_all_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "REQUEST_WITHIN", 0.05)
+
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            for _ in range(3):
+                writer.write(ASK)
+                assert b" 200 " in await answer(reader)
+                await asyncio.sleep(0.06)  # longer than a slow one would be let
+            writer.close()
+
+    run(main)
