@@ -37,6 +37,14 @@ class AcmeServer:
     log: Path  # what the hook was called for
     management: str
     http_port: int
+    dns_port: int  # of 127.0.0.1
+    dns_management: str
+
+    def say(self, name: str, text: str) -> None:
+        """Let the DNS have a TXT record at `name`."""
+        body = json.dumps({"host": f"{name}.", "value": text}).encode()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener.open(f"{self.dns_management}/set-txt", body, timeout=STARTS_WITHIN).close()
 
     def root(self) -> str:
         """The certificate (PEM) of the CA that signs, another each time it is started."""
@@ -83,7 +91,8 @@ def acme_server(folder: Path, http_port: int = 0) -> Iterator[AcmeServer]:
         _running(server, folder / "pebble.log", "ACME directory available"),
     ):
         places = f"https://localhost:{port}/dir", trusted, hook, log
-        yield AcmeServer(*places, f"https://localhost:{management}", http_port)
+        ports = f"https://localhost:{management}", http_port, dns
+        yield AcmeServer(*places, *ports, f"http://127.0.0.1:{dns_management}")
 
 
 def free_ports(count: int) -> list[int]:
