@@ -347,6 +347,9 @@ class _Upstreams:
         self._answers, self._has_idle = answers, has_idle
         self.opened: list[_Machine] = []
 
+    def expects(self, site: Site) -> bool:
+        return False
+
     def door_of(self, site: Site, *, tls: bool) -> Door:
         return Door(site, tls)
 
