@@ -54,12 +54,14 @@ class Lookup:
                     answer = await _ask(name, host, port)
             except TimeoutError:
                 reason = f"{host} does not answer"
-            except (OSError, EOFError, dns.exception.DNSException, ValueError) as error:
+            except UnansweredError as error:
+                reason = f"{host}: {error.text}"
+            except (OSError, EOFError, dns.exception.DNSException) as error:
                 reason = f"{host}: {type(error).__name__}"
             else:
                 code = answer.rcode()
                 if code in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-                    return _texts_in(answer)
+                    return texts_in(answer)
                 reason = f"{host} answers {dns.rcode.to_text(code)}"
         raise UnansweredError(f"the DNS did not answer for {name}: {reason}")
 
@@ -74,7 +76,7 @@ class Lookup:
 
 
 async def _ask(name: str, host: str, port: int) -> dns.message.Message:
-    """What one resolver says. Raises OSError, EOFError, DNSException, ValueError."""
+    """What one resolver says. Raises OSError, EOFError, DNSException, UnansweredError."""
     query = dns.message.make_query(name, dns.rdatatype.TXT, use_edns=0, payload=UDP_SIZE)
     try:
         return await dns.asyncquery.udp(
@@ -90,6 +92,14 @@ async def _ask(name: str, host: str, port: int) -> dns.message.Message:
         return await _ask_with_tcp(query, host, port)
 
 
+def parse_answer(wire: bytes) -> dns.message.Message:
+    """What a resolver says. Raises UnansweredError."""
+    try:
+        return dns.message.from_wire(wire)
+    except Exception as error:  # the library meets what it cannot read with any of a dozen
+        raise UnansweredError(f"nothing that can be read ({type(error).__name__})") from error
+
+
 async def _ask_with_tcp(query: dns.message.Message, host: str, port: int) -> dns.message.Message:
     """RFC 7766 8, with a limit of our own: the library would take 64 KiB."""
     reader, writer = await asyncio.open_connection(host, port)
@@ -98,18 +108,18 @@ async def _ask_with_tcp(query: dns.message.Message, host: str, port: int) -> dns
         writer.write(struct.pack(">H", len(wire)) + wire)
         (size,) = struct.unpack(">H", await reader.readexactly(2))
         if size > MAX_ANSWER:
-            raise ValueError(f"an answer of {size} bytes")
-        answer = dns.message.from_wire(await reader.readexactly(size))
+            raise UnansweredError(f"an answer of {size} bytes")
+        answer = parse_answer(await reader.readexactly(size))
     finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
     if not query.is_response(answer):
-        raise ValueError("an answer to another question")
+        raise UnansweredError("an answer to another question")
     return answer
 
 
-def _texts_in(answer: dns.message.Message) -> frozenset[str]:
+def texts_in(answer: dns.message.Message) -> frozenset[str]:
     """Those whose owner is the very name that was asked for."""
     asked = answer.question[0].name
     records = answer.get_rrset(answer.answer, asked, dns.rdataclass.IN, dns.rdatatype.TXT)

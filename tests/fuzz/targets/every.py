@@ -15,7 +15,9 @@ from tests.fuzz.targets import (
     machine,
     messages,
     names,
+    nodes,
     outward,
+    own_domains,
     people,
     screens,
     sites,
@@ -28,5 +30,7 @@ from tests.fuzz.targets import (
 _MODULES = (
     hello, http, frames, messages, certificates, names, socks, agent, machine, exchanges,
     outward, sites, visitors, web, browsers, terminals, following, screens, people,
+    nodes,
+    own_domains,
 )  # fmt: skip
 EVERY: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}

@@ -31,6 +31,8 @@ CONTROL: tuple[control.AnyMessage, ...] = (
     control.Rejected("name-taken", "no"),
     control.Tickets([b"t" * 32, b"u" * 32]),
     control.Publish(["", "8080"], "PEM", "PEM"),
+    control.OwnDomains(["app.example.com"]),
+    control.OwnDomainStates([control.OwnDomainState("app.example.com", "good", "share", "so")]),
     control.End(),
     control.Ended("expired", "it is over"),
 )
