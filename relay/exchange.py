@@ -260,7 +260,8 @@ class Conversation:
                 await self._upstreams.wait_for(site)
             door = self._doors.door_of(site)
             if self._ledger is not None:
-                self._ledger.begin(door.site, request.method, request.target)
+                target = forwarded_target(request.target)
+                self._ledger.begin(door.site, request.method, target)
             reused = await self._choose_upstream(door)
         try:
             return await self._exchange(request, sent)

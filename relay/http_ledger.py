@@ -42,7 +42,7 @@ class HttpLedger:
         """A request for a share's site."""
         if site != self._site or self._visit is None or self._visit.share.is_over:
             self._visit_site(site)
-        self._method, self._path = method, target.partition(b"?")[0]
+        self._method, self._path = method, target.partition(b"?")[0].partition(b"#")[0]
         self._since = time.monotonic()
         self._stream = None
         self._received = self._sent = self.status = 0

@@ -10,7 +10,9 @@ from typing import cast
 
 import h11
 
+from relay.accounting import Accounting
 from relay.exchange import Conversation
+from relay.http_ledger import HttpLedger
 from relay.http_rules import (
     HttpError,
     Origin,
@@ -23,12 +25,14 @@ from relay.http_rules import (
     response_headers,
 )
 from relay.plain_heads import PlainAnswer, PlainRequest, maybe_answer, maybe_request
+from relay.registry import LocalRegistry
 from relay.routes import MAX_HEAD, Answerer, Route, Site, Sites, maybe_route
 from relay.source_buckets import SourceBuckets
 from relay.streams import UpstreamStream, VisitorStream
 from relay.upstreams import Door, Upstreams
 from tests.fuzz.target import BrokenInvariantError, Target, choose, cuts_of, require
 from tests.fuzz.targets import loop
+from tests.fuzz.targets.accounting import Told
 from tests.fuzz.targets.hello import SITES
 from tunnel.clienthello import Incomplete
 from tunnel.codes import Code
@@ -367,11 +371,12 @@ class _Upstreams:
 
 async def _converse(pieces: Iterable[bytes], upstreams: _Upstreams, sites: Sites) -> bytes:
     """What the visitor gets who says `pieces` and then hangs up, as the machine does then."""
-    visitor = VisitorStream()
+    visitor, told = VisitorStream(), Told()
+    ledger = HttpLedger(cast(LocalRegistry, told), Accounting(told), PLAIN.address)
     wire = _Wire(visitor)
     visitor.connection_made(wire)
     conversation = Conversation(
-        visitor, PLAIN, cast(Upstreams, upstreams), sites, SourceBuckets(8, 60.0)
+        visitor, PLAIN, cast(Upstreams, upstreams), sites, SourceBuckets(8, 60.0), ledger=ledger
     )
     async with asyncio.TaskGroup() as group:
         task = group.create_task(_talk(conversation))
@@ -393,6 +398,7 @@ async def _converse(pieces: Iterable[bytes], upstreams: _Upstreams, sites: Sites
         if not task.done():
             task.cancel()
             raise BrokenInvariantError("a conversation ends")
+    require(not told.lasting, "no visit outlasts its conversation")
     return bytes(wire.sent)
 
 
@@ -449,7 +455,13 @@ def _pairs() -> tuple[bytes, ...]:
 
 
 _RULES = ("relay.http_rules", "relay.routes", "relay.plain_heads")
-_TALK = ("relay.exchange", "relay.quick_path", "relay.plain_bodies", "relay.uploads")
+_TALK = (
+    "relay.http_ledger",
+    "relay.exchange",
+    "relay.quick_path",
+    "relay.plain_bodies",
+    "relay.uploads",
+)
 TARGETS = (
     Target(
         "http-request", run_request, (), tuple(b"\0" + each for each in REQUESTS), _RULES, WORDS,
