@@ -1,0 +1,107 @@
+"""The relay's pages: who is let in, what forms from elsewhere can do, and who owns what."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_DOOR = "relay/website/door.py"
+_SESSIONS = "relay/website/sessions.py"
+_TEST_DOOR = "tests/relay/website/test_door.py"
+_TEST_OWNERS = "tests/relay/website/test_owners.py"
+_TEST_SESSIONS = "tests/relay/website/test_sessions.py"
+_TEST_TOKENS = "tests/relay/website/test_tokens.py"
+
+PAGING = (
+    Mutation(
+        "a form of the pages' may come from anywhere",
+        _DOOR,
+        '    site = request.headers.get("sec-fetch-site")\n',
+        "    return True\n",
+        (f"{_TEST_DOOR}::test_forms_of_other_pages_do_nothing",),
+    ),
+    Mutation(
+        "a form of the pages' needs no word of the session's",
+        _DOOR,
+        'if not _equal(form.get("csrf", ""), viewer.session.csrf):',
+        "if False:",
+        (f"{_TEST_DOOR}::test_a_form_has_the_sessions_own_word_in_it",),
+    ),
+    Mutation(
+        "a browser is signed in by a form that another was given",
+        _DOOR,
+        'if not cookie or not _equal(form.get("csrf", ""), self._proof(cookie)):',
+        "if False:",
+        (f"{_TEST_DOOR}::test_a_form_has_the_sessions_own_word_in_it",),
+    ),
+    Mutation(
+        "a token for sharing alone signs in at the pages",
+        _DOOR,
+        "return PAGES in permit.scopes or ADMIN in permit.scopes",
+        "return True",
+        (f"{_TEST_DOOR}::test_a_token_that_is_not_good_lets_nobody_in",),
+    ),
+    Mutation(
+        "tokens can be tried at the pages without end",
+        _DOOR,
+        "            self._failures.take(source, now)\n",
+        "",
+        (f"{_TEST_DOOR}::test_who_guesses_waits_and_nobody_else",),
+    ),
+    Mutation(
+        "who signs in at the pages is sent wherever it is said",
+        _DOOR,
+        "return text if text in WAYS else FIRST",
+        "return text",
+        (f"{_TEST_DOOR}::test_nobody_is_sent_elsewhere",),
+        also=(("response = _go(WAYS[way])", "response = _go(way)"),),
+    ),
+    Mutation(
+        "the pages are had without TLS",
+        "relay/website/hardened.py",
+        'if scope["scheme"] == "https"',
+        "if True",
+        (f"{_TEST_DOOR}::test_without_tls_there_is_nothing",),
+    ),
+    Mutation(
+        "a session at the pages outlasts its token",
+        _SESSIONS,
+        "if session.is_over(now) or not is_good(session.token):",
+        "if session.is_over(now):",
+        (f"{_TEST_SESSIONS}::test_a_session_ends_with_its_token",),
+    ),
+    Mutation(
+        "a session at the pages is kept open by the page's own looks",
+        _SESSIONS,
+        "        if counts:\n",
+        "        if True:\n",
+        (f"{_TEST_SESSIONS}::test_who_does_nothing_is_out_and_so_is_everybody_in_the_end",),
+    ),
+    Mutation(
+        "anybody's share is ended from the pages",
+        "relay/website/holdings.py",
+        "return permit is not None and permit.account == viewer.account",
+        "return permit is not None",
+        (f"{_TEST_OWNERS}::test_each_thing_is_its_owners_alone",),
+    ),
+    Mutation(
+        "anybody's token is shown and revoked at the pages",
+        "relay/website/records.py",
+        "return [each for each in entries if each.user == user]",
+        "return entries",
+        (f"{_TEST_OWNERS}::test_each_thing_is_its_owners_alone",),
+    ),
+    Mutation(
+        "anybody's history is shown at the pages",
+        "relay/website/records.py",
+        "history_reader(self._folder, tokens)",
+        "history_reader(self._folder, None)",
+        (f"{_TEST_OWNERS}::test_each_thing_is_its_owners_alone",),
+    ),
+    Mutation(
+        "a token that is made at the pages may do more than its maker's",
+        "relay/website/tokens.py",
+        "        wanted = _within(wanted, own.limits, defaults)\n",
+        "",
+        (f"{_TEST_TOKENS}::test_nobody_makes_himself_more_than_he_has",),
+    ),
+)
