@@ -15,17 +15,20 @@ import contextlib
 import hashlib
 import json
 import resource
+import secrets
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.processes import WITH_US
+from bench.processes import WITH_US, wait_until
 from bench.relay_scale import Fleet, Sight
 from bench.tiny_shares import Owned, Visits, run_shares, visit_routes
 from relay.names import NameBook
@@ -39,7 +42,8 @@ VISITORS = 32  # at once
 SETTLE = 1.0  # seconds until what a phase left behind is cleaned up
 SCRAPES = 5
 SPARE_FILES = 1_500  # open files of a relay that are for no share: reserve, pipes, visitors
-ENDS_WITHIN = 10.0  # seconds
+STARTS_WITHIN = 10.0  # seconds
+READY_WITHIN = 30.0  # seconds: until the nodes of a cluster know what there is
 LEASE = 86_400.0  # seconds
 
 
@@ -97,7 +101,47 @@ def running(state: Path, *options: str) -> Iterator[Node]:
             port = serving["metrics_port"]
             yield Node(process, serving["relay"], f"http://127.0.0.1:{port}/metrics")
         finally:
+            process.send_signal(signal.SIGINT)  # at once: SIGTERM waits for visitors
+
+
+@contextlib.contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """A Redis of our own, on a socket in `folder`; its URL."""
+    place = folder / "redis.sock"
+    words = ("--port", "0", "--unixsocket", str(place), "--save", "", "--appendonly", "no")
+    command = [*WITH_US, "redis-server", *words, "--dir", str(folder), "--loglevel", "warning"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(place.exists, "Redis", STARTS_WITHIN)
+            yield f"unix://{place}"
+        finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def running_nodes(folder: Path, count: int) -> Iterator[list[Node]]:
+    """So many relays, one cluster if they are several; the first has the accounts in `folder`."""
+    with contextlib.ExitStack() as stack:
+        if count == 1:
+            yield [stack.enter_context(running(folder))]
+            return
+        url = stack.enter_context(redis(folder))
+        key = folder / "cluster.key"
+        key.write_text(secrets.token_hex(32))
+        key.chmod(0o600)
+        words = ("--cluster", url, "--cluster-key", str(key), "--node-address", "127.0.0.1:0")
+        states = [folder, *(folder / f"node{number}" for number in range(1, count))]
+        yield [stack.enter_context(running(state, *words)) for state in states]
+
+
+def is_ready(node: Node) -> bool:
+    """Whether it would take shares."""
+    try:
+        page = urllib.request.urlopen(node.metrics.replace("/metrics", "/readyz"), timeout=10)
+    except urllib.error.HTTPError:
+        return False
+    page.close()
+    return True
 
 
 def make_names(state: Path, shares: int) -> None:
@@ -223,7 +267,10 @@ async def measure(shares: int, nodes_count: int) -> Figures:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-load-")))
         make_names(folder, shares)
         token, secret = make_token(folder, shares)
-        nodes = [stack.enter_context(running(folder)) for _ in range(nodes_count)]
+        nodes = stack.enter_context(running_nodes(folder, nodes_count))
+        await asyncio.to_thread(
+            wait_until, lambda: all(map(is_ready, nodes)), "ready", READY_WITHIN
+        )
         per_node = shares // nodes_count
         some = max(2, min(shares, (most - SPARE_FILES - per_node) * nodes_count))
         tiny = stack.enter_context(fleet(nodes, shares, 1, secret))
@@ -270,6 +317,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--shares", type=int, default=SHARES)
     parser.add_argument("--parked", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--nodes", type=int, default=1, help="relays; several are a cluster")
     parser.add_argument("--json", action="store_true")
     for hidden in ("--as-shares", "--token-file", "--source"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -281,7 +329,7 @@ def main() -> None:
         relay = parse_relay(options.as_shares)
         run_shares(relay, options.shares, options.parked, options.source, owned)
         return
-    figures = asdict(asyncio.run(measure(options.shares, 1)))
+    figures = asdict(asyncio.run(measure(options.shares, options.nodes)))
     if options.json:
         print(json.dumps(figures))
         return

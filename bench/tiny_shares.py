@@ -36,6 +36,7 @@ from tunnel.relay_tls import anchor_of, context_for
 AT_ONCE = 32  # registrations, or parkings, under way in one process
 PER_SOURCE = 10_000  # connections from one address: there are 28,000 ports for each
 TICKET_FRESH = parking.TICKET_LASTS - 5  # seconds
+AGAIN_AFTER = 0.5  # seconds
 VISIT_WITHIN = 30.0  # seconds
 PONG = parking.serialize(Message(Type.PONG))
 TEXT, PING, PONG_FRAME, CLOSE = 0x81, 0x89, 0x8A, 0x88  # RFC 6455 5.2, with FIN
@@ -144,6 +145,10 @@ class TinyShare:
         )
         await self._send(TEXT, control.serialize(request).encode())
         registered = control.parse_from_relay(await self._receive_text())
+        if isinstance(registered, control.Rejected) and registered.code == "unavailable":
+            sock.close()
+            await asyncio.sleep(AGAIN_AFTER)  # as a share: it is tried again
+            raise LostError(registered.text)
         assert isinstance(registered, Registered), registered
         group.create_task(self._read(sock), name="channel")
         self.is_registered = True
