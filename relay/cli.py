@@ -7,7 +7,9 @@ from typing import NoReturn
 import click
 
 from relay.accounts.cli import COMMANDS
+from relay.cli_config import check_config, init
 from relay.cli_serve import serve
+from relay.cli_service import service
 from relay.history.cli import history
 from relay.operation.backup_cli import backup
 from tunnel.command import run_command
@@ -19,7 +21,7 @@ def cli() -> None:
     """Run a relay: the meeting point of those who share machines and those who connect."""
 
 
-for command in (serve, backup, history, *COMMANDS):
+for command in (serve, init, check_config, service, backup, history, *COMMANDS):
     cli.add_command(command)
 
 

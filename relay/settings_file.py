@@ -107,7 +107,7 @@ def said(name: str) -> Any:
     setting = BY_NAME[name]
     text = os.environ.get(setting.variable)
     if text:
-        return _kind(setting).convert(text, None, None)
+        return converted_text(setting, text)
     path = chosen_file()
     if path is None:
         return None
@@ -126,6 +126,14 @@ def unknown_variables() -> Iterator[Problem]:
             yield Problem(
                 f"{variable} in the environment means nothing", nearest(name), warning=True
             )
+
+
+def converted_text(setting: Setting, text: str) -> Any:
+    """What the environment's `text` is as a value. Raises click.BadParameter."""
+    kind = click.BOOL if setting.is_switch else _kind(setting)
+    if setting.several:
+        return tuple(kind.convert(each, None, None) for each in kind.split_envvar_value(text))
+    return kind.convert(text, None, None)
 
 
 def _converted(setting: Setting, value: object, folder: Path) -> Any:
