@@ -1,0 +1,147 @@
+"""Leases in a real Redis: races, fences, what it forgets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from relay.cluster.config import ClusterConfig, Timing
+from relay.cluster.records import Lease, NodeInfo, Wish
+from relay.cluster.store import Claimed, NotGrantedError, Store, StoreError, open_store
+from tests.loops import run
+from tests.relay.cluster.redis_server import RedisServer, needs_redis, redis_server
+from tunnel.errors import UsageError
+
+pytestmark = [pytest.mark.programs, needs_redis]
+NODES = [NodeInfo(f"node-{number}", f"home-{number}", "127.0.0.1", 1) for number in range(4)]
+WISH = Wish(("one-name",), False, "aa", 3600.0, "5e" * 16, True, False)
+
+
+@contextlib.asynccontextmanager
+async def store(redis: RedisServer, grace: float = 0.0) -> AsyncIterator[Store]:
+    """All nodes live."""
+    found = open_store(ClusterConfig(redis.url, redis.path, timing=Timing(grace=grace)))
+    try:
+        for node in NODES:
+            await found.beat(node)
+        yield found
+    finally:
+        await found.aclose()
+
+
+async def tried(found: Store, node: NodeInfo, wish: Wish) -> Lease | str:
+    try:
+        return await found.claim(node.id, wish)
+    except NotGrantedError as error:
+        return error.code
+
+
+def test_of_many_that_race_for_a_name_one_gets_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        with redis_server(tmp_path) as redis:
+            async with store(redis) as found, asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(
+                        tried(found, NODES[turn % 4], replace(WISH, key=f"{turn:02x}", route=""))
+                    )
+                    for turn in range(60)
+                ]
+            results = [task.result() for task in tasks]
+            assert results.count("name-taken") == 59
+
+    run(main)
+
+
+def test_the_same_key_moves_at_once_and_its_old_node_can_say_nothing_more(tmp_path: Path) -> None:
+    async def main() -> None:
+        with redis_server(tmp_path) as redis:
+            async with store(redis) as found:
+                first = await found.claim(NODES[0].id, WISH)
+                second = await found.claim(NODES[1].id, WISH)
+                assert first.record.fence != second.record.fence
+                for what in ("extend", "leave", "end"):
+                    assert not await found.change(WISH.names[0], first.record.fence, what, 10)
+                assert await found.change(WISH.names[0], second.record.fence, "extend", 10)
+                assert await found.change(WISH.names[0], second.record.fence, "end")
+                assert await tried(found, NODES[2], replace(WISH, key="bb")) == "route-taken"
+                taken = replace(WISH, key="bb", route="")
+                assert await tried(found, NODES[2], taken) == "name-taken"  # for a week
+
+    run(main)
+
+
+def test_a_node_that_does_not_live_gets_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        with redis_server(tmp_path) as redis:
+            async with store(redis) as found:
+                await found.leave(NODES[0].id)
+                assert await tried(found, NODES[0], WISH) == "stale"
+                assert isinstance(await tried(found, NODES[1], WISH), Lease)
+
+    run(main)
+
+
+def test_a_token_counts_at_all_nodes_together(tmp_path: Path) -> None:
+    async def main() -> None:
+        with redis_server(tmp_path) as redis:
+            async with store(redis) as found:
+                wishes = [
+                    Wish((f"name-{turn}",), False, f"{turn:02x}", 60.0, "", True, False, 1, "t", 2)
+                    for turn in range(4)
+                ]
+                one = await tried(found, NODES[0], wishes[0])
+                assert isinstance(one, Lease)
+                assert isinstance(await tried(found, NODES[1], wishes[1]), Lease)
+                assert await tried(found, NODES[2], wishes[2]) == "quota"
+                renamed = replace(wishes[0], names=("name-9",))  # for a moment it is twice
+                assert isinstance(await tried(found, NODES[2], renamed), Lease)
+                await found.change("name-0", one.record.fence, "leave")
+                await found.leave(NODES[1].id)  # what it had counts no more
+                assert isinstance(await tried(found, NODES[3], wishes[3]), Lease)
+
+    run(main)
+
+
+def test_after_a_restart_who_had_a_name_says_so_before_others_can_have_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        with redis_server(tmp_path) as redis:
+            async with store(redis, grace=3600) as found:
+                # What is here is said again, whatever the grace time.
+                lease = Lease(WISH.names[0], (await fresh(redis)).record)  # type: ignore[arg-type]
+                redis.kill()
+                with pytest.raises(StoreError):
+                    await found.beat(NODES[0])
+                redis.start()
+                pulse = await found.beat(NODES[0])
+                await found.beat(NODES[1])
+                assert pulse.age < 3600
+                assert await tried(found, NODES[1], replace(WISH, key="bb", route="")) == "grace"
+                (fence,) = await found.say_again(
+                    NODES[0].id, [Claimed(lease.name, lease.record, True)]
+                )
+                assert fence not in ("", "lost", lease.record.fence)
+                assert await tried(found, NODES[1], replace(WISH, key="bb", route="")) == (
+                    "name-taken"
+                )
+                assert isinstance(await tried(found, NODES[1], WISH), Lease)  # its own key may
+                ghost = Claimed(lease.name, lease.record, True)
+                assert await found.say_again(NODES[0].id, [ghost]) == ["lost"]
+
+    run(main)
+
+
+async def fresh(redis: RedisServer) -> Lease:
+    async with store(redis) as found:
+        return await found.claim(NODES[0].id, WISH)
+
+
+def test_a_password_in_the_address_is_refused(tmp_path: Path) -> None:
+    for url in ("redis://:secret@127.0.0.1/0", "http://127.0.0.1"):
+        with pytest.raises(UsageError) as refused:
+            open_store(ClusterConfig(url, tmp_path))
+        assert "secret" not in str(refused.value)
