@@ -277,11 +277,14 @@ async def measure(shares: int, nodes_count: int) -> Figures:
         processes = max(2, nodes_count)
         load = Load(nodes, tiny, shares)
         start, took, registered = await load.register()
+        say(f"{shares} shares registered in {took:.0f} s")
         routes, full = await load.park(some, processes)
         parked = sum(map(len, routes)) // nodes_count
+        say(f"{sum(map(len, routes))} of them have a parked connection")
         await asyncio.sleep(5 * SETTLE)
         idle = load.see()
         visits, lookup_cpu, _ = await load.look_up(routes)
+        say(f"{VISITS} visitors came")
         scrape, scrape_kb = await asyncio.to_thread(load.scrape)
         first, half, last = await load.revoke(folder, token)
         return Figures(
@@ -306,6 +309,11 @@ async def measure(shares: int, nodes_count: int) -> Figures:
             revoke_half_s=half,
             revoke_last_s=last,
         )
+
+
+def say(text: str) -> None:
+    """What goes on, for who waits."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _percentile(visits: Visits, percent: int) -> float:
