@@ -21,6 +21,7 @@ from relay.cluster.config import Timing
 from relay.cluster.directory import Directory
 from relay.cluster.node_port import NodeDialler
 from relay.cluster.records import Change, Lease, NodeInfo, Record, Wish, at, everywhere
+from relay.cluster.seals import Seals
 from relay.cluster.store import Claimed, NotGrantedError, Pulse, Store, StoreError
 from relay.names import HELD_AFTER, NameBook, NameRow
 from relay.registry import LocalRegistry, Share
@@ -54,8 +55,10 @@ class Member:
         dialler: NodeDialler,
         *,
         timing: Timing,
+        seals: Seals,
     ) -> None:
         self._store, self._registry, self._names = store, registry, names
+        self.seals = seals
         self.directory, self._dialler, self._timing = directory, dialler, timing
         self.info: NodeInfo
         self._fences: dict[Share, str] = {}  # of the shares that are, or were until lately, here
@@ -165,7 +168,7 @@ class Member:
             self._poke.clear()
             sent_at = loop.time()
             try:
-                pulse = await self._store.beat(self.info)
+                pulse = await self._store.beat(self.seals.of_node(self.info))
                 self._heard(sent_at, pulse)
                 await self._say_again(pulse)
                 await self._flush()
@@ -184,7 +187,7 @@ class Member:
             log.warning("Redis hears this node: shares can register")
         self._reaches, self._is_split = True, False
         self._lease_ends = sent_at + self._timing.ttl
-        self.directory.living(pulse.living)
+        self.directory.living(each for each in pulse.living if self.seals.is_node(each))
 
     def _missed(self, error: StoreError) -> None:
         if self._reaches:
@@ -239,7 +242,7 @@ class Member:
             for part in _parts(self._said_here()):
                 claimed = [each for _, each in part]
                 fences = await self._store.say_again(self.info.id, claimed)
-                for (share, each), fence in zip(part, fences, strict=True):
+                for (share, each), fence in zip(part, fences, strict=False):
                     if fence == "lost":
                         log.warning("the name %s is another node's now", each.name)
                         self._evict(share)
@@ -276,7 +279,9 @@ class Member:
             lasts = 0.0
             if what == "extend":
                 lasts = max(0.0, share.ends_at - _now())
-            await self._store.change(share.name, self._fences[share], what, lasts)
+            fence = self._fences.get(share)
+            if fence is not None:  # else Redis was told that it has gone
+                await self._store.change(share.name, fence, what, lasts)
             if self._pending.get(share) == what:
                 del self._pending[share]
             if what != "extend":

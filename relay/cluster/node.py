@@ -23,6 +23,7 @@ from relay.cluster.elsewhere import Elsewhere
 from relay.cluster.member import Member
 from relay.cluster.node_port import NodeDialler, NodePort
 from relay.cluster.records import Lease, NodeInfo, Wish
+from relay.cluster.seals import Seals
 from relay.cluster.store import NotGrantedError, StoreError, open_store, read_secret
 from relay.cluster.trust import ClusterTrust
 from relay.control import Control, RejectionError, ShareSession
@@ -58,7 +59,15 @@ class ClusterNode:
         self._store = open_store(config)
         key = hmac.digest(secret.encode(), b"vshare cluster: who answers", hashlib.sha256)
         directory, dialler = Directory(self.id, key), NodeDialler(self._trust)
-        self.member = Member(self._store, registry, names, directory, dialler, timing=config.timing)
+        self.member = Member(
+            self._store,
+            registry,
+            names,
+            directory,
+            dialler,
+            timing=config.timing,
+            seals=Seals(secret),
+        )
         self.member.info = NodeInfo(self.id, home, config.host, config.port, config.public_address)
         self._admission = admission
         self.place = (config.host, config.port)  # where other nodes are to come

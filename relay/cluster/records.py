@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -32,9 +32,9 @@ class Record(msgspec.Struct, frozen=True, rename={"key": "k", "account": "a", "u
     later). `was`: the fence that a node had before Redis forgot it.
     """
 
-    key: str
+    key: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,32}\Z")]
     until: float
-    account: str = "0"
+    account: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}\Z")] = "0"
     route: str = ""
     http: bool = True
     passthrough: bool = False
@@ -48,13 +48,15 @@ class Record(msgspec.Struct, frozen=True, rename={"key": "k", "account": "a", "u
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """A node, as it presents itself to the others: where they reach it, where clients do."""
+    """A node, as it presents itself to the others: where they reach it, where clients do; `proof`
+    that it is a node (relay/cluster/seals.py)."""
 
     id: str
     home: str  # the same after it was started again
     host: str
     port: int
     public: str = ""
+    proof: str = ""
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
@@ -32,7 +32,7 @@ from relay.cluster.records import (
 )
 from relay.names import HELD_AFTER
 from tunnel.errors import RemoteProtocolError, UsageError, VshareError
-from tunnel.names import ShareName
+from tunnel.names import ShareName, parse_name
 
 PREFIX = "vshare:"
 ANSWER_WITHIN = 2.0  # seconds; a Redis that needs longer is as good as none
@@ -42,6 +42,7 @@ FORGOTTEN = 200  # names forgotten at a time
 MAX_SECRET = 4 * 1024  # bytes of a file with a password or a secret
 _HELD = int(HELD_AFTER * 1000)
 
+S = TypeVar("S")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Store:
         return Pulse(
             since.decode(),
             int(age) / 1000,
-            tuple(parse_node(each) for each in living),
+            tuple(_legible(living, parse_node)),
             {topic.decode(): count.decode() for topic, count in pairs},
         )
 
@@ -130,8 +131,11 @@ class Store:
         code, *rest = (part.decode() for part in cast(list[bytes], answer))
         if code != "ok":
             raise NotGrantedError(code)
-        name, record = rest
-        return Lease(ShareName(name), parse_record(record.encode()))
+        try:
+            name, record = rest
+            return Lease(parse_name(name), parse_record(record.encode()))
+        except (ValueError, VshareError) as error:
+            raise StoreError(f"Redis gave a lease that is none: {error}") from error
 
     async def change(self, name: str, fence: str, what: str, lasts: float = 0.0) -> bool:
         """`extend` a lease to `lasts` seconds from now, `end` it, or `leave` it (the share is
@@ -154,7 +158,7 @@ class Store:
             scan = self._client.hscan(f"{self._prefix}names", cursor, count=SCANNED)
             found = await _answered(cast(Awaitable[tuple[int, dict[bytes, bytes]]], scan))
             cursor, part = found
-            yield [(ShareName(name.decode()), parse_record(text)) for name, text in part.items()]
+            yield list(_legible(part.items(), _parse_entry))
             if not int(cursor):
                 return
 
@@ -212,6 +216,21 @@ class Store:
         """End the connections."""
         with contextlib.suppress(RedisError, OSError):
             await self._client.aclose()
+
+
+def _legible(items: Iterable[S], parse: Callable[[S], T]) -> Iterator[T]:
+    """What can be parsed of that, whoever has written the rest."""
+    for each in items:
+        try:
+            yield parse(each)
+        except (VshareError, UnicodeError) as error:
+            log.warning("Redis has something that is none of ours: %s", error)
+
+
+def _parse_entry(entry: tuple[bytes, bytes]) -> tuple[ShareName, Record]:
+    """A name and its record. Raises VshareError, UnicodeError."""
+    name, text = entry
+    return parse_name(name.decode()), parse_record(text)
 
 
 async def _answered(asked: Awaitable[T], within: float | None = ANSWER_WITHIN) -> T:
