@@ -10,6 +10,7 @@ from tests.mutations.joining import JOINING
 from tests.mutations.looking import LOOKING
 from tests.mutations.mutation import Mutation
 from tests.mutations.outward import OUTWARD
+from tests.mutations.owning import OWNING
 from tests.mutations.paging import PAGING
 from tests.mutations.passing import PASSING
 from tests.mutations.reaching import REACHING
@@ -38,5 +39,6 @@ EVERY: tuple[Mutation, ...] = (
     *SERVING,
     *BROWSING,
     *ACCOUNTS,
+    *OWNING,
     *PAGING,
 )

@@ -100,3 +100,25 @@ def test_sites() -> None:
         assert parse_site(host, DOMAIN) is None
     assert strip_port("[::1]:80") == "[::1]"
     assert strip_port("A.b.:80") == "a.b"
+
+
+def test_own_domains() -> None:
+    shop, path = Site(ShareName("shop")), "/.well-known/acme-challenge/abc"
+    sites = Sites(DOMAIN, own={"app.example.com": shop}.get, challenges={path})
+    gateway = Route(Answerer.GATEWAY, False, shop.name)
+    for host in (b"app.example.com", b"APP.example.com.:80"):
+        assert maybe_route(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", sites) == gateway
+        asked = f"GET {path} HTTP/1.1\r\nHost: ".encode() + host + b"\r\n\r\n"
+        assert maybe_route(asked, sites) == Route(Answerer.APPLICATION, tls=False)
+        assert maybe_route(asked.replace(b"abc", b"other"), sites) == gateway
+    for host in (b"x.app.example.com", b"example.com", b"other.example.com"):
+        head = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+        assert maybe_route(head, sites) == Route(Answerer.APPLICATION, tls=False)
+    hello = real_hello("App.Example.com", "http/1.1")
+    named = Route(Answerer.GATEWAY, True, shop.name, "app.example.com")
+    assert maybe_route(hello, sites) == named
+    for alpn in ("vshare/1", "vshare-join/1"):  # guests come by what they were told
+        route = maybe_route(real_hello("app.example.com", alpn), sites)
+        assert isinstance(route, Route)
+        assert route.name != shop.name
+    assert (sites.is_own("app.example.com"), sites.is_own("shop.relay.example")) == (True, False)

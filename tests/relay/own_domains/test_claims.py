@@ -57,6 +57,15 @@ def test_who_proves_it_has_it_and_the_next_has_to_wait() -> None:
     assert (claim.state_of(first), claim.state_of(second)) == (State.GOOD, State.TAKEN)
 
 
+def test_who_has_it_is_not_who_asked_first() -> None:
+    claim, early, first = Claim(HOST, 0), asker("early"), asker("first")
+    claim.ask(early, 0)
+    claim.ask(first, 1)
+    claim.answered({record(first)}, 2)
+    claim.answered({record(early), record(first)}, 3)
+    assert (claim.state_of(early), claim.state_of(first)) == (State.TAKEN, State.GOOD)
+
+
 def test_a_record_of_another_host_or_key_is_none() -> None:
     claim, share = Claim(HOST, 0), asker("share")
     claim.ask(share, 0)
