@@ -40,7 +40,7 @@ def test_flags_count_before_the_environment_and_that_before_the_file(
 def replace_callback(seen: dict[str, Any]) -> click.Command:
     """`vrelay serve`, which only says what it was told."""
 
-    def callback(as_json: bool, verbose: bool, **said: Any) -> None:
+    def callback(as_json: bool, verbose: bool, take_over: bool, **said: Any) -> None:
         seen.clear()
         seen.update(said)
 
