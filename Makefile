@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: help install box lab demo test bench fuzz soak lint unit mutations e2e clean
+.PHONY: help install box lab demo test bench load fuzz soak lint unit mutations e2e clean
 
 help:
 	@echo "make demo          a real machine shared and connected to, until Ctrl-C"
@@ -11,6 +11,7 @@ help:
 	@echo "make fuzz          a million hostile inputs for each parser; INPUTS=N for others"
 	@echo "make soak          30 minutes of mixed load with a fault a minute; MINUTES=N for others"
 	@echo "make bench         this project measured beside the tools people would use instead; QUICK=1"
+	@echo "make load          10,000 shares at one relay; NODES=3 for as many at three together; SHARES=N"
 	@echo "make lab           the lab alone: hosts behind NAT, until Ctrl-C"
 	@echo "make box           the images of the connect VM and of the demo machine"
 
@@ -38,6 +39,9 @@ soak: box
 
 bench: install
 	@$(PYTHON) -m bench $(if $(QUICK),--quick)
+
+load: install
+	@$(PYTHON) -m bench.relay_load --nodes $(or $(NODES),1) --shares $(or $(SHARES),10000)
 
 lint unit mutations e2e: install
 	@.venv/bin/tox -e $@

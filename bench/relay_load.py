@@ -201,8 +201,8 @@ def fleet(nodes: list[Node], shares: int, parked: int, token: str) -> Iterator[F
 class Load:
     """What is measured of nodes with shares."""
 
-    def __init__(self, nodes: list[Node], shares: Fleet, wanted: int) -> None:
-        self._nodes, self._fleet, self._wanted = nodes, shares, wanted
+    def __init__(self, nodes: list[Node], shares: Fleet) -> None:
+        self._nodes, self._fleet = nodes, shares
 
     def see(self) -> Sight:
         """The first of the nodes, after a while."""
@@ -224,13 +224,13 @@ class Load:
         await asyncio.sleep(SETTLE)
         return [list(map(str, _list(each["routes"]))) for each in answers], self.see()
 
-    async def look_up(self, routes: list[list[str]]) -> tuple[Visits, float, Sight]:
-        """Visits at the first node to the shares of all, and the CPU that it took there."""
+    async def look_up(self, routes: list[list[str]], visits: int) -> tuple[Visits, float]:
+        """Visits at the first node to the shares of all, and the CPU ms of each there."""
         mixed = [route for each in zip(*routes, strict=False) for route in each]
         before = self.see()
-        found = await visit_routes(parse_relay(self._nodes[0].address), mixed, VISITS, VISITORS)
+        found = await visit_routes(parse_relay(self._nodes[0].address), mixed, visits, VISITORS)
         after = self.see()
-        return found, (after.cpu - before.cpu) / VISITS * 1000, after
+        return found, (after.cpu - before.cpu) / visits * 1000
 
     def scrape(self) -> tuple[float, float]:
         """Seconds of a scrape, the median, and its kB."""
@@ -260,7 +260,7 @@ def _list(value: object) -> list[object]:
     return value
 
 
-async def measure(shares: int, nodes_count: int) -> Figures:
+async def measure(shares: int, nodes_count: int, visitors: int = VISITS) -> Figures:
     """All phases, one after another."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     with contextlib.ExitStack() as stack:
@@ -275,7 +275,7 @@ async def measure(shares: int, nodes_count: int) -> Figures:
         some = max(2, min(shares, (most - SPARE_FILES - per_node) * nodes_count))
         tiny = stack.enter_context(fleet(nodes, shares, 1, secret))
         processes = max(2, nodes_count)
-        load = Load(nodes, tiny, shares)
+        load = Load(nodes, tiny)
         start, took, registered = await load.register()
         say(f"{shares} shares registered in {took:.0f} s")
         routes, full = await load.park(some, processes)
@@ -283,8 +283,8 @@ async def measure(shares: int, nodes_count: int) -> Figures:
         say(f"{sum(map(len, routes))} of them have a parked connection")
         await asyncio.sleep(5 * SETTLE)
         idle = load.see()
-        visits, lookup_cpu, _ = await load.look_up(routes)
-        say(f"{VISITS} visitors came")
+        visits, lookup_cpu = await load.look_up(routes, visitors)
+        say(f"{visitors} visitors came")
         scrape, scrape_kb = await asyncio.to_thread(load.scrape)
         first, half, last = await load.revoke(folder, token)
         return Figures(
@@ -326,6 +326,7 @@ def main() -> None:
     parser.add_argument("--shares", type=int, default=SHARES)
     parser.add_argument("--parked", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--nodes", type=int, default=1, help="relays; several are a cluster")
+    parser.add_argument("--visits", type=int, default=VISITS)
     parser.add_argument("--json", action="store_true")
     for hidden in ("--as-shares", "--token-file", "--source"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -337,7 +338,7 @@ def main() -> None:
         relay = parse_relay(options.as_shares)
         run_shares(relay, options.shares, options.parked, options.source, owned)
         return
-    figures = asdict(asyncio.run(measure(options.shares, options.nodes)))
+    figures = asdict(asyncio.run(measure(options.shares, options.nodes, options.visits)))
     if options.json:
         print(json.dumps(figures))
         return
