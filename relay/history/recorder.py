@@ -18,7 +18,7 @@ import msgspec
 
 from relay.accounting import Accounting, How, Request, Session, Visit
 from relay.config import HistoryConfig
-from relay.history.rows import Batch, FlowRow, RequestRow, SessionRow, VisitRow, shown
+from relay.history.rows import Batch, FlowRow, SessionRow, VisitRow, shown
 from relay.history.writer import Writer
 
 WRITE_EVERY = 1.0  # seconds in which rows are gathered
@@ -28,15 +28,27 @@ AT_ONCE = 500  # visits looked at without a pause; under a millisecond
 WARN_EVERY = 60.0  # seconds between warnings that rows were left out
 MAX_PATH = 512  # characters of a path that are kept
 MAX_METHOD = 20
+_METHODS = {each.encode(): each for each in ("GET", "HEAD", "OPTIONS", "POST", "PUT")}
 
 log = logging.getLogger(__name__)
 
 
-class _Known(msgspec.Struct, gc=False):
+class _Session(msgspec.Struct, eq=False):
+    """A share's session, and what it had since the last batch."""
+
+    row: SessionRow
+    is_new: bool = False  # it had something
+    received: int = 0
+    sent: int = 0
+    visits: int = 0
+    requests: int = 0
+
+
+class _Known(msgspec.Struct, eq=False):
     """A visit that lasts, and its bytes that are accounted for."""
 
     id: int
-    session: int
+    session: _Session
     received: int = 0
     sent: int = 0
 
@@ -47,7 +59,8 @@ class Recorder:
     def __init__(self, writer: Writer, *, sources: bool = True) -> None:
         self._writer, self._sources = writer, sources
         self._ids = itertools.count(1)
-        self._sessions: dict[Session, SessionRow] = {}  # which last
+        self._sessions: dict[Session, _Session] = {}  # which last
+        self._new: list[_Session] = []  # which had something
         self._visits: dict[Visit, _Known] = {}
         self._batch = Batch()
         self._timer: asyncio.TimerHandle | None = None
@@ -70,30 +83,31 @@ class Recorder:
             None,
             "",
         )
-        self._sessions[share] = row
+        self._sessions[share] = _Session(row)
         self._note_session(row)
 
     def share_ended(self, share: Session, how: How) -> None:
         """See relay.accounting.Sink."""
-        row = self._sessions.pop(share, None)
-        if row is not None:
-            self._note_session(msgspec.structs.replace(row, ended_at=time.time(), how=how.value))
+        session = self._sessions.pop(share, None)
+        if session is not None:
+            row = msgspec.structs.replace(session.row, ended_at=time.time(), how=how.value)
+            self._note_session(row)
 
     def visit_began(self, visit: Visit) -> None:
         """See relay.accounting.Sink."""
         session = self._sessions.get(visit.share)
         if session is not None:
-            known = self._visits[visit] = _Known(next(self._ids), session.id)
+            known = self._visits[visit] = _Known(next(self._ids), session)
             self._note_visit(visit, known, None)
-            if self._has_room():
-                self._batch.flows.append(FlowRow(session.id, visit.began_at, 0, 0, 1))
+            session.visits += 1
+            self._note_new(session)
 
     def visit_ended(self, visit: Visit) -> None:
         """See relay.accounting.Sink."""
         known = self._visits.pop(visit, None)
         if known is not None:
             now = time.time()
-            self._note_flow(visit, known, now)
+            self._note_flow(visit, known)
             self._note_visit(visit, known, now)
 
     def request(self, visit: Visit, request: Request) -> None:
@@ -101,21 +115,27 @@ class Recorder:
         known = self._visits.get(visit)
         if known is None or not self._has_room():
             return
-        known.received += request.received
-        known.sent += request.sent
+        session = known.session
         self._batch.requests.append(
-            RequestRow(
-                known.session,
+            (
+                session.row.id,
                 known.id,
                 time.time(),
-                shown(request.method, MAX_METHOD),
+                _METHODS.get(request.method) or shown(request.method, MAX_METHOD),
                 shown(request.path, MAX_PATH),
                 request.status,
                 request.received,
                 request.sent,
-                round(request.seconds, 6),
+                request.seconds,
             )
         )
+        known.received += request.received
+        known.sent += request.sent
+        session.received += request.received
+        session.sent += request.sent
+        session.requests += 1
+        if not session.is_new:
+            self._note_new(session)
 
     async def run(self) -> None:
         """Until cancelled: note the bytes of what lasts."""
@@ -125,9 +145,8 @@ class Recorder:
 
     async def look(self) -> None:
         """At the bytes of visits that last, once."""
-        now = time.time()
         for number, (visit, known) in enumerate(list(self._visits.items())):
-            if visit in self._visits and self._note_flow(visit, known, now):
+            if visit in self._visits and self._note_flow(visit, known):
                 self._note_visit(visit, known, None)
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
@@ -150,7 +169,7 @@ class Recorder:
     def _visit_row(self, visit: Visit, known: _Known, ended_at: float | None) -> VisitRow:
         return VisitRow(
             known.id,
-            known.session,
+            known.session.row.id,
             visit.kind.value,
             visit.label,
             visit.source if self._sources else "",
@@ -161,16 +180,24 @@ class Recorder:
             known.sent,
         )
 
-    def _note_flow(self, visit: Visit, known: _Known, now: float) -> bool:
+    def _note_flow(self, visit: Visit, known: _Known) -> bool:
         """What has flown since the last look; False: nothing."""
         received, sent = visit.received - known.received, visit.sent - known.sent
         if not received and not sent:
             return False
-        if self._has_room():
-            known.received += received
-            known.sent += sent
-            self._batch.flows.append(FlowRow(known.session, now, received, sent, 0))
+        known.received += received
+        known.sent += sent
+        known.session.received += received
+        known.session.sent += sent
+        self._note_new(known.session)
         return True
+
+    def _note_new(self, session: _Session) -> None:
+        """It had something since the last batch."""
+        if not session.is_new:
+            session.is_new = True
+            self._new.append(session)
+            self._arm()
 
     def _has_room(self) -> bool:
         """Whether another row is taken; it is written soon."""
@@ -200,18 +227,30 @@ class Recorder:
     def _take(self) -> Batch:
         """What is to be written, and what lasts, if the tables may have it wrong."""
         batch, self._batch = self._batch, Batch()
+        batch.flows = self._take_new()
         has_gaps = self._has_gaps or self._writer.has_gaps
         if self._sessions or has_gaps:
             batch.alive_at = time.time()
         if has_gaps:
             self._has_gaps = self._writer.has_gaps = False
-            for row in self._sessions.values():
-                batch.sessions.setdefault(row.id, row)
+            for session in self._sessions.values():
+                batch.sessions.setdefault(session.row.id, session.row)
             for visit, known in self._visits.items():
                 batch.visits.setdefault(known.id, self._visit_row(visit, known, None))
-            batch.lasting = [row.id for row in self._sessions.values()]
+            batch.lasting = [session.row.id for session in self._sessions.values()]
             batch.lasting += [known.id for known in self._visits.values()]
         return batch
+
+    def _take_new(self) -> list[FlowRow]:
+        now, rows = time.time(), []
+        for each in self._new:
+            rows.append(
+                FlowRow(each.row.id, now, each.received, each.sent, each.visits, each.requests)
+            )
+            each.received = each.sent = each.visits = each.requests = 0
+            each.is_new = False
+        self._new.clear()
+        return rows
 
     def _warn(self) -> None:
         now = time.monotonic()

@@ -33,28 +33,19 @@ class VisitRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     sent: int
 
 
-class RequestRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A request that is over."""
-
-    session: int
-    visit: int
-    at: float
-    method: str
-    path: str
-    status: int
-    received: int
-    sent: int
-    seconds: float
+# A request that is over: session, visit, at, method, path, status, received, sent, seconds.
+RequestRow = tuple[int, int, float, str, str, int, int, int, float]
 
 
 class FlowRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What has flown since the last such row, beside what requests have."""
+    """What a session had since its last such row."""
 
     session: int
     at: float
     received: int
     sent: int
     visits: int  # that began
+    requests: int
 
 
 class Batch(msgspec.Struct):

@@ -1,20 +1,22 @@
 """Writes a relay's history, and forgets what is old. For one thread at a time.
 
-A batch is a handful of statements that take their rows as JSON, whatever their number: SQLite works
-through them without Python, so that the event loop goes on meanwhile.
+A batch is few statements, each with many rows: SQLite works through them without Python, so that
+the event loop goes on meanwhile. Requests, of which there are most, are bound to them, which costs
+a third of what JSON does.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from relay.accounting import How
-from relay.history.rows import Batch
+from relay.history.rows import Batch, RequestRow
 from relay.history.tables import BUCKET, FILE, open_history
 
 # The most rows that are kept of each, whatever their age: some 400 MB together.
@@ -46,34 +48,38 @@ _VISITS = (
     " ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, seconds = excluded.seconds,"
     " received = excluded.received, sent = excluded.sent"
 )
-_REQUESTS = (
-    "INSERT INTO requests (session, visit, at, method, path, status, received, sent, seconds)"
-    f" SELECT {_fields(_ID, _ID, *['{}'] * 7)} {_ROWS}"
+_SUMS = ", ".join(
+    f"sum({_field(number)}) AS {name}"
+    for number, name in enumerate(("received", "sent", "visits", "requests"), 2)
+)
+_TRAFFIC = (
+    "INSERT INTO traffic (session, at, received, sent, visits, requests)"
+    f" SELECT {_field(0, _ID)}, CAST({_field(1)} / {BUCKET} AS INTEGER), {_SUMS} {_ROWS}"
+    " GROUP BY 1, 2"
+    " ON CONFLICT (session, at) DO UPDATE SET received = received + excluded.received,"
+    " sent = sent + excluded.sent, visits = visits + excluded.visits,"
+    " requests = requests + excluded.requests"
+)
+_TOTALS = (
+    "UPDATE sessions SET received = sessions.received + more.received,"
+    " sent = sessions.sent + more.sent, visits = sessions.visits + more.visits,"
+    " requests = sessions.requests + more.requests"
+    f" FROM (SELECT {_field(0, _ID)} AS session, {_SUMS} {_ROWS} GROUP BY 1) AS more"
+    " WHERE sessions.id = more.session"
 )
 
 
-def _adding(at: str, received: str, sent: str, visits: str, requests: str) -> tuple[str, str]:
-    """The statements that add what rows have to what there is of a session, and of a time."""
-    session, at = _field(0, _ID), f"CAST({at} / {BUCKET} AS INTEGER)"
-    sums = (
-        f"sum({received}) AS received, sum({sent}) AS sent, sum({visits}) AS visits,"
-        f" sum({requests}) AS requests"
-    )
+def _requests(rows: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
-        "INSERT INTO traffic (session, at, received, sent, visits, requests)"
-        f" SELECT {session}, {at}, {sums} {_ROWS} GROUP BY 1, 2"
-        " ON CONFLICT (session, at) DO UPDATE SET received = received + excluded.received,"
-        " sent = sent + excluded.sent, visits = visits + excluded.visits,"
-        " requests = requests + excluded.requests",
-        "UPDATE sessions SET received = sessions.received + more.received,"
-        " sent = sessions.sent + more.sent, visits = sessions.visits + more.visits,"
-        f" requests = sessions.requests + more.requests FROM (SELECT {session} AS session, {sums}"
-        f" {_ROWS} GROUP BY 1) AS more WHERE sessions.id = more.session",
+        "INSERT INTO requests (session, visit, at, method, path, status, received, sent, seconds)"
+        " SELECT column1 + ?, column2 + ?, column3, column4, column5, column6, column7, column8,"
+        f" column9 FROM (VALUES {values})"
     )
 
 
-_ADD_REQUESTS = _adding(_field(2), _field(6), _field(7), "0", "1")
-_ADD_FLOWS = _adding(_field(1), _field(2), _field(3), _field(4), "0")
+MANY = 50  # requests bound to one statement
+_MANY_REQUESTS, _ONE_REQUEST = _requests(MANY), _requests(1)
 
 
 class Store:
@@ -101,8 +107,8 @@ class Store:
         with self._transaction():
             self._put(batch.sessions.values(), _SESSIONS)
             self._put(batch.visits.values(), _VISITS)
-            self._put(batch.requests, _REQUESTS, *_ADD_REQUESTS)
-            self._put(batch.flows, *_ADD_FLOWS)
+            self._put_requests(batch.requests)
+            self._put(batch.flows, _TRAFFIC, _TOTALS)
             if batch.lasting is not None:
                 self._end_all_but(batch.lasting, batch.alive_at)
             if batch.alive_at:
@@ -143,6 +149,14 @@ class Store:
             text = msgspec.json.encode(list(rows)).decode()
             for statement in statements:
                 self._db.execute(statement, (text, self.base))
+
+    def _put_requests(self, rows: Sequence[RequestRow]) -> None:
+        many = len(rows) - len(rows) % MANY
+        for begin in range(0, many, MANY):
+            values = chain.from_iterable(rows[begin : begin + MANY])
+            self._db.execute(_MANY_REQUESTS, (self.base, self.base, *values))
+        for row in rows[many:]:
+            self._db.execute(_ONE_REQUEST, (self.base, self.base, *row))
 
     def _last_id(self) -> int:
         (last,) = self._db.execute(

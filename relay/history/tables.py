@@ -52,7 +52,6 @@ MIGRATIONS: Migrations = (
         " sent INTEGER NOT NULL,"
         " seconds REAL NOT NULL)",
         "CREATE INDEX requests_by_session ON requests (session)",
-        "CREATE INDEX requests_by_visit ON requests (visit)",
         "CREATE TABLE traffic ("
         " session INTEGER NOT NULL,"
         " at INTEGER NOT NULL,"  # in BUCKETs since the epoch

@@ -12,7 +12,7 @@ import pytest
 from relay.history import store as store_module
 from relay.history import tables
 from relay.history.reader import Wanted, history_reader
-from relay.history.rows import Batch, FlowRow, RequestRow, SessionRow, VisitRow, shown
+from relay.history.rows import Batch, FlowRow, SessionRow, VisitRow, shown
 from relay.history.store import Store
 from relay.history.tables import MIGRATIONS, open_history
 
@@ -32,8 +32,8 @@ def batch(first: int, count: int, at: float) -> Batch:
     return Batch(
         {first: SessionRow(first, f"n-{first}", "T", True, False, at, at + 1, "ended")},
         {n: VisitRow(n, first, "http", "", "192.0.2.1", at, at + 1, 1.0, 10, 5) for n in numbers},
-        [RequestRow(first, n, at, "GET", "/", 200, 10, 5, 0.1) for n in numbers],
-        [FlowRow(first, at, 0, 0, 1) for _ in numbers],
+        [(first, n, at, "GET", "/", 200, 10, 5, 0.1) for n in numbers],
+        [FlowRow(first, at, 10 * count, 5 * count, count, count)],
     )
 
 
@@ -82,7 +82,7 @@ def test_what_is_too_much_is_forgotten(
 def test_a_batch_is_whole_or_nothing(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_ADD_FLOWS", ("INSERT INTO nowhere SELECT ?1, ?2",))
+    monkeypatch.setattr(store_module, "_TOTALS", "INSERT INTO nowhere SELECT ?1, ?2")
     with pytest.raises(sqlite3.OperationalError):
         store.write(batch(1, 3, 1_000.0))
     assert counts(tmp_path) == [0, 0, 0, 0]
