@@ -112,6 +112,10 @@ class Member:
         elif now.fence != lease.record.fence:  # somebody else was faster than we could say so
             self._evict(share)
 
+    def fence_of(self, share: Share) -> str | None:
+        """The number of the lease by which it is here."""
+        return self._fences.get(share)
+
     def extended(self, share: Share) -> None:
         """Its lease is to end at another time."""
         self._tell(share, "extend")

@@ -153,6 +153,10 @@ class ClusterNode:
         except RejectionError as rejection:
             session.rejected(rejection)
             return
+        except Exception:
+            log.exception("a share could not be registered: this is a bug")
+            session.rejected(RejectionError("unavailable", "this relay met a fault: try again"))
+            return
         session.admitted(share)
         self.member.holds(share, lease)
 

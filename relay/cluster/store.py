@@ -180,17 +180,6 @@ class Store:
         )
         return {home.decode(): text for home, text in found.items()}
 
-    async def add(self, key: str, amounts: dict[str, int], lasts: float) -> dict[str, int]:
-        """Add to the sums in `key`, which are kept for `lasts` seconds; all of its sums then."""
-        where = f"{self._prefix}sums:{key}"
-        async with self._client.pipeline(transaction=True) as pipeline:
-            for field, amount in amounts.items():
-                pipeline.hincrby(where, field, amount)
-            pipeline.expire(where, int(lasts))
-            pipeline.hgetall(where)
-            *_, sums = await _answered(pipeline.execute())
-        return {field.decode(): int(value) for field, value in sums.items()}
-
     @contextlib.asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[Change]]:
         """What is told to all nodes from now on, until the connection is lost: then StoreError."""
