@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -25,7 +26,8 @@ from relay.settings_text import settings_text
 from tunnel.console import EXIT_FAILURE, EXIT_OK, Console, printable
 from tunnel.errors import UsageError, VshareError
 
-EVERYWHERE = ("0.0.0.0:443", "0.0.0.0:80")  # what a relay for the world listens on
+EVERYWHERE = ("0.0.0.0:443", "0.0.0.0:80")  # what a relay for the world listens on,
+ALSO_IPV6 = ("[::]:443", "[::]:80")  # and where there is IPv6
 ADMINISTRATOR = "admin"  # the first user, unless another name is said
 ROOT = 0
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -124,7 +126,7 @@ def init(
         if context.get_parameter_source(each.key) is ParameterSource.COMMANDLINE
     }
     values = said if yes else _Questions(said).ask()
-    values.setdefault("listen", EVERYWHERE)
+    values.setdefault("listen", ALSO_IPV6 if socket.has_dualstack_ipv6() else EVERYWHERE)
     if "state-dir" not in values and os.geteuid() == ROOT:
         values["state-dir"] = Path(STATE)
     full = {each.key: values.get(each.name, each.initial) for each in SETTINGS}

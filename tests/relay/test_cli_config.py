@@ -22,7 +22,10 @@ def vrelay(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
     return Command("vrelay", main, monkeypatch, capfd)
 
 
-def test_init_writes_what_is_said_and_makes_a_token(vrelay: Command, tmp_path: Path) -> None:
+def test_init_writes_what_is_said_and_makes_a_token(
+    vrelay: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.has_dualstack_ipv6", lambda: False)
     file, state = tmp_path / "etc" / "relay.toml", tmp_path / "state"
     said = ["--file", str(file), "--state-dir", str(state), "--domain", "shares.example"]
     outcome = vrelay("init", "--yes", *said, "--pages-host", "pages.example", "--user", "ann")
