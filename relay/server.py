@@ -42,6 +42,7 @@ from relay.gateway import Gateway
 from relay.history.recorder import Recorder, recording
 from relay.house import House, house_of
 from relay.join_limits import JoinLimits
+from relay.kept_up import kept_up
 from relay.limits import Admission, budget_for
 from relay.listening import Listening, at_once
 from relay.lot import LotClosedError, NoParkedError
@@ -205,19 +206,22 @@ class Relay:
         asgi, fronts, gateway, cluster = parts.asgi, parts.fronts, parts.gateway, parts.cluster
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.registry.keep_house(), name="housekeeping")
-                group.create_task(parts.own.run(), name="own domains")
-                watching = group.create_task(asgi.keep_house(), name="channels")
-                renewing = group.create_task(self._keep_certificate(), name="certificate")
-                looking = group.create_task(parts.house.run(fronts), name="accounts")
+
+                def keep(run: Callable[[], Awaitable[None]], what: str) -> asyncio.Task[None]:
+                    return group.create_task(kept_up(run, what), name=what)
+
+                keep(self.registry.keep_house, "housekeeping")
+                keep(parts.own.run, "own domains")
+                watching = keep(asgi.keep_house, "channels")
+                renewing = keep(self._keep_certificate, "certificate")
+                looking = keep(lambda: parts.house.run(fronts), "accounts")
                 serving = [group.create_task(each.run(), name="front") for each in fronts]
                 serving.append(group.create_task(parts.panel.run(parts.sources), name="metrics"))
                 gathering = group.create_task(gateway.run(), name="gateway")
                 if cluster is not None:
-                    running = cluster.run(str(self.address))
-                    serving.append(group.create_task(running, name="cluster"))
+                    serving.append(keep(lambda: cluster.run(str(self.address)), "cluster"))
                 if parts.history is not None:
-                    group.create_task(parts.history.run(), name="history")
+                    keep(parts.history.run, "history")
                 self.leaving = Drain(fronts, asgi, gateway, [renewing, serving[len(fronts)]])
                 try:
                     yield
