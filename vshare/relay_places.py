@@ -1,7 +1,7 @@
 """Where a share's relay is: as configured, and, where several are one, where each of them is.
 
 A relay tells a share that registered its own address, and those of others that would do as well
-(docs/protocol.md 4.2). So the share parks where its control channel is, and when that relay has
+(docs/protocol.md 4.3). So the share parks where its control channel is, and when that relay has
 gone it is with another one at once.
 """
 

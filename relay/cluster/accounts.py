@@ -1,4 +1,4 @@
-"""Tokens, bans and reserved names of one node, good at all of them (docs/protocol.md 4.2).
+"""Tokens, bans and reserved names of one node, good at all of them (docs/protocol.md 4.3).
 
 Each node's accounts stay in its own SQLite, where its operator changes them, and are posted whole
 whenever they change. A token is known by its hash alone, as it is in the file. Redis carries them

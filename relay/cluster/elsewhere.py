@@ -1,4 +1,4 @@
-"""Visitors whose share is at another node: they are spliced on to it (docs/protocol.md 4.2)."""
+"""Visitors whose share is at another node: they are spliced on to it (docs/protocol.md 4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One relay as a node of a cluster: what it holds, what the others hold (docs/protocol.md 4.2).
+"""One relay as a node of a cluster: what it holds, what the others hold (docs/protocol.md 4.3).
 
 A lease lasts as long as its node's beats are heard. A node that Redis does not hear goes on with
 the shares that it has, as long as nobody else could be given their names: see `_may_stay`.

@@ -1,4 +1,4 @@
-"""Visitors on their way from one node to another (docs/protocol.md 4.2).
+"""Visitors on their way from one node to another (docs/protocol.md 4.3).
 
 Mutual TLS, one PROXY header (relay/cluster/proxy_header.py), then the end of TLS: raw TCP remains,
 for the kernel to splice. What a visitor sends has its own TLS, or came in the clear as it is.

@@ -1,4 +1,4 @@
-"""What is done in Redis, each all at once (Lua; docs/protocol.md 4.2). Pure.
+"""What is done in Redis, each all at once (Lua; docs/protocol.md 4.3). Pure.
 
 Each begins with EPOCH. Redis's own clock is the only one; times are milliseconds. KEYS[1] is what
 all keys begin with, so one Redis (or one that follows it) is needed, not a Redis Cluster.
@@ -101,7 +101,8 @@ for i = 14, #ARGV do
   end
 end
 if not name then return {drawn and 'full' or 'name-taken'} end
-if shares >= 0 then
+-- Nearly always it has fewer: thousands are not looked through for each that registers.
+if shares >= 0 and redis.call('SCARD', P .. 'token:' .. token) >= shares then
   local others, renames = 0, 0
   for _, other in ipairs(redis.call('SMEMBERS', P .. 'token:' .. token)) do
     local r = record(other)

@@ -1,7 +1,7 @@
 """How the nodes of a cluster know each other: by a secret that all of them have.
 
 From the secret each node derives the same CA key, and issues itself a certificate with it; so
-nothing has to be handed out, and Redis is not asked whom to trust (docs/protocol.md 4.2).
+nothing has to be handed out, and Redis is not asked whom to trust (docs/protocol.md 4.3).
 """
 
 from __future__ import annotations
