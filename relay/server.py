@@ -64,6 +64,7 @@ from tunnel.parking import Paired
 from tunnel.source import source_of
 
 if TYPE_CHECKING:
+    from relay.cluster.ends import SharesElsewhere
     from relay.cluster.node import ClusterNode
     from relay.own_domains.desk import OwnDomainDesk
 
@@ -104,6 +105,7 @@ class Relay:
         self._shown: ShownIdentity | None = None
         self._files: CertificateFiles | None = None
         self._acme: AcmeCertificate | None = None
+        self._elsewhere: SharesElsewhere | None = None
         self._proof = HttpProof()
         self.registry: LocalRegistry  # while it serves
         self.cluster: ClusterNode | None = None
@@ -176,13 +178,13 @@ class Relay:
             control.own_domains = own.desk
             gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites, own.identity)
             admission = Admission(budget)
-            website = self._website(urls, permits, own.desk)
+            cluster = self._cluster(names, admission, control)
+            website = self._website(urls, permits, control, own.desk)
             values, host = self._proof.values, config.pages_host
             app = make_app(self.registry, self.domain, values, host, website, sites=sites)
             asgi = AsgiServer(app, control.open, admission)
             blind = BlindSites(self.registry, admission, gateway.misses, urls.port)
             desk = _Desk(self.registry, shown, _Browsers(blind, gateway), asgi, admission)
-            cluster = self._cluster(names, admission, control)
             answers = cluster.around(desk.answers) if cluster else desk.answers
             fronts = [Front(each, admission, sites, answers, house.is_banned) for each in listeners]
             if cluster is not None:
@@ -252,19 +254,29 @@ class Relay:
         return own, sites
 
     def _website(
-        self, urls: Urls, permits: Permits | None, domains: OwnDomainDesk | None
+        self,
+        urls: Urls,
+        permits: Permits | None,
+        control: Control,
+        domains: OwnDomainDesk | None,
     ) -> ASGIApp | None:
         """The pages for those who have tokens: at a host of their own, or nowhere."""
         config = self._config
         if permits is None or config.state_dir is None or not config.pages_host:
             return None
-        from relay.website.app import make_website  # what few relays need is loaded by those
+        from relay.website.app import Parts, make_website  # what few need is loaded by those
 
-        place, folder = config.pages_host, config.state_dir
-        limits, states_of = config.limits, domains.states_of if domains else None
-        return make_website(
-            place, self.registry, permits, urls, folder, defaults=limits, states_of=states_of
+        parts = Parts(
+            self.registry,
+            permits,
+            urls,
+            config.state_dir,
+            control.end_lease,
+            config.limits,
+            domains.states_of if domains else None,
+            self._elsewhere,
         )
+        return make_website(config.pages_host, parts)
 
     def _cluster(
         self, names: NameBook, admission: Admission, control: Control
@@ -273,9 +285,11 @@ class Relay:
         config = self._config
         if config.cluster is None:
             return None
-        from relay.cluster.node import ClusterNode  # with what speaks to Redis
+        from relay.cluster.ends import SharesElsewhere  # with what speaks to Redis
+        from relay.cluster.node import ClusterNode
 
         node = ClusterNode(config.cluster, self.registry, names, admission, config.state_dir)
+        self._elsewhere = SharesElsewhere(node.member, self.registry, control.end_lease)
         control.cluster = self.cluster = node
         return node
 

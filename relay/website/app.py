@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
@@ -16,11 +18,11 @@ from starlette.types import ASGIApp
 from relay.accounts.limits import UNLIMITED, Limits
 from relay.accounts.permits import Permits
 from relay.control import Urls
-from relay.registry import LocalRegistry
+from relay.registry import LocalRegistry, Share
 from relay.website.door import SECRET, Door
 from relay.website.hardened import Hardened
 from relay.website.history import HistoryPages
-from relay.website.holdings import Holdings
+from relay.website.holdings import Elsewhere, Holdings
 from relay.website.pages import Pages
 from relay.website.records import Records
 from relay.website.sessions import Sessions
@@ -28,29 +30,38 @@ from relay.website.shares import SharePages, StatesOf
 from relay.website.tokens import TokenPages
 
 
-def make_website(
-    host: str,
-    registry: LocalRegistry,
-    permits: Permits,
-    urls: Urls,
-    folder: Path,
-    *,
-    defaults: Limits = UNLIMITED,
-    states_of: StatesOf | None = None,
-) -> ASGIApp:
-    """The pages at `host`, for those whose tokens are in `permits`, which have these limits by
-    `defaults`; `states_of` tells of a share's own domains; accounts and history are in the state
-    directory `folder`."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the pages show and change. Who signs in has a token in `permits`, whose limits are these
+    by `defaults`; accounts and history are in the state directory `folder`; `end_lease` as Control
+    has it; `states_of` tells of a share's own domains; `elsewhere` of other relays' shares."""
+
+    registry: LocalRegistry
+    permits: Permits
+    urls: Urls
+    folder: Path
+    end_lease: Callable[[Share], None]
+    defaults: Limits = UNLIMITED
+    states_of: StatesOf | None = None
+    elsewhere: Elsewhere | None = None
+
+
+def make_website(host: str, parts: Parts) -> ASGIApp:
+    """The pages at `host`."""
+    permits, urls = parts.permits, parts.urls
     pages = Pages(urls.domain)
     sessions = Sessions(lambda: secrets.token_urlsafe(SECRET), time.monotonic)
     door = Door(permits, pages, sessions)
-    holdings, records = Holdings(registry, permits), Records(folder)
+    holdings, records = (
+        Holdings(parts.registry, permits, parts.end_lease, parts.elsewhere),
+        Records(parts.folder, permits),
+    )
     history = HistoryPages(door, records)
     routes = [
         *door.routes,
-        *SharePages(door, holdings, urls, history, states_of).routes,
+        *SharePages(door, holdings, urls, history, parts.states_of).routes,
         *history.routes,
-        *TokenPages(door, permits, records, defaults).routes,
+        *TokenPages(door, permits, records, parts.defaults).routes,
         Route("/static/{file}", pages.static),
     ]
 

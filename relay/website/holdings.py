@@ -4,57 +4,82 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
-from relay.accounting import How, Visit
+from relay.accounting import Visit
 from relay.accounts.permits import Permits
+from relay.ends import Owned, end_share
 from relay.registry import LocalRegistry, Share
 from relay.website.door import Viewer
-from tunnel.control import Ended
 from tunnel.errors import UsageError
-from tunnel.names import parse_name
+from tunnel.names import ShareName, parse_name
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
-    """A connected share and how many connections visitors have to it."""
+class Elsewhere(Protocol):
+    """The shares of the cluster's other relays (relay/cluster/ends.py)."""
 
-    share: Share
-    visits: int
+    def shares(self) -> Iterable[Owned]:
+        """All that are connected there."""
+
+    def find(self, name: ShareName) -> Owned | None:
+        """The one of that name."""
+
+    def end(self, name: ShareName, *, by_operator: bool) -> None:
+        """Have it ended, as soon as its relay hears of it."""
 
 
 class Holdings:
-    """The shares that are connected to this relay, as who is signed in may see them."""
+    """Shares, as who is signed in may see them. `end_lease` as Control has it; `elsewhere`: of
+    relays that work together."""
 
-    def __init__(self, registry: LocalRegistry, permits: Permits) -> None:
+    def __init__(
+        self,
+        registry: LocalRegistry,
+        permits: Permits,
+        end_lease: Callable[[Share], None],
+        elsewhere: Elsewhere | None,
+    ) -> None:
         self._registry, self._permits = registry, permits
+        self._end_lease, self._elsewhere = end_lease, elsewhere
 
     def shares(self, viewer: Viewer) -> list[Owned]:
         """His (an administrator's: everybody's), by their names."""
         if viewer.is_admin:
-            found = self._registry.shares()
+            here = self._registry.shares()
         else:
             tokens = self._permits.tokens_of(viewer.account)
-            found = [share for token in tokens for share in self._registry.shares_of(token)]
-        counts = self._visits_by_share()
+            here = [share for token in tokens for share in self._registry.shares_of(token)]
+        counts: Counter[object] = Counter(each.share for each in self._registry.accounting.visits)
+        found = [Owned(each.name, each.token, each.ends_at, counts[each]) for each in here]
+        if self._elsewhere is not None:
+            others = self._elsewhere.shares()
+            found += [each for each in others if self._owns(viewer, each.token)]
         now = time.time()
-        alive = (share for share in found if not share.is_over and share.ends_at > now)
-        return [Owned(each, counts[each]) for each in sorted(alive, key=lambda each: each.name)]
+        return sorted((each for each in found if each.ends_at > now), key=lambda each: each.name)
 
     def share(self, viewer: Viewer, name: str) -> Share | None:
-        """The one of that name, if it is his."""
+        """The one of that name, if it is his and here."""
         try:
             share = self._registry.get(parse_name(name))
         except UsageError:
             return None
-        return share if share is not None and self.owns(viewer, share) else None
+        return share if share is not None and self._owns(viewer, share.token) else None
 
-    def owns(self, viewer: Viewer, share: Share) -> bool:
-        """Whether it was shared with a token of his."""
-        if viewer.is_admin:
-            return True
-        permit = self._permits.get(share.token, time.time())
+    def elsewhere(self, viewer: Viewer, name: str) -> Owned | None:
+        """The one of that name, if it is his and at another relay of the cluster."""
+        try:
+            found = self._elsewhere.find(parse_name(name)) if self._elsewhere is not None else None
+        except UsageError:
+            return None
+        return found if found is not None and self._owns(viewer, found.token) else None
+
+    def _owns(self, viewer: Viewer, token: str) -> bool:
+        """Whether what was shared with that token is his."""
+        return viewer.is_admin or self._is_own(viewer, token)
+
+    def _is_own(self, viewer: Viewer, token: str) -> bool:
+        permit = self._permits.get(token, time.time())
         return permit is not None and permit.account == viewer.account
 
     def visits(self, share: Share) -> list[Visit]:
@@ -62,13 +87,10 @@ class Holdings:
         found = [each for each in self._registry.accounting.visits if each.share is share]
         return sorted(found, key=lambda each: each.began, reverse=True)
 
-    def end(self, viewer: Viewer, share: Share) -> None:
+    def end(self, viewer: Viewer, share: Share | Owned) -> None:
         """Its time is over now: it is told so, and its name is held for its owner as ever."""
-        permit = self._permits.get(share.token, time.time())
-        is_own = permit is not None and permit.account == viewer.account
-        self._registry.extend(share, time.time())
-        share.send(Ended("expired", "it was ended on the relay's page"))
-        share.finish(How.ENDED if is_own else How.KICKED)
-
-    def _visits_by_share(self) -> Mapping[object, int]:
-        return Counter(each.share for each in self._registry.accounting.visits)
+        by_operator = not self._is_own(viewer, share.token)
+        if isinstance(share, Share):
+            end_share(share, self._end_lease, by_operator=by_operator)
+        elif self._elsewhere is not None:
+            self._elsewhere.end(share.name, by_operator=by_operator)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from relay.accounts.book import AccountBook, TokenEntry, account_book
+from relay.accounts.permits import Permits
 from relay.history.reader import HistoryReader, history_reader
 from relay.history.tables import FILE
 from relay.website.door import Viewer
@@ -20,8 +21,8 @@ class Records:
     """Of the state directory `folder`. What a relay that runs must know of changes it notices
     itself (relay/accounts/watch.py). All raise VshareError."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, permits: Permits) -> None:
+        self._folder, self._permits = folder, permits
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def accounts(self, act: Callable[[AccountBook], T]) -> T:
@@ -35,13 +36,15 @@ class Records:
 
     async def history(self, viewer: Viewer, act: Callable[[HistoryReader], T]) -> T:
         """What `act` gives with the history of his shares, those of revoked tokens among them; an
-        administrator's are everybody's."""
+        administrator's are everybody's. An account of another relay of the cluster is not in the
+        book: of that it is the tokens which are good."""
+        alive = self._permits.tokens_of(viewer.account)
 
         def work() -> T:
             tokens = None
             if not viewer.is_admin:
                 with account_book(self._folder) as book:
-                    tokens = [each.id for each in tokens_of(book, viewer)]
+                    tokens = [*alive, *(each.id for each in tokens_of(book, viewer))]
             with history_reader(self._folder, tokens) as reader:
                 return act(reader)
 

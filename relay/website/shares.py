@@ -63,9 +63,16 @@ class SharePages:
         )
 
     async def _one(self, request: Request, viewer: Viewer) -> Response:
-        share = self._holdings.share(viewer, request.path_params["name"])
+        name = request.path_params["name"]
+        share = self._holdings.share(viewer, name)
         if share is None:
-            return self._door.not_found(viewer)
+            owned = self._holdings.elsewhere(viewer, name)
+            if owned is None:
+                return self._door.not_found(viewer)
+            now = time.time()
+            return self._door.show(
+                request, viewer, "elsewhere.html", at="/shares", share=owned, now=now
+            )
         visits = self._holdings.visits(share)
         return self._door.show(
             request,
@@ -82,7 +89,8 @@ class SharePages:
         )
 
     async def _end(self, request: Request, viewer: Viewer, form: Form) -> Response:
-        share = self._holdings.share(viewer, request.path_params["name"])
+        name = request.path_params["name"]
+        share = self._holdings.share(viewer, name) or self._holdings.elsewhere(viewer, name)
         if share is None:
             return self._door.not_found(viewer)
         self._holdings.end(viewer, share)

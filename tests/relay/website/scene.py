@@ -13,9 +13,10 @@ from relay.accounts.book import Allowance, account_book
 from relay.accounts.limits import Limits
 from relay.accounts.watch import watched_accounts
 from relay.control import Urls
+from relay.ends import Owned
 from relay.names import NameBook
 from relay.registry import LocalRegistry, Share
-from relay.website.app import make_website
+from relay.website.app import Parts, make_website
 from tests.loops import run
 from tests.relay.website.browser import FAR, Browser
 from tunnel.control import Ended, FromRelay, OwnDomainState
@@ -44,6 +45,23 @@ class Line:
         return next((each.code for each in self.said if isinstance(each, Ended)), "")
 
 
+class Others:
+    """Shares at the other relays of a cluster."""
+
+    def __init__(self) -> None:
+        self.known: dict[ShareName, Owned] = {}
+        self.ended: list[tuple[str, bool]] = []
+
+    def shares(self) -> list[Owned]:
+        return list(self.known.values())
+
+    def find(self, name: ShareName) -> Owned | None:
+        return self.known.get(name)
+
+    def end(self, name: ShareName, *, by_operator: bool) -> None:
+        self.ended.append((name, by_operator))
+
+
 class Scene:
     """`token(user)` makes one, `share(token, name)` a share with it, `browser()` who looks."""
 
@@ -52,13 +70,20 @@ class Scene:
         self._watch = stack.enter_context(watched_accounts(folder))
         self.permits = self._watch.permits
         self.registry = LocalRegistry(stack.enter_context(NameBook(None)))
-        urls = Urls("shares.example", 7443)
         self.domains: dict[ShareName, list[OwnDomainState]] = {}
-        self.app = make_website(
-            HOST, self.registry, self.permits, urls, folder,
+        self.others = Others()
+        parts = Parts(
+            self.registry,
+            self.permits,
+            Urls("shares.example", 7443),
+            folder,
+            end_lease=lambda share: self.leases_ended.append(share.name),
             defaults=Limits(shares=5, bandwidth=0),
             states_of=lambda share: self.domains.get(share.name, []),
-        )  # fmt: skip
+            elsewhere=self.others,
+        )
+        self.leases_ended: list[str] = []
+        self.app = make_website(HOST, parts)
 
     def token(self, user: str = "ada", scope: str = "share pages", **more: object) -> RelayToken:
         with account_book(self.folder) as book:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from starlette.routing import Route
 
+from relay.ends import Owned
 from tests.relay.website.rows import add_request, add_session, history
 from tests.relay.website.scene import Scene, act
+from tunnel.names import ShareName
 
 MINE, THEIRS = "frosty-weasel-0857", "sunny-otter-1234"
 
@@ -62,6 +65,29 @@ def test_every_route_with_an_object_is_in_the_test_above(tmp_path: Path) -> None
             "/tokens/{id}/revoke",
             "/static/{file}",  # which is everybody's
         }
+
+    act(tmp_path, main)
+
+
+def test_shares_at_other_relays_of_a_cluster_are_their_owners_too(tmp_path: Path) -> None:
+    async def main(scene: Scene) -> None:
+        ada, bob, root = (scene.token("ada"), scene.token("bob"), scene.token("root", "admin"))
+        name = ShareName(THEIRS)
+        scene.others.known[name] = Owned(name, bob.id, time.time() + 600, place="relay-2.example")
+        browser, owner = await scene.signed_in(ada), await scene.signed_in(bob)
+        assert THEIRS not in (await browser.get("/shares")).text
+        nothing = await browser.get("/shares/quiet-lemur-9999")
+        answer = await browser.get(f"/shares/{THEIRS}")
+        assert answer.status == 404
+        assert answer.text == nothing.text
+        assert (await browser.post(f"/shares/{THEIRS}/end")).status == 404
+        assert not scene.others.ended
+        assert "at relay-2.example" in (await owner.get("/shares")).text
+        assert "another relay of this cluster" in (await owner.get(f"/shares/{THEIRS}")).text
+        assert (await owner.post(f"/shares/{THEIRS}/end")).status == 303
+        operator = await scene.signed_in(root)
+        assert (await operator.post(f"/shares/{THEIRS}/end")).status == 303
+        assert scene.others.ended == [(THEIRS, False), (THEIRS, True)]
 
     act(tmp_path, main)
 
