@@ -25,7 +25,7 @@ AGAIN_LAST = 600.0  # and from then on
 
 
 class State(enum.Enum):
-    """How it is with a domain for a share that asks for it (docs/protocol.md 4.2)."""
+    """How it is with a domain for a share that asks for it (docs/protocol.md 4.3)."""
 
     GOOD = "good"
     UNPROVEN = "unproven"
