@@ -217,7 +217,9 @@ async def _serve(sharing: Sharing) -> None:
                 on_gateway_key=doorman.gateway_changed if with_url and not through else None,
                 passthrough=through,
                 token=token,
-                on_notice=lambda text: sharing.console.warn(f"the relay says: {printable(text)}"),
+                on_notice=lambda text: newsroom.tell(
+                    "notice", f"The relay says: {printable(text)}", warning=True
+                ),
                 own_domains=own_domains,
             )
 

@@ -334,7 +334,7 @@ class Quotas:
         for flow in looked:
             flow.is_limited = flow.has_limits()
             flow.pace(rates.get(flow, 0.0))
-        for meter in meters:
+        for meter in self._meters.values():  # also of what began and ended since
             self._check_day(meter)
 
     def _take_limits(self) -> bool:

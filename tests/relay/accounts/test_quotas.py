@@ -149,6 +149,16 @@ def test_a_days_bytes_end_what_uses_them_and_nothing_else(scene: Scene) -> None:
     assert not other.told
 
 
+def test_the_sharer_hears_of_what_was_over_before_anybody_looked(scene: Scene) -> None:
+    scene.set(a=Limits(bytes_per_day=1_000))
+    share = scene.share()
+    visit = scene.visit(share)
+    visit.moved = 5_000
+    scene.quotas.end(visit.flow)
+    scene.quotas.look()
+    assert ["used up" in text for text in share.told] == [True]
+
+
 def test_more_is_more_at_once(scene: Scene) -> None:
     scene.set(a=Limits(bytes_per_day=1_000))
     share = scene.share()
