@@ -1,4 +1,4 @@
-"""Domains of a sharer's own, and the DNS record that gives one to a share (docs/protocol.md 4.3).
+"""Domains of a sharer's own, and the DNS record that gives one to a share (docs/protocol.md 4.2).
 Pure.
 
 The record's value is made of the key that the share registers with, and of the host. So a CNAME

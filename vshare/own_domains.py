@@ -1,6 +1,6 @@
 """`--own-domain`: what the sharer is told of domains of his own, and what the relay is asked.
 
-The relay looks at the DNS and decides (docs/protocol.md 4.3). Here is said which records it wants,
+The relay looks at the DNS and decides (docs/protocol.md 4.2). Here is said which records it wants,
 and how it is.
 """
 
@@ -24,7 +24,7 @@ NOT_OFFERED = "this relay has no own domains for shares: it is older, or has no 
 
 @dataclass(frozen=True, slots=True)
 class DomainRow:
-    """One of them. `state` and `certificate` are the relay's words (docs/protocol.md 4.3), empty
+    """One of them. `state` and `certificate` are the relay's words (docs/protocol.md 4.2), empty
     before it said any, `reason` its text. `txt_name`, `txt_value`, `cname`: the records."""
 
     domain: str
