@@ -32,6 +32,8 @@ class SharedAccounts:
     def __init__(self, member: Member, watch: AccountWatch) -> None:
         self._member, self._watch, self._home = member, watch, member.info.home
         self._stamps: dict[str, int] = {}  # the highest of each node's, by their homes
+        # What each said last: a Redis that has lost it ends nobody's shares.
+        self._known: dict[str, Accounts] = {}
         member.listen(TOPIC, self._heard)
         watch.on_change = self._changed
         self._changed(watch.own)
@@ -49,8 +51,11 @@ class SharedAccounts:
         self._member.post(TOPIC, self._member.seals.seal(TOPIC, self._home, stamp, text))
 
     def _heard(self, notices: dict[str, bytes]) -> None:
-        others = [self._parse(home, text) for home, text in notices.items() if home != self._home]
-        self._watch.hear([each for each in others if each is not None])
+        for home, sealed in notices.items():
+            accounts = self._parse(home, sealed) if home != self._home else None
+            if accounts is not None:
+                self._known[home] = accounts
+        self._watch.hear(list(self._known.values()))
         before = self._stamps[self._home]
         self._open(self._home, notices.get(self._home, b""))
         if self._stamps[self._home] > before:  # the clock was later when this node ran last

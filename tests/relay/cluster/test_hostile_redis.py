@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -14,9 +15,11 @@ import redis.asyncio
 
 from relay.accounts.limits import UNLIMITED
 from relay.accounts.permits import ADMIN, SHARE, Permit
-from relay.accounts.watch import Accounts
-from relay.cluster.accounts import TOPIC
+from relay.accounts.watch import Accounts, AccountWatch
+from relay.cluster.accounts import TOPIC, SharedAccounts
+from relay.cluster.member import Heard, Member
 from relay.cluster.records import NodeInfo, serialize
+from relay.cluster.seals import Seals
 from relay.cluster.store import PREFIX
 from relay.server import Relay
 from tests.loops import run, until
@@ -100,3 +103,37 @@ def test_a_node_whose_redis_lies_still_registers_shares(tmp_path: Path) -> None:
                     assert relay.registry.get(ShareName(link.registered.name))
 
     run(main)
+
+
+def test_what_a_node_said_before_is_not_heard_again() -> None:
+    class Told:
+        """A node's member, and the watch of its accounts."""
+
+        def __init__(self) -> None:
+            self.info, self.seals = NodeInfo("one-id", "one", "127.0.0.1", 1), Seals("a" * 64)
+            self.own = Accounts([], [], [])
+            self.posted: list[bytes] = []
+            self.heard: list[list[Accounts]] = []
+
+        def listen(self, topic: str, heard: Heard) -> None:
+            self.tell = heard
+
+        def post(self, topic: str, text: bytes) -> None:
+            self.posted.append(text)
+
+        def hear(self, others: list[Accounts]) -> None:
+            self.heard.append(others)
+
+    told = Told()
+    SharedAccounts(cast(Member, told), cast(AccountWatch, told))
+    nobody = msgspec.json.encode(told.own)
+    older = told.seals.seal(TOPIC, "two", 1, forged("id", b"hash"))
+    newer = told.seals.seal(TOPIC, "two", 2, nobody)
+    for notices in ({}, {"two": older}, {"two": b"?"}, {}, {"two": newer}, {"two": older}):
+        told.tell(notices)
+    counts = [[len(each.permits) for each in heard] for heard in told.heard]
+    assert counts == [[], [1], [1], [1], [0], [0]]  # nor is what was lost taken for nothing
+    # What it said itself when its clock was later is said again, so that the others hear it.
+    future = time.time_ns() + 10**18
+    told.tell({"one": told.seals.seal(TOPIC, "one", future, nobody)})
+    assert told.seals.open(TOPIC, "one", told.posted[-1]) == (future + 1, nobody)
