@@ -12,16 +12,22 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.commands import end, started, wait_for
 from tests.loops import until
 from tests.relay.tiny_share import tiny_share
-from tunnel.address import parse_relay
+from tests.share_pair import NAME, ROUTE, Pair, share_pair, socket_to, tcp_service
+from tunnel.address import RelayAddress, parse_relay
+from tunnel.client import Client
+from tunnel.dialler import dial
+from vshare.relay_link import RelayLink
 
 pytestmark = pytest.mark.programs
 
@@ -194,6 +200,71 @@ def test_another_process_takes_over_under_load(tmp_path: Path, how: str) -> None
             assert old.wait(WITHIN) == 0
             if new:
                 assert end(new[0], signal.SIGTERM).code == 0
+
+
+def test_a_guests_stream_goes_on_in_the_old_process_and_then_in_the_new_one(tmp_path: Path) -> None:
+    arguments = [*serving(tmp_path), "--drain", "3"]
+    with started("relay.cli", *arguments) as old, contextlib.ExitStack() as stack:
+        (line,) = wait_for(old, "relay address", on_stdout=True)
+        address = parse_relay(line.partition("relay address: ")[2].strip())
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            async with (
+                share_pair() as pair,
+                tcp_service() as port,
+                guest_of(pair, address) as guest,
+            ):
+                sock, task = await socket_to(guest, port)
+                data, echoed = os.urandom(PIECE), hashlib.sha256()
+                count = 0
+
+                async def send_and_receive() -> None:
+                    nonlocal count
+                    await loop.sock_sendall(sock, data)
+                    left = len(data)
+                    while left:
+                        piece = await loop.sock_recv(sock, left)
+                        assert piece
+                        echoed.update(piece)
+                        left -= len(piece)
+                    count += 1
+
+                await send_and_receive()
+                new = stack.enter_context(started("relay.cli", *arguments, "--take-over"))
+                await asyncio.to_thread(wait_for, new, "relay address", on_stdout=True)
+                assert old.poll() is None  # it has the stream, for its drain
+                while old.poll() is None:
+                    await send_and_receive()
+                for _ in range(20):
+                    await send_and_receive()
+                assert echoed.digest() == hashlib.sha256(data * count).digest()
+                sock.close()
+                with contextlib.suppress(Exception):
+                    await task
+                assert end(new, signal.SIGINT).code == 0
+
+        asyncio.run(asyncio.wait_for(main(), WITHIN))
+        assert old.returncode == 0
+
+
+@contextlib.asynccontextmanager
+async def guest_of(pair: Pair, relay: RelayAddress) -> AsyncIterator[Client]:
+    """A guest of a share that is at the relay."""
+    link = RelayLink(
+        relay,
+        Ed25519PrivateKey.generate(),
+        NAME,
+        on_visitor=lambda sock, paired: pair.server.visitor(sock, paired.address),
+        expires_at=time.time() + 3600,
+        route=ROUTE,
+    )
+
+    async def dial_it() -> socket.socket:
+        return await dial("127.0.0.1", relay.port, 5)
+
+    async with link, Client(dial_it, pair.identity(), NAME, route=ROUTE) as guest:
+        yield guest
 
 
 def test_a_drain_ends_when_the_last_request_is_answered(tmp_path: Path) -> None:
