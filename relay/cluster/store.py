@@ -248,7 +248,7 @@ def open_store(config: ClusterConfig) -> Store:
         if "password" in pool.connection_kwargs and config.password_file is None:
             raise UsageError(
                 "the address of Redis has a password in it, which others can see",
-                "put it into a file, and that into --cluster-login-file",
+                "put it into a file, and give that as --cluster-login",
             )
     except (ValueError, RedisError) as error:
         raise UsageError(
