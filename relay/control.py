@@ -188,7 +188,7 @@ class Control:
         account, permit = applicant.account, applicant.permit
         names = [self._parse_name(request.name)] if request.name else []
         if not self._is_own(request, applicant.key_hash):
-            self._take_new_name(applicant.source, account)
+            self._take_new_name(applicant)
         if not names:
             drawn = [make_name(secrets.randbelow) for _ in range(DRAWS)]
             names = [name for name in drawn if self._rules.may_have(name, account)]
@@ -232,7 +232,7 @@ class Control:
             raise RejectionError("route-taken", "that route belongs to somebody else")
         ends_at = time.time() + min(request.expires_in, MAX_LEASE)
         if not self._is_own(request, key_hash):
-            self._take_new_name(applicant.source, account)
+            self._take_new_name(applicant)
         name = self._name_for(request, key_hash, ends_at, account)
         give = self._registry.give_tickets
         share = Share(
@@ -272,10 +272,14 @@ class Control:
         except UsageError as error:
             raise RejectionError("name-invalid", f"{error.text}; {error.hint}") from None
 
-    def _take_new_name(self, source: str, account: int) -> None:
-        if not self._new_names.take(source, account, time.monotonic()):
+    def _take_new_name(self, applicant: Applicant) -> None:
+        source, account, chosen = applicant.source, applicant.account, bool(applicant.name)
+        if not self._new_names.take(source, account, time.monotonic(), chosen=chosen):
             whose = "of this account" if account else "from where you are"
             raise RejectionError("full", f"there were too many new names {whose} lately")
+        if self._names.holds_too_many(applicant.key_hash, account):
+            whose = "this account" if account else "this share's key"
+            raise RejectionError("full", f"{whose} has more names than one may hold")
 
     def _name_for(
         self, request: Register, key_hash: bytes, ends_at: float, account: int

@@ -16,6 +16,10 @@ from tunnel.names import ShareName, make_name
 HELD_AFTER = 7 * 86_400.0  # seconds after its lease in which nobody else gets a name
 GONE_FOR = 3600.0  # seconds that a site which has ended is told from one that never was
 DRAWS = 20  # tries to draw a free name; 14 million exist
+# Names that are held at once: a key has one or two, of a share that was renamed; an account has
+# those of all its people.
+MAX_OF_KEY = 64
+MAX_OF_ACCOUNT = 1_000
 BUSY_WITHIN = 2.0  # seconds that another process may hold the database
 
 _SCHEMA = """
@@ -38,6 +42,10 @@ _COLUMNS = {  # later than the table: an older file gets them
     "account": "INTEGER NOT NULL DEFAULT 0",
 }
 _INDEX = "CREATE INDEX IF NOT EXISTS names_by_route ON names (route) WHERE route <> ''"
+_HOLDERS = (
+    "CREATE INDEX IF NOT EXISTS names_by_key ON names (key_hash)",
+    "CREATE INDEX IF NOT EXISTS names_by_account ON names (account) WHERE account <> 0",
+)
 _FIELDS = "name, key_hash, lease_until, route, http, passthrough, public_until, account"
 _ALL = f"SELECT {_FIELDS} FROM names"
 _PUT = f"INSERT OR REPLACE INTO names ({_FIELDS}) VALUES (?,?,?,?,?,?,?,?)"
@@ -65,7 +73,8 @@ def _prepare(database: sqlite3.Connection) -> None:
     for column, kind in _COLUMNS.items():
         if column not in there:
             database.execute(f"ALTER TABLE names ADD COLUMN {column} {kind}")
-    database.execute(_INDEX)
+    for index in (_INDEX, *_HOLDERS):
+        database.execute(index)
 
 
 class NameBook:
@@ -228,6 +237,15 @@ class NameBook:
             ):
                 return name
         return None
+
+    def holds_too_many(self, key_hash: bytes, account: int) -> bool:
+        """Whether the key, or the account (0: there are none), holds as many names as one may."""
+        (of_key, of_account) = self._db.execute(
+            "SELECT (SELECT count(*) FROM names WHERE key_hash = ?),"
+            " (SELECT count(*) FROM names WHERE account = ? AND account <> 0)",
+            (key_hash, account),
+        ).fetchone()
+        return bool(of_key >= MAX_OF_KEY or of_account >= MAX_OF_ACCOUNT)
 
     def is_held(self, name: ShareName, key_hash: bytes) -> bool:
         """Whether `name` is the key's already."""

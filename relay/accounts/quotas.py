@@ -208,10 +208,12 @@ class Quotas:
         for meter in map(self._meter, holders):
             if not is_reached(meter.limits.shares, len(meter.shares)):
                 continue  # nearly always: no look at thousands
+            limit = meter.limits.shares
+            if not is_reached(limit, len(meter.shares)):
+                continue  # nearly always, and there may be thousands
             others = [share for share in meter.shares if share.name != name]
             # One that changes its name is for a moment twice.
             renames = any(share.key_hash == key_hash for share in others)
-            limit = meter.limits.shares
             if is_reached(limit, len(others) - renames):
                 shares = f"{limit} share{'' if limit == 1 else 's'}"
                 return f"{meter.whose} is for {shares} at once, and has as many"

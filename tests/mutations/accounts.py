@@ -190,9 +190,48 @@ ACCOUNTS = (
     Mutation(
         "names are leased without end",
         _CONTROL,
-        "        if not self._new_names.take(source, account, time.monotonic()):\n",
+        "        if not self._new_names.take(source, account, time.monotonic(), chosen=chosen):\n",
         "        if False:\n",
         (f"{_TEST_SHARES}::test_nobody_leases_names_without_end",),
+    ),
+    Mutation(
+        "one key holds names without end",
+        "relay/names.py",
+        "of_key >= MAX_OF_KEY or ",
+        "",
+        (
+            "tests/relay/test_names.py::test_one_key_and_one_account_hold_so_many_names_until_they_lapse",
+        ),
+    ),
+    Mutation(
+        "names are chosen as freely as they are drawn",
+        "relay/new_names.py",
+        "        if chosen and not",
+        "        if False and not",
+        ("tests/relay/test_new_names.py::test_names_that_were_chosen_are_fewer_in_the_long_run",),
+    ),
+    Mutation(
+        "who says nothing leaves no room for others",
+        "relay/limits.py",
+        " or self._undecided_by[each] >= undecided",
+        "",
+        ("tests/relay/test_limits.py::test_who_says_nothing_leaves_room_for_others",),
+    ),
+    Mutation(
+        "an IPv6 network has as many sources as it likes",
+        "relay/limits.py",
+        "return (source,) if site == source else (source, site)",
+        "return (source,)",
+        ("tests/relay/test_limits.py::test_a_network_that_has_many_sources_is_one",),
+    ),
+    Mutation(
+        "a slow request to the relay itself is waited for",
+        "relay/asgi.py",
+        "self._slow = self.loop.call_later(REQUEST_WITHIN, self.transport.abort)",
+        "self._slow = self.loop.call_later(9_999, self.transport.abort)",
+        (
+            "tests/relay/test_asgi.py::test_a_request_that_does_not_come_to_its_end_is_not_waited_for",
+        ),
     ),
     Mutation(
         "a name goes with its key to another account",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from relay import names
 from relay.names import GONE_FOR, HELD_AFTER, NameBook
 from tunnel.names import ShareName
 
@@ -142,6 +143,25 @@ def test_a_share_that_never_had_a_site_is_never_gone() -> None:
         assert not names.is_gone(NAME, 2 * DAY)
         names.end_lease(NAME, 1.5 * DAY)
         assert not names.is_gone(NAME, 1.5 * DAY)
+
+
+def test_one_key_and_one_account_hold_so_many_names_until_they_lapse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(names, "MAX_OF_KEY", 2)
+    monkeypatch.setattr(names, "MAX_OF_ACCOUNT", 3)
+    with NameBook(None) as book:
+        for number in range(2):
+            assert not book.holds_too_many(b"key", 7)
+            assert book.claim(ShareName(f"name-{number}"), b"key", 0.0, 10.0, account=7)
+        assert book.holds_too_many(b"key", 7)
+        assert not book.holds_too_many(b"other", 7)
+        assert book.claim(ShareName("name-2"), b"other", 0.0, 10.0, account=7)
+        assert book.holds_too_many(b"a-third", 7)
+        assert not book.holds_too_many(b"a-third", 8)
+        assert not book.holds_too_many(b"a-third", 0)
+        book.forget_old(10.0 + HELD_AFTER + 1)
+        assert not book.holds_too_many(b"key", 7)
 
 
 def test_a_file_of_an_earlier_version_is_brought_up(tmp_path: Path) -> None:
