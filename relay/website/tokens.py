@@ -24,12 +24,19 @@ from tunnel.relay_token import RelayToken
 
 PER_PAGE = 50  # tokens
 MAX_TOKENS = 200  # of one account that are not revoked: a page's button is easily pressed again
+# Of one account in 24 hours, those that were revoked since among them: with each come new limits,
+# of bytes a day too. An administrator makes any number.
+MAX_A_DAY = 20
 MAX_DAYS = 3_650
 MAX_COUNT = 1_000_000  # of guests and streams
 DAY = 86_400.0  # seconds
 NOT_MADE = "No token was made"
 _MOST = {"shares": MAX_SHARES, "guests": MAX_COUNT, "streams": MAX_COUNT, "days": MAX_DAYS}
 Limit = TypeVar("Limit", int, float)
+
+
+class _TooManyError(Exception):
+    """More new tokens in a day than anybody needs."""
 
 
 class TokenPages:
@@ -73,10 +80,20 @@ class TokenPages:
             return self._door.refuse(viewer, HTTPStatus.CONFLICT, NOT_MADE, text)
 
         def create(book: AccountBook) -> RelayToken | None:
-            user = user_of(book, viewer)
-            return book.create_token(user, wanted, time.time()) if user is not None else None
+            user, now = user_of(book, viewer), time.time()
+            if user is None:
+                return None
+            if not viewer.is_admin:
+                new = [each for each in tokens_of(book, viewer) if each.created_at > now - DAY]
+                if len(new) >= MAX_A_DAY:
+                    raise _TooManyError
+            return book.create_token(user, wanted, now)
 
-        made = await self._records.accounts(create)
+        try:
+            made = await self._records.accounts(create)
+        except _TooManyError:
+            text = f"{MAX_A_DAY} tokens were made in 24 hours: make another tomorrow."
+            return self._door.refuse(viewer, HTTPStatus.CONFLICT, NOT_MADE, text)
         if made is None:
             return self._door.not_found(viewer)
         viewer.session.fresh["token"] = made.text

@@ -91,6 +91,22 @@ def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
     act(tmp_path, main)
 
 
+def test_nobody_has_new_limits_again_and_again(tmp_path: Path) -> None:
+    async def main(scene: Scene) -> None:
+        browser = await scene.signed_in(scene.token())
+        for _ in range(tokens.MAX_A_DAY - 1):  # that one signs in with is new, too
+            assert (await browser.post("/tokens")).status == 303
+            newest = max(entries(scene), key=lambda each: each.created_at)
+            assert (await browser.post(f"/tokens/{newest.id}/revoke")).status == 303
+            scene.look()
+        answer = await browser.post("/tokens")
+        assert answer.status == 409
+        assert "in 24 hours" in answer.text
+        assert len(entries(scene)) == tokens.MAX_A_DAY
+
+    act(tmp_path, main)
+
+
 def test_there_are_not_too_many(tmp_path: Path) -> None:
     async def main(scene: Scene) -> None:
         browser = await scene.signed_in(scene.token())
