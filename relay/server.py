@@ -172,14 +172,13 @@ class Relay:
             sites = own.sites(self.domain, _sole_host(config))
             http_port = HTTP_PORT if any(port == HTTP_PORT for _, port in places) else 0
             urls = Urls(self.domain, config.public_port or self.port, sites.sole_host, http_port)
-            permits = house.permits
             public = public_der(gateway_key.public_key())
-            control = Control(self.registry, names, urls, public, permits, house.rules)
+            control = Control(self.registry, names, urls, public, house.permits, house.rules)
             control.own_domains = own.desk
             gateway = Gateway(self.registry, gateway_key, sites, shown_for_sites, own.identity)
             admission = Admission(budget)
             cluster = self._cluster(names, admission, control)
-            website = self._website(urls, permits, control, own.desk)
+            website = self._website(urls, house.permits, control, own.desk)
             values, host = self._proof.values, config.pages_host
             app = make_app(self.registry, self.domain, values, host, website, sites=sites)
             asgi = AsgiServer(app, control.open, admission)
@@ -190,6 +189,7 @@ class Relay:
             if cluster is not None:
                 if house.accounts is not None:
                     cluster.share_accounts(house.accounts)
+                own.join(cluster.member)
                 place = stack.enter_context(self.listening.at(*cluster.place, "--node-address"))
                 fronts.append(cluster.front(place, sites, desk.answers, house.is_banned))
             panel = stack.enter_context(_panel(config.metrics, self.listening))

@@ -25,7 +25,7 @@ AGAIN_LAST = 600.0  # and from then on
 
 
 class State(enum.Enum):
-    """How it is with a domain for a share that asks for it (docs/protocol.md 4.3)."""
+    """How it is with a domain for a share that asks for it (docs/protocol.md 4.2)."""
 
     GOOD = "good"
     UNPROVEN = "unproven"
@@ -52,6 +52,7 @@ class Holder:
 
     name: ShareName
     key_hash: bytes
+    since: float
     proven_at: float
     gone_since: float | None = None  # when the record was first seen to be missing
 
@@ -114,11 +115,19 @@ class Claim:
             return
         other = next((each for each in self.asking if self._proves(each.key_hash)), None)
         if other is not None:
-            self.holder = Holder(other.name, other.key_hash, now)
+            self.holder = Holder(other.name, other.key_hash, now, now)
         elif holder is not None:
             holder.gone_since = now if holder.gone_since is None else holder.gone_since
             if now - holder.gone_since >= GONE_AFTER:
                 self.release()
+
+    def yield_to(self, key_hash: bytes, *, is_earlier: bool) -> None:
+        """A share with that key has the domain at another relay of the cluster, and had it earlier,
+        or later. Here it is let go where the last answer says that it is that one's."""
+        if self.holder is None or self.is_of(key_hash) or not self._proves(key_hash):
+            return
+        if is_earlier or not self._proves(self.holder.key_hash):
+            self.release()
 
     def unanswered(self, now: float) -> None:
         """The DNS says nothing."""

@@ -6,18 +6,20 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.certificate import ServerIdentity
-from relay.own_domains.claims import Claim, State
+from relay.own_domains.claims import Claim, Holder, State
 from relay.own_domains.rules import own_domain
 from relay.registry import LocalRegistry, Share
 from relay.routes import Site
 from relay.source_buckets import SourceBuckets
 from tunnel.control import OwnDomains, OwnDomainState, OwnDomainStates
 from tunnel.errors import UsageError, VshareError
+from tunnel.names import ShareName
 from tunnel.own_domains import OwnDomain, challenge_name
 
 MAX_CLAIMS = 8_192  # domains that are asked for or held: each costs 2 KiB, and look-ups
@@ -56,6 +58,15 @@ class Shown(Protocol):
         """Why there is none, for people."""
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A share that has a domain at another relay of the cluster, `since` (seconds, the epoch's)."""
+
+    name: ShareName
+    key_hash: bytes
+    since: float
+
+
 @dataclass(slots=True)
 class _Asked:
     """What one share asks for, and what it was told last."""
@@ -82,6 +93,8 @@ class OwnDomainDesk:
         self._order = itertools.count()  # breaks ties
         self._wake = asyncio.Event()
         self._looking = 0
+        self.on_change: Callable[[], None] = lambda: None  # somebody has what he had not, or lost
+        self.elsewhere: Callable[[str], Elsewhere | None] = lambda host: None
 
     # -- for those who bring visitors
 
@@ -89,7 +102,8 @@ class OwnDomainDesk:
         """The site that `host` (as from `strip_port`) stands for, if a share has it."""
         claim = self._claims.get(host)
         if claim is None or claim.holder is None:
-            return None
+            other = self.elsewhere(host)
+            return Site(other.name) if other is not None else None
         holder = claim.holder
         share = self._registry.get(holder.name)
         if share is not None and share.key_hash != holder.key_hash:
@@ -176,6 +190,7 @@ class OwnDomainDesk:
             self._claims.pop(claim.host, None)
             self._when.pop(claim, None)
         self._tell_all(claim)
+        self.on_change()
 
     def _tell_all(self, claim: Claim) -> None:
         for asker in list(claim.asking):
@@ -253,6 +268,7 @@ class OwnDomainDesk:
             claim.unanswered(loop.time())
         else:
             claim.answered(texts, loop.time())
+            self._yield(claim)
         finally:
             self._looking -= 1
             self._wake.set()
@@ -262,6 +278,23 @@ class OwnDomainDesk:
         if claim in self._when:  # else it was forgotten meanwhile
             self._look_at(claim, loop.time() + claim.again_in(loop.time()))
             self._changed(claim)
+
+    def _yield(self, claim: Claim) -> None:
+        other = self.elsewhere(claim.host)
+        if other is not None and claim.holder is not None:
+            since = epoch_of(claim.holder.since)
+            claim.yield_to(other.key_hash, is_earlier=other.since < since)
+
+    def holders(self) -> list[tuple[OwnDomain, Holder]]:
+        """Who has what here."""
+        return [(each.host, each.holder) for each in self._claims.values() if each.holder]
+
+    def look_again(self, hosts: Iterable[str]) -> None:
+        """Something is new about these: ask the DNS now."""
+        now = asyncio.get_running_loop().time()
+        for host in hosts:
+            if host in self._claims:
+                self._look_at(self._claims[host], now)
 
     def _keep_house(self, now: float) -> None:
         for share in [each for each in self._asked if each.is_over]:
@@ -282,3 +315,8 @@ class OwnDomainDesk:
             return False
         ended = not claim.asking and self._registry.is_site_gone(name)
         return self._registry.is_site(name) or ended
+
+
+def epoch_of(since: float) -> float:
+    """A time of the loop's clock as seconds since the epoch."""
+    return time.time() - asyncio.get_running_loop().time() + since

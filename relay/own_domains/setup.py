@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from relay.acme import acme_authority
 from relay.acme_proofs import HttpProof
@@ -13,6 +14,9 @@ from relay.own_domains.certificates import OwnCertificates
 from relay.own_domains.desk import OwnDomainDesk
 from relay.registry import LocalRegistry
 from relay.routes import Sites
+
+if TYPE_CHECKING:
+    from relay.cluster.member import Member
 
 
 class OwnDomainService:
@@ -36,6 +40,13 @@ class OwnDomainService:
     def identity(self, host: str) -> ServerIdentity | None:
         """What browsers are shown at `host`, if it is not what all sites have."""
         return self.desk.identity(host) if self.desk is not None else None
+
+    def join(self, member: Member) -> None:
+        """The relay is one of several that are one."""
+        if self.desk is not None:
+            from relay.own_domains.cluster import share_own_domains
+
+            share_own_domains(member, self.desk)
 
     async def run(self) -> None:
         """Run until cancelled."""
