@@ -314,8 +314,7 @@ def up(
     leaving = Leaving.maybe()
     if detach and leaving is None:
         sys.exit(start(sys.argv[1:]))
-    # Half a second that the other commands need not wait.
-    from vshare.several import each_machine, share_all
+    from vshare.several import each_machine, share_all  # half a second, which others need not wait
 
     each = each_machine(options, machines, domains, targets)
     console = Console(each[0].machine or "vshare", as_json=as_json, verbose=verbose)
