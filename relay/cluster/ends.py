@@ -1,12 +1,14 @@
 """Shares of the cluster's other nodes, for a node's pages: which there are, and their end.
 
 A node says which shares it wants ended, by the numbers of their leases, and the node that has one
-of them ends it: so a share that has come back meanwhile is another one, and stays.
+of them ends it: so a share that has come back meanwhile is another one, and stays, also when it is
+said again. It is sealed (relay/cluster/seals.py): Redis itself ends nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -16,6 +18,7 @@ from relay.cluster.member import Member
 from relay.cluster.records import Record
 from relay.ends import Owned, end_share
 from relay.registry import LocalRegistry, Share
+from tunnel.errors import RemoteProtocolError
 from tunnel.names import ShareName
 
 TOPIC = "ends"
@@ -62,7 +65,9 @@ class SharesElsewhere:
         record = self._member.directory.records.get(name)
         if record is not None:
             self._wishes.append(Wish(name, record.fence, by_operator))
-            self._member.post(TOPIC, msgspec.json.encode(list(self._wishes)))
+            text, home = msgspec.json.encode(list(self._wishes)), self._member.info.home
+            stamp = time.time_ns() // 1000
+            self._member.post(TOPIC, self._member.seals.seal(TOPIC, home, stamp, text))
 
     def _owned(self, name: ShareName, record: Record) -> Owned | None:
         node = self._member.directory.node_of(name)
@@ -72,16 +77,17 @@ class SharesElsewhere:
 
     def _heard(self, notices: dict[str, bytes]) -> None:
         for home, text in notices.items():
-            for wish in _parse(home, text):
+            for wish in self._parse(home, text):
                 share = self._registry.get(ShareName(wish.name))
                 if share is not None and self._member.fence_of(share) == wish.fence:
                     log.info("share %s is ended from the pages of another node", share.name)
                     end_share(share, self._end_lease, by_operator=wish.by_operator)
 
-
-def _parse(home: str, text: bytes) -> list[Wish]:
-    try:
-        return _decoder.decode(text) if len(text) <= MAX_NOTICE else []
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        log.warning("what node %s wants ended cannot be read: %s", home, error)
-        return []
+    def _parse(self, home: str, sealed: bytes) -> list[Wish]:
+        if home == self._member.info.home or len(sealed) > MAX_NOTICE:
+            return []
+        try:
+            return _decoder.decode(self._member.seals.open(TOPIC, home, sealed)[1])
+        except (RemoteProtocolError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            log.warning("what node %s wants ended cannot be read: %s", home, error)
+            return []

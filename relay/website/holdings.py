@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Protocol
 
 from relay.accounting import Visit
@@ -12,6 +13,7 @@ from relay.accounts.permits import Permits
 from relay.ends import Owned, end_share
 from relay.registry import LocalRegistry, Share
 from relay.website.door import Viewer
+from relay.website.paging import Part, page_of
 from tunnel.errors import UsageError
 from tunnel.names import ShareName, parse_name
 
@@ -29,6 +31,9 @@ class Elsewhere(Protocol):
         """Have it ended, as soon as its relay hears of it."""
 
 
+_name = attrgetter("name")
+
+
 class Holdings:
     """Shares, as who is signed in may see them. `end_lease` as Control has it; `elsewhere`: of
     relays that work together."""
@@ -43,20 +48,30 @@ class Holdings:
         self._registry, self._permits = registry, permits
         self._end_lease, self._elsewhere = end_lease, elsewhere
 
-    def shares(self, viewer: Viewer) -> list[Owned]:
-        """His (an administrator's: everybody's), by their names."""
+    def shares(self, viewer: Viewer, wanted: str, size: int) -> Part[Owned]:
+        """His (an administrator's: everybody's), by their names: the page `wanted` (see page_of).
+        There may be ten thousand, in a loop that has more to do: little is done with each."""
+        shares: list[Share | Owned]
         if viewer.is_admin:
-            here = self._registry.shares()
+            shares = [*self._registry.shares()]
         else:
             tokens = self._permits.tokens_of(viewer.account)
-            here = [share for token in tokens for share in self._registry.shares_of(token)]
-        counts: Counter[object] = Counter(each.share for each in self._registry.accounting.visits)
-        found = [Owned(each.name, each.token, each.ends_at, counts[each]) for each in here]
+            shares = [share for token in tokens for share in self._registry.shares_of(token)]
         if self._elsewhere is not None:
             others = self._elsewhere.shares()
-            found += [each for each in others if self._owns(viewer, each.token)]
+            shares += [each for each in others if self._owns(viewer, each.token)]
         now = time.time()
-        return sorted((each for each in found if each.ends_at > now), key=lambda each: each.name)
+        alive = [each for each in shares if each.ends_at > now]
+        alive.sort(key=_name)
+        part = page_of(alive, wanted, size)
+        counts: Counter[object] = Counter(each.share for each in self._registry.accounting.visits)
+        things = [
+            each
+            if isinstance(each, Owned)
+            else Owned(each.name, each.token, each.ends_at, counts[each])
+            for each in part.things
+        ]
+        return Part(things, part.number, part.pages, part.total)
 
     def share(self, viewer: Viewer, name: str) -> Share | None:
         """The one of that name, if it is his and here."""

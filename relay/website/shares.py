@@ -16,7 +16,6 @@ from relay.website.door import Door, Viewer
 from relay.website.forms import Form
 from relay.website.history import HistoryPages
 from relay.website.holdings import Holdings
-from relay.website.paging import page_of
 from tunnel.control import OwnDomainState
 from tunnel.own_domains import OwnDomain, challenge_name, challenge_value
 
@@ -56,8 +55,7 @@ class SharePages:
         ]
 
     async def _list(self, request: Request, viewer: Viewer) -> Response:
-        owned = self._holdings.shares(viewer)
-        page = page_of(owned, request.query_params.get("page", ""), PER_PAGE)
+        page = self._holdings.shares(viewer, request.query_params.get("page", ""), PER_PAGE)
         return self._door.show(
             request, viewer, "shares.html", at="/shares", page=page, now=time.time()
         )

@@ -9,12 +9,14 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from relay.accounting import How
 from relay.accounts.book import Allowance, account_book
 from relay.accounts.watch import watched_accounts
+from relay.cluster.ends import TOPIC
 from relay.control import Urls
 from relay.server import Relay
 from relay.website.app import Parts, make_website
@@ -55,7 +57,9 @@ class Sharer:
                 await asyncio.sleep(0.05)
 
 
-def test_a_share_at_another_relay_is_ended_from_the_pages(tmp_path: Path) -> None:
+def test_a_share_at_another_relay_is_ended_from_the_pages(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         with redis_server(tmp_path) as redis:
             config = configured(tmp_path, redis)
@@ -109,5 +113,12 @@ def test_a_share_at_another_relay_is_ended_from_the_pages(tmp_path: Path) -> Non
                 assert (await browser.post(f"/shares/{SECOND}/end")).status == 303
                 assert (await other.ended).code == "expired"
                 assert not again.ended.done()  # another session than the one that was to end
+
+                fence = member(two).directory.records[FIRST].fence
+                forged = msgspec.json.encode([[FIRST, fence, True]])
+                member(two).post(TOPIC, forged)  # as Redis could, without the seal
+                with caplog.at_level("WARNING"):
+                    await until(lambda: "cannot be read" in caplog.text)
+                assert not again.ended.done()
 
     run(main)
