@@ -70,11 +70,13 @@ class Permits:
     def __init__(self) -> None:
         self._permits: Mapping[str, Permit] = {}
         self._account_limits: Mapping[int, Limits] = {}
+        self.version = 0  # of what is here
 
     def replace(self, permits: Mapping[str, Permit]) -> None:
         """From now on there are these, by their tokens' IDs."""
         self._account_limits = {each.account: each.account_limits for each in permits.values()}
         self._permits = permits
+        self.version += 1
 
     def find(self, text: str, now: float) -> Permit | None:
         """What the token `text` allows a share; None: nothing, for whatever reason."""

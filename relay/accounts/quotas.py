@@ -166,6 +166,7 @@ class Quotas:
         self._late: Usage = []  # of days before, not saved yet
         self._looked_at = time.monotonic()
         self._looks = 0
+        self._version = 0  # of the permits whose limits the meters have
 
     # -- what was counted before
 
@@ -342,6 +343,9 @@ class Quotas:
     def _take_limits(self) -> bool:
         """As they are now; whether there are others than before."""
         changed = False
+        if self._permits is None or self._permits.version == self._version:
+            return changed  # nearly always: no look at thousands
+        self._version = self._permits.version
         for meter in self._meters.values():
             limits = self._limits(meter.holder)
             changed = changed or limits != meter.limits
