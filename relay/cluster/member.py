@@ -65,6 +65,7 @@ class Member:
         self._pending: dict[Share, str] = {}  # what Redis is to be told of them
         self._since_here = self._since_all = ""  # the epochs in which it was said what there is
         self._reaches = False  # whether Redis heard the last beat
+        self.is_unheard = False  # whether it did not; neither, before the first one
         self._lease_ends = 0.0  # loop time
         self._is_split = False
         self._is_synced = False
@@ -189,14 +190,14 @@ class Member:
     def _heard(self, sent_at: float, pulse: Pulse) -> None:
         if not self._reaches:
             log.warning("Redis hears this node: shares can register")
-        self._reaches, self._is_split = True, False
+        self._reaches, self.is_unheard, self._is_split = True, False, False
         self._lease_ends = sent_at + self._timing.ttl
         self.directory.living(each for each in pulse.living if self.seals.is_node(each))
 
     def _missed(self, error: StoreError) -> None:
         if self._reaches:
             log.warning("%s: no share can register until it answers", error.text)
-        self._reaches = False
+        self._reaches, self.is_unheard = False, True
 
     async def _mind_lease(self) -> None:
         """Before its lease ends a node knows whether it may keep what it has."""

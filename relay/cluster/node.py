@@ -130,7 +130,7 @@ class ClusterNode:
         self, desk: Control, request: Register, signed: bytes, session: ShareSession
     ) -> None:
         """See relay.control.Cluster."""
-        if self._group is None or not self.member.has_store:
+        if self._group is None or self.member.is_unheard:
             raise RejectionError("unavailable", AWAY)
         wish = desk.wish(request, signed, session)
         work = self._register(desk, wish, (request, signed), session)

@@ -40,43 +40,96 @@ KEPT = 100  # visitors' sockets
 class Node:
     """`vrelay serve --cluster ...`, at the same port each time."""
 
-    def __init__(self, folder: Path, redis: RedisServer, name: str) -> None:
+    def __init__(self, folder: Path, redis: str, name: str) -> None:
         self._redis, self._secret = redis, folder / "cluster-key"
         self._state, self._port = folder / name, 0
         self.address: RelayAddress
-        self.process: subprocess.Popen[str]
+        self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Run until `process` ends."""
         command = [sys.executable, "-m", "relay.cli", "serve", "--json", "--open"]
         command += ["--listen", f"127.0.0.1:{self._port}", "--state-dir", str(self._state)]
-        command += ["--cluster", self._redis.url, "--cluster-key", str(self._secret)]
+        command += ["--cluster", self._redis, "--cluster-key", str(self._secret)]
         command += ["--node-address", "127.0.0.1:0", "--drain", "5"]
-        self.process = subprocess.Popen(
+        self.process = process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-        assert self.process.stdout is not None
-        with self.process.stdout as said:
+        assert process.stdout is not None
+        with process.stdout as said:
             self.address = parse_relay(json.loads(said.readline())["relay"])
         self._port = self.address.port
 
     def kill(self) -> None:
         """As by a power cut."""
-        self.process.kill()
-        self.process.wait(10)
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Way:
+    """One node's way to Redis, which can be cut as by a firewall that drops what comes."""
+
+    def __init__(self, folder: Path, redis: RedisServer) -> None:
+        self._path, self._redis = folder / "way.sock", redis
+        self.url = f"unix://{self._path}"
+        self._open = asyncio.Event()
+        self._open.set()
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            carried: list[asyncio.Task[None]] = []
+
+            def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                carried.append(group.create_task(self._carry(reader, writer)))
+
+            async with await asyncio.start_unix_server(carry, self._path) as server:
+                yield
+                server.close()
+                for task in carried:
+                    task.cancel()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            redis_reader, redis_writer = await asyncio.open_unix_connection(self._redis.path)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, redis_writer))
+                group.create_task(self._pump(redis_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                await self._open.wait()
+                writer.write(data)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    def cut(self) -> None:
+        """Nothing passes."""
+        self._open.clear()
+
+    def mend(self) -> None:
+        """It passes again, what waited as well: as TCP sends again what was lost."""
+        self._open.set()
 
 
 @contextlib.contextmanager
-def nodes(folder: Path, redis: RedisServer) -> Iterator[list[Node]]:
-    """Three, which know each other soon."""
+def nodes(folder: Path, redis: RedisServer, way: str = "") -> Iterator[list[Node]]:
+    """Three, which know each other soon. They are started, but for the first where its `way` to
+    Redis is given."""
     secret = folder / "cluster-key"
     secret.write_text(secrets.token_hex(32))
     secret.chmod(0o600)
-    found = [Node(folder, redis, name) for name in ("one", "two", "three")]
+    names = {"one": way or redis.url, "two": redis.url, "three": redis.url}
+    found = [Node(folder, url, name) for name, url in names.items()]
     with contextlib.ExitStack() as stack:
         for node in found:
-            node.start()
             stack.callback(node.kill)
+            if node is not found[0] or not way:
+                node.start()
         yield found
 
 
@@ -172,19 +225,20 @@ def test_a_node_that_is_killed_and_one_after_another_drained(tmp_path: Path) -> 
             one, two, three = world.nodes
             lost = world.at(one)
             assert lost
-            one.process.kill()  # and not waited for
+            one.kill()
             took = await world.reached(lost, (two, three))
             tell("shares of a killed node are back", took)
             assert took < MOVED_WITHIN
-            one.kill()
             one.start()
             for node in (two, three):  # a rolling upgrade
                 others = [each for each in world.nodes if each is not node]
                 moved = world.at(node)
-                node.process.send_signal(signal.SIGTERM)
+                process = node.process
+                assert process is not None
+                process.send_signal(signal.SIGTERM)
                 tell("shares of a drained node are back", await world.reached(moved, others))
                 assert not world.at(node)
-                await asyncio.to_thread(node.process.wait, 30)
+                await asyncio.to_thread(process.wait, 30)
                 node.start()
                 await world.reached(range(SHARES), world.nodes)
             names = [link.registered.name for link in world.links]
@@ -222,4 +276,38 @@ def test_redis_is_killed_and_comes_back(tmp_path: Path, keeps: bool) -> None:
             await world.reached(range(SHARES), world.nodes)
 
     with cluster(tmp_path, keeps=keeps) as (redis, world):
+        run(main)
+
+
+def test_a_node_is_cut_off_from_redis_and_the_others_are_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        way = Way(tmp_path, redis)
+        async with asyncio.timeout(90), way.run():
+            one, two, three = world.nodes
+            await asyncio.to_thread(one.start)
+            async with world.shared():
+                await world.reached(range(SHARES), world.nodes)
+                lost = world.at(one)
+                assert lost
+                way.cut()
+                began = time.monotonic()
+                while world.at(one):  # noqa: ASYNC110  # nobody announces it
+                    await asyncio.sleep(ASK_AGAIN)
+                await world.reached(lost, (two, three))
+                tell("shares of a node that was cut off are back", time.monotonic() - began)
+                with pytest.raises(RejectedError) as refused:
+                    async with world.link(99, one):
+                        pass
+                assert refused.value.code == "unavailable"
+                way.mend()
+                await world.reached(range(SHARES), world.nodes)
+                assert [link.registered.name for link in world.links] == [
+                    f"share-{number}" for number in range(SHARES)
+                ]
+
+    with (
+        redis_server(tmp_path) as redis,
+        nodes(tmp_path, redis, f"unix://{tmp_path}/way.sock") as found,
+    ):
+        world = World(found)
         run(main)
