@@ -15,6 +15,7 @@ from tests.mutations.paging import PAGING
 from tests.mutations.passing import PASSING
 from tests.mutations.reaching import REACHING
 from tests.mutations.relaying import RELAYING
+from tests.mutations.remembering import REMEMBERING
 from tests.mutations.resuming import RESUMING
 from tests.mutations.secrets import SECRETS
 from tests.mutations.serving import SERVING
@@ -41,4 +42,5 @@ EVERY: tuple[Mutation, ...] = (
     *ACCOUNTS,
     *OWNING,
     *PAGING,
+    *REMEMBERING,
 )
