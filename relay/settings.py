@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from relay.accounts.limit_options import OPTIONS
 from relay.config import DEFAULT_PORT, HistoryConfig, RelayConfig
 
 PREFIX = "VRELAY_"  # of the environment's variables
@@ -178,6 +179,16 @@ SETTINGS: tuple[Setting, ...] = (
         off="--accounts",
         help="Everybody may share here, or who has a token (see `vrelay token`). It is open where"
         " it listens on loopback alone, else not, unless you say so.",
+    ),
+    *(
+        Setting(
+            name=name,
+            kind=kind,
+            metavar=kind.name,
+            help=f"{text} Of each token that has no such limit of its own; where there are no"
+            " accounts, of the shares from one address.",
+        )
+        for name, kind, text in OPTIONS
     ),
     Setting(
         name="resolver",

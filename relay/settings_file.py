@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from relay.accounts.limit_options import LimitType
 from relay.settings import BY_NAME, PREFIX, Setting
 from tunnel.errors import UsageError
 
@@ -151,6 +152,8 @@ def _one(setting: Setting, value: object, folder: Path) -> Any:
     kind = _kind(setting)
     of_numbers = isinstance(kind, click.types.IntParamType | click.types.FloatParamType)
     wanted: tuple[type, ...] = (int, float) if of_numbers else (str,)
+    if isinstance(kind, LimitType):  # a number, or a word
+        wanted = (int, str)
     if isinstance(value, bool) or not isinstance(value, wanted):
         what = "a number" if of_numbers else "a text in quotes"
         raise click.BadParameter(f"it is {what}, not {value!r}")

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from relay.accounts.limit_options import changed
+from relay.accounts.limits import FIELDS, UNLIMITED
 from relay.cluster.config import ClusterConfig
 from relay.config import DEFAULT_PORT, LETS_ENCRYPT, AcmeConfig, HistoryConfig, RelayConfig
 from relay.settings import SETTINGS
@@ -42,6 +44,7 @@ def config_of(values: Values, state_dir: Path) -> RelayConfig:
         "state_dir": state_dir,
         "acme": AcmeConfig(email, server or LETS_ENCRYPT, hook) if email else None,
         "accounts": not is_open(values),
+        "limits": changed(UNLIMITED, {name: values[name] for name in FIELDS}),
         "history": HistoryConfig(values["history_days"], values["history_sources"])
         if values["history"]
         else None,

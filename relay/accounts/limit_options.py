@@ -14,24 +14,27 @@ from tunnel.errors import UsageError
 
 MAX_STREAMS = 1_000_000  # more than a relay has descriptors
 _UNLIMITED, _DEFAULT = "none", "default"
+_AS_FOR_ALL = -1  # stands for the latter, since None is what was not said
 
 Command = Callable[..., Any]
 
 
-class _Limit(click.ParamType[int]):
-    """A number, `none` or `default`: the last as -1, for None means that nothing is said."""
+class LimitType(click.ParamType[int]):
+    """A number, `none` or `default`."""
 
     def __init__(self, parse: Callable[[str], int], metavar: str) -> None:
         self._parse, self.name = parse, metavar
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """See click.ParamType."""
-        if isinstance(value, int):
+        if isinstance(value, int):  # as a file has it, or converted before
+            if value < _AS_FOR_ALL:
+                self.fail("a limit is a number from 1 on, or none", param, ctx)
             return value
         if value == _UNLIMITED:
             return NO_LIMIT
         if value == _DEFAULT:
-            return -1
+            return _AS_FOR_ALL
         try:
             return self._parse(value)
         except UsageError as error:
@@ -47,24 +50,30 @@ def _count(most: int) -> Callable[[str], int]:
     return parse
 
 
+_MANY, _SIZE = LimitType(_count(MAX_STREAMS), "N"), LimitType(parse_size, "SIZE")
+OPTIONS: tuple[tuple[str, click.ParamType[int], str], ...] = (
+    ("shares", LimitType(_count(MAX_SHARES), "N"), "Shares at once."),
+    ("guests", _MANY, "Connections of guests at once; vconnect keeps a few of each guest."),
+    ("streams", _MANY, "Connections of visitors at once, of guests and browsers."),
+    ("bytes-per-day", _SIZE, "Both ways together, as in 10G; days end at midnight UTC."),
+    ("bandwidth", _SIZE, "Bytes a second, both ways together, as in 5M."),
+)
+
+
 def limit_options(command: Command) -> Command:
-    """`--shares`, `--guests`, `--streams`, `--bytes-per-day`, `--bandwidth`; see `limits_of`."""
-    many, size = _Limit(_count(MAX_STREAMS), "N"), _Limit(parse_size, "SIZE")
-    for name, kind, text in (
-        ("--bandwidth", size, "Bytes a second, both ways together, as in 5M."),
-        ("--bytes-per-day", size, "Both ways together, as in 10G; days end at midnight UTC."),
-        ("--streams", many, "Connections of visitors at once, of guests and browsers."),
-        ("--guests", many, "Connections of guests at once; vconnect keeps a few of each guest."),
-        ("--shares", _Limit(_count(MAX_SHARES), "N"), "So many at once."),
-    ):
-        command = click.option(name, type=kind, help=f"{text} Also none, and default.")(command)
+    """`--shares`, `--guests`, `--streams`, `--bytes-per-day`, `--bandwidth`; see `changed`."""
+    for name, kind, text in reversed(OPTIONS):
+        said = f"{text} Also none, and default."
+        command = click.option(f"--{name}", type=kind, help=said)(command)
     return command
 
 
 def changed(limits: Limits, said: dict[str, int | None]) -> Limits:
     """`limits` with what the options said; what they did not say stays."""
     news = {name: said[name] for name in FIELDS if said.get(name) is not None}
-    return replace(limits, **{name: None if value == -1 else value for name, value in news.items()})
+    return replace(
+        limits, **{name: None if value == _AS_FOR_ALL else value for name, value in news.items()}
+    )
 
 
 def limits_text(limits: Limits) -> str:

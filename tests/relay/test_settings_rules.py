@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.accounts.limits import NO_LIMIT, UNLIMITED, Limits, parse_size
 from relay.config import LETS_ENCRYPT
 from relay.settings_rules import config_of, is_open, problems_of, shared_domain
 from tests.relay.settings_values import values
@@ -22,6 +23,13 @@ def test_the_relay_that_settings_make(tmp_path: Path) -> None:
     assert config.acme is not None
     assert config.acme.server == LETS_ENCRYPT
     assert (config.public_port, config.accounts, config.state_dir) == (444, True, tmp_path)
+
+
+def test_limits_are_as_a_token_has_them(tmp_path: Path) -> None:
+    assert config_of(values(), tmp_path).limits == UNLIMITED
+    said = values(streams=5, bandwidth=parse_size("5M"), guests=NO_LIMIT)
+    limits = config_of(said, tmp_path).limits
+    assert limits == Limits(streams=5, bandwidth=5_000_000, guests=NO_LIMIT)
 
 
 def test_where_the_pages_may_not_be() -> None:
