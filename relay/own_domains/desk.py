@@ -266,6 +266,9 @@ class OwnDomainDesk:
         except VshareError as error:
             log.info("%s", error.text)
             claim.unanswered(loop.time())
+        except Exception:
+            log.exception("the DNS could not be asked for %s: this is a bug", claim.host)
+            claim.unanswered(loop.time())
         else:
             claim.answered(texts, loop.time())
             self._yield(claim)

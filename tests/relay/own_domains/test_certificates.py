@@ -75,6 +75,19 @@ def test_one_for_each_kept_and_not_asked_for_again(tmp_path: Path) -> None:
     with_certificates(second, tmp_path / "own")
 
 
+def test_who_came_first_is_first_whatever_it_is_called() -> None:
+    """Else one who has a hundred names that sort before others' keeps those from theirs."""
+    late = [OwnDomain(f"0{number}.example.com") for number in range(3)]
+
+    async def test(shown: OwnCertificates, server: Server) -> None:
+        for host in (OTHER, HOST, *late):
+            shown.want(host)
+        await until(lambda: len(server.asked) == 5)
+        assert server.asked == [OTHER, HOST, *late]
+
+    with_certificates(test)
+
+
 def test_a_file_of_no_use_is_asked_for_again(tmp_path: Path) -> None:
     async def test(shown: OwnCertificates, server: Server) -> None:
         for content in (b"spoilt", pair(domain="another.example")):
