@@ -84,6 +84,18 @@ async def _logged(life: _Life, console: Console, interrupt: Interrupt) -> None:
         tell(log, logging.INFO, Event.STOPPED, "the relay stops")
 
 
+def about_pages(config: RelayConfig, port: int) -> str:
+    """Where people sign in, or why nowhere; empty where nobody would think of it."""
+    if not config.accounts:
+        none = "There are no pages to sign in to, since there are no accounts: see --accounts."
+        return none if config.pages_host else ""
+    if not config.pages_host:
+        return "There are no pages to sign in to: --pages-host HOST gives them a name of their own."
+    shown = config.public_port or port
+    host = f"{config.pages_host}{'' if shown == 443 else f':{shown}'}"
+    return f"Who has a token of the scope `pages` signs in at https://{host}/"
+
+
 async def _serve(life: _Life, console: Console, interrupt: Interrupt) -> None:
     config = life.config
     async with relay_of(config, console, take_over=life.takes_over) as relay:
@@ -114,6 +126,8 @@ async def _serve(life: _Life, console: Console, interrupt: Interrupt) -> None:
             click.echo(f"relay address: {relay.address}")
             if config.accounts:
                 console.detail("Who shares needs a token: `vrelay token create` makes them.")
+            if about := about_pages(config, relay.port):
+                console.detail(about)
         text = f"the relay serves at {relay.address}"
         tell(log, logging.INFO, Event.SERVING, text, version=version("vshare"))
         await live(relay, life.folder, life.drain, console, interrupt)
