@@ -22,6 +22,7 @@ from tests.mutations.serving import SERVING
 from tests.mutations.siting import SITING
 from tests.mutations.typing import TYPING
 from tests.mutations.visiting import VISITING
+from tests.mutations.watching import WATCHING
 
 EVERY: tuple[Mutation, ...] = (
     *JOINING,
@@ -38,6 +39,7 @@ EVERY: tuple[Mutation, ...] = (
     *PASSING,
     *TYPING,
     *SERVING,
+    *WATCHING,
     *BROWSING,
     *ACCOUNTS,
     *OWNING,
