@@ -145,3 +145,22 @@ def test_a_password_in_the_address_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as refused:
             open_store(ClusterConfig(url, tmp_path))
         assert "secret" not in str(refused.value)
+
+
+def test_what_a_restarted_redis_has_may_be_old(tmp_path: Path) -> None:
+    async def main() -> None:
+        with redis_server(tmp_path, keeps=True) as redis:
+            async with store(redis) as found:
+                lease = await found.claim(NODES[0].id, WISH)
+                before = (await found.beat(NODES[0])).since
+                redis.kill()
+                redis.start()
+                with contextlib.suppress(StoreError):  # the connection that was lost
+                    await found.beat(NODES[0])
+                assert (await found.beat(NODES[0])).since > before
+                assert [name async for part in found.names() for name, _ in part] == [lease.name]
+                ours = Claimed(lease.name, lease.record, True)
+                (fence,) = await found.say_again(NODES[0].id, [ours])
+                assert fence not in ("lost", lease.record.fence)
+
+    run(main)
