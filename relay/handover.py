@@ -24,6 +24,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from relay.front import OUT_OF_DESCRIPTORS, PAUSE
 from relay.listening import Listening, Place
 from tunnel.errors import VshareError
 from tunnel.run_directory import short_path
@@ -173,13 +174,18 @@ class Successors:
                     if inode and self._path.stat().st_ino == inode:  # else it is the successor's
                         self._path.unlink()
 
+    async def _accept(self, listener: socket.socket) -> tuple[socket.socket, object]:
+        return await asyncio.get_running_loop().sock_accept(listener)
+
     async def _run(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while not self.taken.is_set():
             try:
-                sock, _ = await loop.sock_accept(listener)
-            except OSError:  # it could not be bound, or there are no descriptors
-                return
+                sock, _ = await self._accept(listener)
+            except OSError as error:
+                if error.errno not in OUT_OF_DESCRIPTORS:  # it could not be bound
+                    return
+                await asyncio.sleep(PAUSE)
+                continue
             with sock:
                 try:
                     await self._hand_over(sock)

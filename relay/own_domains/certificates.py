@@ -128,7 +128,7 @@ class OwnCertificates:
         ]
         if not due:
             return None, now + LOOK_EVERY
-        at, host = min(due, key=lambda each: each[0])  # of those that may be, who came first
+        at, host = min(due, key=lambda each: each[0])  # who came first
         if len(self._orders) == MAX_ORDERS:
             at = max(at, self._orders[0] + HOUR)
         return host, at

@@ -71,7 +71,7 @@ class Lookup:
             return self._places[:MAX_RESOLVERS]
         try:
             found = dns.resolver.Resolver().nameservers  # read anew: networks change
-        except dns.resolver.NoResolverConfiguration:
+        except (dns.resolver.NoResolverConfiguration, ValueError):  # none, or nonsense
             return ()
         return [(str(host), DNS_PORT) for host in found[:MAX_RESOLVERS]]
 

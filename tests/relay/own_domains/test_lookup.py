@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+from pathlib import Path
 
 import dns.message
 import dns.rcode
@@ -140,3 +142,18 @@ def test_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dns.resolver, "Resolver", none)
     with pytest.raises(UnansweredError, match="there is no resolver"):
         asyncio.run(Lookup().texts(NAME))
+
+
+def test_nonsense_where_the_systems_resolvers_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "resolv.conf"
+    settings.write_text("nameserver nonsense\n")
+    resolver = functools.partial(dns.resolver.Resolver, str(settings))
+    monkeypatch.setattr(dns.resolver, "Resolver", resolver)
+
+    async def main() -> None:
+        with pytest.raises(UnansweredError):
+            await Lookup().texts("example.com")
+
+    run(main)

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from relay.config import RelayConfig
 from relay.own_domains import claims, desk
+from relay.own_domains.lookup import Lookup
 from tests.loops import until
-from tests.relay.own_domains.world import HOST, World, with_world
+from tests.relay.own_domains.world import DOMAIN, HOST, World, with_world
 from tunnel.own_domains import OwnDomain, challenge_name
 from vshare.own_domains import NOT_OFFERED
 
@@ -200,3 +201,20 @@ def test_slow_dns_holds_up_nobody() -> None:
             assert b"site of shop" in await world.ask("shop.relay.example")
 
     with_world(test)
+
+
+def test_a_look_that_fails_costs_itself_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(lookup: Lookup, name: str) -> frozenset[str]:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(Lookup, "texts", broken)
+
+    async def test(world: World) -> None:
+        async with world.share("some-name") as shared:
+            await shared.is_("unanswered")
+            assert b"some-name" in await world.ask(f"some-name.{DOMAIN}")
+
+    with_world(test)
+    assert "could not be asked for" in caplog.text
