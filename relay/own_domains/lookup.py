@@ -25,8 +25,8 @@ from tunnel.errors import VshareError
 ASK_WITHIN = 3.0  # seconds for one resolver, over UDP and then TCP
 MAX_RESOLVERS = 3  # that are asked, one after another: as many as the C library's
 UDP_SIZE = 1232  # bytes that an answer over UDP may have: DNS Flag Day 2020
-# Bytes of one over TCP: forty records like ours. The worst of that size takes 70 ms to read, in which
-# the relay does nothing else.
+# Bytes of one over TCP: forty records like ours. The worst of that size takes 70 ms to read, in
+# which the relay does nothing else.
 MAX_ANSWER = 4 * 1024
 DNS_PORT = 53
 
