@@ -8,6 +8,7 @@ a third of what JSON does.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -93,7 +94,7 @@ class Store:
             self._db.execute(f"PRAGMA journal_size_limit = {MAX_WAL}")
             if base is None:
                 self._end_what_lasted()
-            self.base = self._last_id() if base is None else base
+            self.base = self._new_base() if base is None else base
         except BaseException:
             self._db.close()
             raise
@@ -158,12 +159,14 @@ class Store:
         for row in rows[many:]:
             self._db.execute(_ONE_REQUEST, (self.base, self.base, *row))
 
-    def _last_id(self) -> int:
+    def _new_base(self) -> int:
+        """Where this process's IDs count from: no other's are there, neither of one before nor of
+        one that still writes while this one takes over. Nobody has a million rows a second."""
         (last,) = self._db.execute(
             "SELECT max(coalesce((SELECT max(id) FROM sessions), 0),"
             " coalesce((SELECT max(id) FROM visits), 0))"
         ).fetchone()
-        return int(last)
+        return max(int(last), time.time_ns() // 1000)
 
     def _end_what_lasted(self) -> None:
         """When the relay was killed: it was alive for as long as it said so."""
@@ -185,7 +188,7 @@ class Store:
         for table, how in (("sessions", f", how = '{How.LOST}'"), ("visits", "")):
             self._db.execute(
                 f"UPDATE {table} SET ended_at = max(began_at, ?3){how}"
-                f" WHERE ended_at IS NULL AND id NOT IN ({known})",
+                f" WHERE ended_at IS NULL AND id > ?2 AND id NOT IN ({known})",
                 arguments,
             )
 

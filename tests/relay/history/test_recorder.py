@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +170,7 @@ def test_a_full_disk_costs_rows_and_nothing_else(
             one, other = share(), share("red-otter-0001")
             accounting.share_began(one)
             accounting.share_began(other)
-            visits = [accounting.visit(one, Kind.HTTP, "192.0.2.1") for _ in range(3)]
+            visits = [accounting.visit(one, Kind.HTTP, f"192.0.2.{n}") for n in range(3)]
             for visit in visits:
                 visit.__enter__()
             await until(lambda: len(look().visits()) == 3)
@@ -187,7 +187,8 @@ def test_a_full_disk_costs_rows_and_nothing_else(
             while not look().requests(Wanted(search="/again")):  # what waits is taken first
                 visits[0].request(request(b"/again"))
                 await asyncio.sleep(0.01)
-            assert {each.id for each in look().visits(Wanted(lasting=True))} == {3, 5}
+            lasting = [each.source for each in look().visits(Wanted(lasting=True))]
+            assert lasting == ["192.0.2.2", "192.0.2.0"]
             assert [each.name for each in look().sessions(Wanted(lasting=True))] == [one.name]
             ended = look().sessions(Wanted(lasting=False))
             assert [(each.name, each.how) for each in ended] == [(other.name, "revoked")]
@@ -300,5 +301,32 @@ def test_the_recorder_is_quiet_when_nothing_happens(tmp_path: Path) -> None:
         it.close()
 
     run(main)
-    with closing(Store(tmp_path)) as store:
-        assert store.base == 0
+    with history_reader(tmp_path) as reader:
+        assert not reader.sessions()
+
+
+def test_two_write_while_one_takes_over_from_the_other(tmp_path: Path) -> None:
+    async def main() -> None:
+        before, after = Accounting(), Accounting()
+        with reading(tmp_path) as look:
+            with recording(before, tmp_path, HistoryConfig()):
+                before.share_began(one := share("before"))
+                await until(lambda: len(look().sessions()) == 1)
+                with recording(after, tmp_path, HistoryConfig()):
+                    after.share_began(other := share("after"))
+                    await until(lambda: len(look().sessions()) == 2)
+                    for accounting, each in ((before, one), (after, other)):
+                        with accounting.visit(each, Kind.HTTP, each.name) as visit:
+                            visit.request(request())
+                    await until(lambda: len(look().requests()) == 2)
+                    before.share_ended(one, How.STOPPED)
+            visits = look().visits()
+            assert sorted((each.name, each.source) for each in visits) == [
+                ("after", "after"),
+                ("before", "before"),
+            ]
+            assert all(each.ended_at for each in visits)
+            found = {each.name: each.how for each in look().sessions()}
+            assert found == {"before": "stopped", "after": ""}
+
+    run(main)
