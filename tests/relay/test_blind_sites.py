@@ -226,7 +226,7 @@ def test_a_relay_that_cannot_is_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
     serialize = control.serialize
 
     def of_old(message: control.AnyMessage) -> str:
-        return serialize(message).replace(',"passthrough":true}', "}")
+        return serialize(message).replace(',"passthrough":true', "")
 
     async def main() -> None:
         async with Relay(RelayConfig()) as relay:
