@@ -44,7 +44,7 @@ _LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 _TEST = re.compile(r"(tests/[\w/]+\.py)?::(\w+)")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+\w")
 _CODE = re.compile(r"```(.*?)```|`([^`\n]+)`", re.DOTALL)
-_COMMAND = re.compile(r"^(?:\$ )?(vshare|vrelay) ([a-z]+)", re.MULTILINE)
+_COMMAND = re.compile(r"^(?:\$ )?(vshare|vrelay) ([a-z][a-z-]*)", re.MULTILINE)
 _ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 _HEAD = re.compile(r"^\|.*\|\n\|[ |:-]+\|$", re.MULTILINE)
 
