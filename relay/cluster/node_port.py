@@ -59,6 +59,8 @@ class NodePort(Front):
                 visitor = await self._enter(sock)
         except (VshareError, OSError, TimeoutError) as error:  # ssl's are OSErrors
             log.info("a connection to the port for nodes came to nothing: %s", error)
+        except Exception:
+            log.exception("a connection from %s to the port for nodes failed: a bug", address)
         finally:
             self._admission.decided(source)
             self._admission.leave(source)
