@@ -210,8 +210,6 @@ class Quotas:
             if not is_reached(meter.limits.shares, len(meter.shares)):
                 continue  # nearly always: no look at thousands
             limit = meter.limits.shares
-            if not is_reached(limit, len(meter.shares)):
-                continue  # nearly always, and there may be thousands
             others = [share for share in meter.shares if share.name != name]
             # One that changes its name is for a moment twice.
             renames = any(share.key_hash == key_hash for share in others)

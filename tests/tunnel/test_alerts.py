@@ -27,6 +27,7 @@ def tls_error(reason: str) -> ssl.SSLError:
     [
         ("TLSV1_UNRECOGNIZED_NAME", ShareNotFoundError, "the relay has no share named 'x'"),
         ("TLSV1_ALERT_ACCESS_DENIED", LostError, "refuses more connections"),
+        ("TLSV1_ALERT_EXPORT_RESTRICTION", LostError, "moves no more for 'x' today"),
         ("TLSV1_ALERT_INTERNAL_ERROR", LostError, "does not answer"),
         ("TLSV13_ALERT_CERTIFICATE_REQUIRED", AccessLostError, "does not take this certificate"),
         ("TLSV1_ALERT_UNKNOWN_CA", AccessLostError, "does not take this certificate"),
