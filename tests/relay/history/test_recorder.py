@@ -315,6 +315,8 @@ def test_two_write_while_one_takes_over_from_the_other(tmp_path: Path) -> None:
                 with recording(after, tmp_path, HistoryConfig()):
                     after.share_began(other := share("after"))
                     await until(lambda: len(look().sessions()) == 2)
+                    before.share_began(share("still"))
+                    await until(lambda: len(look().sessions()) == 3)
                     for accounting, each in ((before, one), (after, other)):
                         with accounting.visit(each, Kind.HTTP, each.name) as visit:
                             visit.request(request())
@@ -327,6 +329,6 @@ def test_two_write_while_one_takes_over_from_the_other(tmp_path: Path) -> None:
             ]
             assert all(each.ended_at for each in visits)
             found = {each.name: each.how for each in look().sessions()}
-            assert found == {"before": "stopped", "after": ""}
+            assert found == {"before": "stopped", "after": "", "still": ""}
 
     run(main)
