@@ -15,13 +15,13 @@ from tunnel.control import OwnDomainState
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def _time(at: float | None) -> str:
-    """A time since the epoch, in UTC, as the relay's logs have it."""
+def _time(at: float | None, *, exact: bool = False) -> str:
+    """A time since the epoch, in UTC, as the relay's logs have it; to the second, if `exact`."""
     if at is None:
         return "never"
     when = datetime.fromtimestamp(at, UTC)
     return Markup('<time datetime="{}">{}</time>').format(
-        when.strftime("%Y-%m-%dT%H:%M:%SZ"), when.strftime("%Y-%m-%d %H:%M UTC")
+        when.strftime("%Y-%m-%dT%H:%M:%SZ"), when.strftime(f"%Y-%m-%d %H:%M{':%S' * exact} UTC")
     )
 
 

@@ -35,7 +35,7 @@ def add_session(
         "INSERT INTO sessions VALUES (?, ?, ?, 1, 0, ?, ?, ?, 5000000, 70000, 2, 1)",
         (number, name, token, began, ended, how),
     )
-    for step in range(40):
+    for step in range(60):
         amount = 40_000 * (1 + step * 7 % 11)
         row = (number, int(began // BUCKET) + step, amount, amount // 9, 1, 3)
         database.execute("INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?)", row)
