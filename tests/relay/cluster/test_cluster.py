@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from connect_vm.join_share import join_share
+from connect_vm.relay_way import RelayWay
 from relay.accounts.book import Allowance, account_book
 from relay.accounts.limits import Limits
 from relay.cluster.config import ClusterConfig, Timing
@@ -24,13 +26,16 @@ from relay.server import Relay
 from tests.loops import run, until
 from tests.relay.cluster.redis_server import RedisServer, needs_redis, redis_server
 from tests.relay.test_relay import Collected, connect, receive_all
+from tests.relay.tiny_share import CODE, tiny_share
 from tests.tunnel.test_clienthello import real_hello
+from tunnel.errors import RefusedError
 from tunnel.names import ShareName
 from tunnel.parking import Paired
 from tunnel.relay_token import RelayToken
 from vshare.refusals import RejectedError
 
 pytestmark = [pytest.mark.programs, needs_redis]
+ASK = b"GET / HTTP/1.1\r\nHost: the-one.localhost\r\nConnection: close\r\n\r\n"
 QUICK = Timing(beat=0.1, ttl=3.0, grace=0.3)
 
 
@@ -239,3 +244,37 @@ def test_a_token_of_one_node_is_good_at_all_until_it_is_revoked(tmp_path: Path) 
 def two_knows(relay: Relay, token: RelayToken) -> bool:
     permits = relay.registry.quotas._permits
     return permits is not None and permits.get(token.id, time.time()) is not None
+
+
+def test_browsers_and_newcomers_reach_a_share_at_another_node(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        came = head.lower().partition(b"x-forwarded-for: ")[2].partition(b"\r\n")[0]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(came), came))
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        with redis_server(tmp_path) as redis:
+            async with (
+                server,
+                relays(tmp_path, redis) as (one, two),
+                tiny_share(one.address, port, name="the-one") as link,
+            ):
+                name = ShareName("the-one")
+                await until(lambda: member(two).directory.node_of(name))
+                await until(lambda: [each for each in one.registry.shares() if each.published])
+                with await connect(two.port, ASK) as visitor:
+                    answered = await receive_all(visitor)
+                assert answered.startswith(b"HTTP/1.1 200 ")
+                assert answered.endswith(b"127.0.0.1")
+                for node in (one, two):
+                    way = RelayWay(node.address)
+                    identity = await join_share(way, name, CODE, "ada", lambda text: None)
+                    assert identity.route == link.route
+                    nobody = ShareName("no-such")
+                    with pytest.raises(RefusedError):  # a decoy's answer, wherever it is
+                        await join_share(way, nobody, CODE, "ada", lambda text: None)
+
+    run(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import signal
 import socket
@@ -30,7 +31,8 @@ from vshare.relay_link import RelayLink
 
 pytestmark = [pytest.mark.programs, pytest.mark.timed, needs_redis]
 SHARES = 6
-MOVED_WITHIN = 3.0  # seconds, for a share whose relay was killed
+# Seconds for a share whose relay was killed; more where others work, too.
+MOVED_WITHIN = 1.0 + float(os.environ.get("VSHARE_RECOVERS", "2"))
 ASK_AGAIN = 0.02  # seconds between tries
 VISIT_WITHIN = 2.0  # seconds
 REDIS_AWAY = 8.0  # seconds
