@@ -61,15 +61,15 @@ class Elsewhere:
 
     async def _carry(self, visitor: Visitor, node: NodeInfo) -> bool:
         """Whether the visitor was brought there; then it is served to its end."""
-        try:
-            port = visitor.sock.getpeername()[1]
-            with self._admission.another():
+        with self._admission.another():
+            try:
+                port = visitor.sock.getpeername()[1]
                 sock = await self._dialler.carry(node, visitor.address, port)
-                self.carried += 1
-                totals = await splice.splice_sockets(visitor.sock, sock)
-        except (VshareError, OSError) as error:
-            log.info("a visitor could not be brought to node %s: %s", node.id, error)
-            return False
+            except (VshareError, OSError) as error:
+                log.info("a visitor could not be brought to node %s: %s", node.id, error)
+                return False
+            self.carried += 1  # from here on nobody else can serve it
+            totals = await splice.splice_sockets(visitor.sock, sock)
         log.debug("%s, by way of node %s: %s", visitor.address, node.id, totals)
         return True
 
