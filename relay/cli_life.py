@@ -74,7 +74,7 @@ class _Ending:
         self._relay, self._console, self._interrupt = relay, console, interrupt
         self._terminated = asyncio.Event()
         self._upgrade: subprocess.Popen[bytes] | None = None
-        self.successors = Successors(folder, relay.listening, relay.leaving.close_doors)
+        self.successors = Successors(folder, relay.listening, relay.stand_back)
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:

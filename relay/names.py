@@ -88,6 +88,7 @@ class NameBook:
         if path is not None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._disk: sqlite3.Connection | None = None  # while the book is kept in memory
+        self._is_handed_over = False
         self._db = sqlite3.connect(path or ":memory:", timeout=BUSY_WITHIN, isolation_level=None)
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -115,9 +116,15 @@ class NameBook:
         """Whether it is kept where it should be, and not in memory for want of a disk."""
         return self._disk is None
 
+    def hand_over(self) -> None:
+        """Another process keeps the book from now on: what is in memory alone is written, if it can
+        be, and nothing later over what that one writes."""
+        self.recover()
+        self._is_handed_over = True
+
     def recover(self) -> None:
         """Go on in the file, if the book is in memory and can be written again."""
-        if self._disk is None:
+        if self._disk is None or self._is_handed_over:
             return
         names = self._db.execute(_ALL).fetchall()
         try:

@@ -232,6 +232,10 @@ class LocalRegistry:
         self.accounting.share_began(share)
         return True
 
+    def hand_over(self) -> None:
+        """Another process registers shares from now on."""
+        self._names.hand_over()
+
     def remove(self, share: Share) -> None:
         """`share`'s session is over."""
         if self._shares.get(share.name) is share:

@@ -136,6 +136,11 @@ class Relay:
             return "the relay made its certificate itself: there are no files to read again"
         return self._files.reload()
 
+    def stand_back(self) -> None:
+        """Let nobody in any more: another process goes on with the same state directory."""
+        self.leaving.close_doors()
+        self.registry.hand_over()
+
     async def settled(self) -> None:
         """Wait until the relay has its certificate, or has failed to get it from the authority;
         then it has said why, and goes on trying."""

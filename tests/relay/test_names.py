@@ -211,6 +211,21 @@ def test_a_full_disk_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         assert all(names.is_leased(name, DAY - 1) for name in many)
 
 
+def test_a_book_that_was_handed_over_is_written_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "names.sqlite"
+    gone = sqlite3.OperationalError("the disk is gone")
+    with NameBook(path) as new:
+        with NameBook(path) as old:
+            old._move_to_memory(gone)
+            assert old.claim(NAME, b"one", 0.0, DAY)
+            old.hand_over()
+            assert old.is_on_disk
+            assert new.is_leased(NAME, DAY - 1)
+            old._move_to_memory(gone)
+            assert new.claim(NAME, b"one", 0.0, 2 * DAY)
+        assert new.is_leased(NAME, 2 * DAY - 1)
+
+
 def test_a_book_that_is_read_only(tmp_path: Path) -> None:
     path = tmp_path / "names.sqlite"
     with NameBook(path) as names:
