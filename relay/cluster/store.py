@@ -241,11 +241,14 @@ def open_store(config: ClusterConfig) -> Store:
     }
     if config.password_file is not None:
         options["password"] = read_secret(config.password_file)
-    if config.ca_file is not None:
-        options["ssl_ca_certs"] = str(config.ca_file)
+    if config.url.startswith("rediss://"):
+        options["ssl_cert_reqs"], options["ssl_check_hostname"] = "required", True
+        options["ssl_ca_certs"] = str(config.ca_file) if config.ca_file else None
+    elif config.ca_file is not None:
+        raise UsageError("--cluster-ca is for a Redis with TLS", "give --cluster rediss://...")
     try:
         pool = redis.asyncio.BlockingConnectionPool.from_url(config.url, **options)
-        if "password" in pool.connection_kwargs and config.password_file is None:
+        if pool.connection_kwargs.get("password") != options.get("password"):
             raise UsageError(
                 "the address of Redis has a password in it, which others can see",
                 "put it into a file, and give that as --cluster-login",

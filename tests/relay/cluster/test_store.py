@@ -141,10 +141,15 @@ async def fresh(redis: RedisServer) -> Lease:
 
 
 def test_a_password_in_the_address_is_refused(tmp_path: Path) -> None:
+    login = tmp_path / "login"
+    login.write_text("another\n")
     for url in ("redis://:secret@127.0.0.1/0", "http://127.0.0.1"):
-        with pytest.raises(UsageError) as refused:
-            open_store(ClusterConfig(url, tmp_path))
-        assert "secret" not in str(refused.value)
+        for file in (None, login):
+            with pytest.raises(UsageError) as refused:
+                open_store(ClusterConfig(url, tmp_path, password_file=file))
+            assert "secret" not in str(refused.value)
+    with pytest.raises(UsageError):  # it would be as if it were verified
+        open_store(ClusterConfig("redis://127.0.0.1", tmp_path, ca_file=login))
 
 
 def test_what_a_restarted_redis_has_may_be_old(tmp_path: Path) -> None:
