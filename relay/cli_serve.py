@@ -15,6 +15,7 @@ from relay.accounts.cli import state_directory
 from relay.cli_life import TAKE_OVER, live, relay_of
 from relay.config import RelayConfig
 from relay.operation.events import Event, tell
+from relay.operation.logged_console import LoggedConsole
 from relay.operation.logs import log_to
 from relay.settings import setting_options
 from relay.settings_file import chosen_file, read_settings, unknown_variables
@@ -65,7 +66,8 @@ def _read_file(context: click.Context, _: click.Parameter, given: Path | None) -
 def serve(as_json: bool, verbose: bool, take_over: bool, **values: Any) -> None:
     """Serve until Ctrl-C, or SIGTERM, which waits for those who are there. SIGHUP reads the files
     of --cert and --key again; SIGUSR2 starts what is installed by now, which takes over."""
-    console = Console("relay", as_json=as_json, verbose=verbose)
+    screen = LoggedConsole if values["log_format"] else Console
+    console = screen("relay", as_json=as_json, verbose=verbose)
     folder = state_directory(values["state_dir"])
     life = _Life(config_of(values, folder), folder, values["drain"], take_over)
     for problem in unknown_variables():

@@ -22,6 +22,10 @@ class Event(enum.StrEnum):
     ACME_FAILED = "acme-failed"  # again_in
     NAMES_IN_MEMORY = "names-in-memory"
     NAMES_ON_DISK = "names-on-disk"
+    SIGNED_IN = "signed-in"  # token, source
+    SIGN_IN_REFUSED = "sign-in-refused"  # source
+    TOKEN_MADE = "token-made"  # token, by
+    TOKEN_REVOKED = "token-revoked"  # token, by
     BUG = "bug"  # error: a traceback
     # What has no name of its own.
     OTHER = "other"
