@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
 from relay.cluster.directory import Directory
 from relay.cluster.node_port import NodeDialler
 from relay.cluster.records import NodeInfo
-from relay.front import Answer, Visitor
+from relay.front import ACCESS_DENIED, Answer, Visitor, refuse
 from relay.limits import Admission
 from relay.registry import LocalRegistry
 from relay.routes import Answerer
+from relay.source_buckets import SourceBuckets
 from tunnel import splice
 from tunnel.errors import VshareError
+from tunnel.source import source_of
+
+JOINS = 60  # of one source at once: three nodes' worth of what each answers (relay/join_limits.py)
+JOIN_REFILL_SECONDS = 1.0  # for one more
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +36,7 @@ class Elsewhere:
     ) -> None:
         self._registry, self._directory = registry, directory
         self._dialler, self._admission = dialler, admission
+        self._joins = SourceBuckets(JOINS, JOIN_REFILL_SECONDS)
         self.carried = 0  # visitors brought to other nodes, so far
 
     def around(self, answers: Mapping[Answerer, Answer]) -> dict[Answerer, Answer]:
@@ -40,10 +47,19 @@ class Elsewhere:
     def _answer(self, here: Answer) -> Answer:
         async def answer(visitor: Visitor) -> None:
             node = self._find(visitor)
-            if node is None or not await self._carry(visitor, node):
+            if node is not None and not self._may_go(visitor):
+                refuse(visitor, ACCESS_DENIED)
+            elif node is None or not await self._carry(visitor, node):
                 await here(visitor)
 
         return answer
+
+    def _may_go(self, visitor: Visitor) -> bool:
+        """Joins cost two nodes a handshake before anybody limits them."""
+        if visitor.route.answerer is not Answerer.JOIN:
+            return True
+        now = asyncio.get_running_loop().time()
+        return self._joins.take(source_of(visitor.address), now)
 
     def _find(self, visitor: Visitor) -> NodeInfo | None:
         """The node to which the visitor is to be brought; None: it is answered here."""

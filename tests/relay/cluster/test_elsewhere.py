@@ -1,0 +1,55 @@
+"""Who is carried on to other nodes."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+
+from relay.cluster.directory import Directory
+from relay.cluster.elsewhere import JOINS, Elsewhere
+from relay.cluster.node_port import NodeDialler
+from relay.cluster.records import NodeInfo
+from relay.cluster.trust import ClusterTrust
+from relay.front import Visitor
+from relay.limits import Admission, Budget
+from relay.names import NameBook
+from relay.registry import LocalRegistry
+from relay.routes import Answerer, Route
+from tests.loops import run, until
+from tests.tls_pair import tcp_pair
+from tunnel.names import ShareName
+
+GONE = NodeInfo("n", "h", "127.0.0.1", 0)  # nothing can be dialled there
+
+
+def test_one_source_has_others_dialled_for_joins_so_often_and_no_more() -> None:
+    async def main() -> None:
+        directory = Directory("own", b"secret")
+        directory.living([GONE])
+        names = (ShareName(f"some-name-{number}") for number in range(10_000))
+        name = next(each for each in names if directory.node_for_nobody(each) == GONE)
+        dialler = NodeDialler(ClusterTrust("s" * 32, "own", datetime.datetime.now(datetime.UTC)))
+        here: list[Visitor] = []
+
+        async def answer(visitor: Visitor) -> None:
+            here.append(visitor)
+
+        with NameBook(None) as book:
+            admission = Admission(Budget(9, 1, 9, 9, 9))
+            elsewhere = Elsewhere(LocalRegistry(book), directory, dialler, admission)
+            answers = elsewhere.around({Answerer.JOIN: answer})
+            for _ in range(JOINS):
+                ours, theirs = tcp_pair()
+                with ours, theirs:
+                    route = Route(Answerer.JOIN, True, name)
+                    await answers[Answerer.JOIN](Visitor(ours, route, "203.0.113.7"))
+            assert len(here) == JOINS  # the node has gone: a decoy of this one's
+            ours, theirs = tcp_pair()
+            with ours, theirs:
+                theirs.send(b"what it begins with")
+                await answers[Answerer.JOIN](Visitor(ours, route, "203.0.113.7"))
+                await until(lambda: theirs.recv(1, socket.MSG_PEEK))
+                assert theirs.recv(7)[-1] == 49  # access_denied
+            assert len(here) == JOINS
+
+    run(main)
