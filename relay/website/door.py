@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from relay.accounts.permits import ADMIN, PAGES, Permit, Permits
+from relay.operation.events import Event, tell
 from relay.source_buckets import SourceBuckets
 from relay.website.forms import Form, FormError, read_form
 from relay.website.pages import Pages
@@ -196,7 +197,8 @@ class Door:
             return self._form(request, way, HTTPStatus.FORBIDDEN, wrong)
         if permit is None:
             self._failures.take(source, now)
-            log.info("somebody at %s could not sign in at the pages", source)
+            text = "somebody could not sign in at the pages"
+            tell(log, logging.INFO, Event.SIGN_IN_REFUSED, text, source=source)
             wrong = "That token is not good here. It may have been revoked, or its time is over."
             return self._form(request, way, HTTPStatus.FORBIDDEN, wrong)
         earlier = self._viewer(request)
@@ -206,7 +208,8 @@ class Door:
         made = self._sessions.begin(permit.token, permit.account)
         _set_cookie(response, COOKIE, made, int(LASTS))
         _set_cookie(response, FORM_COOKIE, "", 0)
-        log.info("the token %s signed in at the pages, from %s", permit.token, source)
+        text = f"the token {permit.token} signed in at the pages"
+        tell(log, logging.INFO, Event.SIGNED_IN, text, token=permit.token, source=source)
         return response
 
     async def _sign_out(self, request: Request, viewer: Viewer, form: Form) -> Response:

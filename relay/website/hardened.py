@@ -47,7 +47,7 @@ class Hardened:
         self._app, self._url = app, url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. What fails is logged, without a word of the request but its path's first part."""
+        """ASGI. What fails is logged, without a word of the request."""
         if scope["type"] != "http":
             return
         app = self._app if scope["scheme"] == "https" else self._elsewhere(scope["method"])
@@ -63,7 +63,7 @@ class Hardened:
         try:
             await app(scope, receive, sender)
         except Exception:
-            log.exception("a page of the relay's met a fault")
+            log.exception("a page of the relay's met a fault: this is a bug")
 
     def _elsewhere(self, method: str) -> Response:
         if method in ("GET", "HEAD"):

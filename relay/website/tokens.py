@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import fields
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from starlette.routing import Route
 from relay.accounts.book import MAX_NOTE, AccountBook, Allowance
 from relay.accounts.limits import Limits, parse_size
 from relay.accounts.permits import NAMES, PAGES, SHARE, Permits
+from relay.operation.events import Event, tell
 from relay.registry import MAX_SHARES
 from relay.website.door import Door, Viewer
 from relay.website.forms import Form
@@ -21,6 +23,8 @@ from relay.website.paging import page_of
 from relay.website.records import Records, tokens_of, user_of
 from tunnel.errors import UsageError
 from tunnel.relay_token import RelayToken
+
+log = logging.getLogger(__name__)
 
 PER_PAGE = 50  # tokens
 MAX_TOKENS = 200  # of one account that are not revoked: a page's button is easily pressed again
@@ -96,6 +100,7 @@ class TokenPages:
             return self._door.refuse(viewer, HTTPStatus.CONFLICT, NOT_MADE, text)
         if made is None:
             return self._door.not_found(viewer)
+        _note(Event.TOKEN_MADE, "made", made.id, viewer)
         viewer.session.fresh["token"] = made.text
         return self._door.done(viewer, f"The token {made.id} was made.", "tokens")
 
@@ -111,7 +116,14 @@ class TokenPages:
 
         if not await self._records.accounts(revoke):
             return self._door.not_found(viewer)
+        _note(Event.TOKEN_REVOKED, "revoked", token, viewer)
         return self._door.done(viewer, f"The token {token} was revoked: its shares end.", "tokens")
+
+
+def _note(event: Event, done: str, token: str, viewer: Viewer) -> None:
+    by = viewer.permit.token
+    text = f"the token {token} was {done} from the pages, with the token {by}"
+    tell(log, logging.INFO, event, text, token=token, by=by)
 
 
 def wanted_by(form: Form, viewer: Viewer, defaults: Limits, now: float) -> Allowance:

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
+from relay.operation.events import Event
 from relay.website import door, forms
 from relay.website.sessions import COOKIE
-from tests.relay.website.browser import HOST
+from tests.relay.website.browser import FAR, HOST
 from tests.relay.website.scene import Scene, act
 from tunnel.relay_token import make_token
 
@@ -43,7 +44,10 @@ def test_one_signs_in_with_a_token_and_out(
         for text in (page.text, str(page.headers), str(answer.headers), caplog.text):
             assert token.text not in text
             assert token.text[12:64] not in text
-        assert token.id in caplog.text  # who signed in is told by what is no secret
+        (told,) = [vars(each) for each in caplog.records if hasattr(each, "event")]
+        assert told["event"] is Event.SIGNED_IN
+        assert told["fields"] == {"token": token.id, "source": FAR}  # by what is no secret
+        assert FAR not in caplog.text  # a log may have to be without addresses
 
     act(tmp_path, main)
 
