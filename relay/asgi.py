@@ -87,6 +87,7 @@ class AsgiServer:
             ws="none",
             lifespan="off",
             log_config=None,
+            proxy_headers=False,  # nobody in between is trusted with who comes
             access_log=False,
             server_header=False,
             date_header=False,

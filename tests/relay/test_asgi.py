@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
-from relay import asgi
+from relay import asgi, server
 from relay.config import RelayConfig
 from relay.server import Relay
 from tests.loops import run
@@ -43,6 +45,31 @@ def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(
             writer.close()
 
     run(main)
+
+
+def test_nobody_says_for_himself_whence_he_comes_or_that_he_has_tls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not from loopback either, where a proxy would be; nor where one was deployed with others."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    seen: list[tuple[object, object]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append((scope["scheme"], scope["client"][0]))
+        await PlainTextResponse("")(scope, receive, send)
+
+    monkeypatch.setattr(server, "make_app", lambda *_, **__: app)
+
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            said = b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n"
+            writer.write(ASK.removesuffix(b"\r\n") + said + b"\r\n")
+            assert b" 200 " in await answer(reader)
+            writer.close()
+
+    run(main)
+    assert seen == [("http", "127.0.0.1")]
 
 
 def test_a_request_that_is_whole_has_all_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
