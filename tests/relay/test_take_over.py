@@ -31,12 +31,12 @@ from vshare.relay_link import RelayLink
 
 pytestmark = pytest.mark.programs
 
-SHARES = 8
-CLIENTS = 4  # of each kind, for each share
+SHARES = 4
+CLIENTS = 2  # of each kind, for each share
 BODY = b"0123456789abcdef" * 64
 LONG = 4 << 20  # bytes of an answer that takes its time
 PIECE = 64 << 10
-WITHIN = 40.0  # seconds, on a busy machine
+WITHIN = 100.0  # seconds, on a busy machine
 
 
 @dataclass
@@ -104,7 +104,7 @@ async def keep_asking(port: int, host: str, tally: Tally, stop: asyncio.Event) -
             if writer is not None:
                 writer.close()
                 writer = None
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
     if writer is not None:
         writer.close()
 
@@ -121,7 +121,7 @@ async def ask_each_time(port: int, host: str, tally: Tally, stop: asyncio.Event)
             tally.answers += 1
         except (OSError, EOFError) as error:
             tally.failures.append(f"{host}: {error!r}")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
 
 
 async def download(port: int, host: str) -> str:
@@ -166,11 +166,13 @@ def test_another_process_takes_over_under_load(tmp_path: Path, how: str) -> None
                         group.create_task(keep_asking(address.port, host, tally, stop))
                         group.create_task(ask_each_time(address.port, host, tally, stop))
                 long = group.create_task(download(address.port, hosts[0]))
-                await answered(tally, 200)
+                await answered(tally, 100)
                 await take_over()
                 await until(lambda: all(link.connected.is_set() for link in links))
-                await answered(tally, 500)
+                await answered(tally, 200)
                 assert await long == LONG_HASH
+                await until(lambda: old.poll() is not None)  # told to, all have left it
+                await answered(tally, 20)
                 stop.set()
             assert not tally.failures, (len(tally.failures), tally.answers, tally.failures[:10])
 
