@@ -72,7 +72,7 @@ def test_a_share_a_visitor_and_who_is_refused() -> None:
                 await until(lambda: not relay.registry.accounting.visits)
                 there = await metrics(at)
                 assert (there["vrelay_shares"], there["vrelay_registrations_total"]) == (1, 1)
-                assert there["vrelay_parked_connections"] >= 3
+                assert there["vrelay_parked_connections"] >= 1
                 assert there["vrelay_lots_empty"] == 0
                 assert there["vrelay_http_requests_total 2xx"] == 1
                 assert there["vrelay_streams_opened_total http"] == 1
