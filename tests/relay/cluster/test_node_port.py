@@ -1,60 +1,118 @@
-"""The port for nodes, and who is none."""
+"""The port for other nodes, and who gets in there."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import datetime
-import secrets
 import socket
+from collections.abc import AsyncIterator
 
 import pytest
 
-from relay.cluster.node_port import NodePort
+from relay.cluster.node_port import NodeDialler, NodePort
+from relay.cluster.records import NodeInfo
 from relay.cluster.trust import ClusterTrust
-from relay.limits import Admission, budget_for
-from relay.routes import Sites
+from relay.front import Visitor
+from relay.limits import Admission, Budget
+from relay.routes import Answerer, Sites
 from tests.loops import run, until
+from tunnel.errors import LostError, UsageError
+
+NOW = datetime.datetime.now(datetime.UTC)
+SECRET, OTHER = "s" * 32, "t" * 32
+HEAD = b"GET / HTTP/1.1\r\nHost: the-share.localhost\r\n\r\n"
 
 
-@pytest.mark.parametrize("is_bug", [False, True])
-def test_who_is_no_node_costs_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_bug: bool
-) -> None:
-    trust = ClusterTrust(secrets.token_hex(32), "one", datetime.datetime.now(datetime.UTC))
+class Port:
+    """A node's, and who came there."""
 
-    async def broken(port: NodePort, sock: socket.socket) -> str | None:
-        raise ValueError("a fault")
+    def __init__(self) -> None:
+        self.came: list[str] = []
+        self.banned = ""
+        self.admission = Admission(Budget(9, 1, 9, 9, 9))
+        self.node: NodeInfo
 
-    if is_bug:
-        monkeypatch.setattr(NodePort, "_enter", broken)
+    async def _answer(self, visitor: Visitor) -> None:
+        self.came.append(visitor.address)
+        data = await asyncio.get_running_loop().sock_recv(visitor.sock, 1000)
+        await asyncio.get_running_loop().sock_sendall(visitor.sock, data[::-1])
 
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[Port]:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        self.node = NodeInfo("n", "h", "127.0.0.1", listener.getsockname()[1])
+        port = NodePort(
+            listener,
+            self.admission,
+            Sites("localhost"),
+            {Answerer.GATEWAY: self._answer},
+            lambda address: address == self.banned,
+            trust=ClusterTrust(SECRET, "n", NOW),
+            has_store=lambda: True,
+        )
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(port.run())
+            yield self
+            task.cancel()
+        listener.close()
+
+
+def dialler(secret: str) -> NodeDialler:
+    return NodeDialler(ClusterTrust(secret, "another", NOW))
+
+
+def test_a_visitor_arrives_with_its_address_and_its_first_bytes_unread() -> None:
     async def main() -> None:
-        admission = Admission(budget_for(1024))
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.setblocking(False)
-            port = NodePort(
-                listener,
-                admission,
-                Sites("relay.example"),
-                {},
-                lambda address: False,
-                trust=trust,
-                has_store=lambda: True,
-            )
-            async with asyncio.TaskGroup() as group:
-                task = group.create_task(port.run())
-                for _ in range(2):
-                    reader, writer = await asyncio.open_connection(*listener.getsockname())
-                    writer.write(b"GET / HTTP/1.1\r\n\r\n")
-                    with contextlib.suppress(OSError):
-                        await reader.read()
-                    writer.close()
-                await until(lambda: not port.visitors)
-                assert not admission.connections
-                assert not admission.undecided
-                assert not task.done()
-                task.cancel()
+        loop = asyncio.get_running_loop()
+        async with Port().run() as port:
+            with await dialler(SECRET).carry(port.node, "203.0.113.7", 40_000) as sock:
+                await loop.sock_sendall(sock, HEAD)
+                assert await loop.sock_recv(sock, 1000) == HEAD[::-1]
+            assert port.came == ["203.0.113.7"]
+            assert await dialler(SECRET).has_store(port.node)
+            await until(lambda: not port.admission.connections)
 
     run(main)
-    assert ("a bug" in caplog.text) == is_bug
+
+
+def test_who_has_another_secret_is_no_node() -> None:
+    async def main() -> None:
+        async with Port().run() as port:
+            with pytest.raises(LostError):
+                await dialler(OTHER).carry(port.node, "203.0.113.7", 40_000)
+            assert await dialler(OTHER).has_store(port.node) is None
+            await until(lambda: not port.admission.connections)
+            assert not port.came
+
+    run(main)
+
+
+def test_another_node_than_the_one_that_is_meant_is_none() -> None:
+    async def main() -> None:
+        async with Port().run() as port:
+            meant = NodeInfo("m", "h", port.node.host, port.node.port)
+            with pytest.raises(LostError):
+                await dialler(SECRET).carry(meant, "203.0.113.7", 40_000)
+
+    run(main)
+
+
+def test_who_is_banned_does_not_come_in_by_another_node() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with Port().run() as port:
+            port.banned = "203.0.113.7"
+            sock = await dialler(SECRET).carry(port.node, "203.0.113.7", 40_000)
+            with sock, contextlib.suppress(OSError):
+                assert await loop.sock_recv(sock, 10) == b""
+            await until(lambda: not port.admission.connections)
+            assert not port.came
+
+    run(main)
+
+
+def test_a_short_secret_is_refused() -> None:
+    with pytest.raises(UsageError):
+        ClusterTrust("s" * 31, "n", NOW)
