@@ -20,8 +20,8 @@ from tests.test_relay_accounts import Stage
 pytestmark = pytest.mark.programs
 
 SIZE = 4_000_000  # bytes of a page
-BANDWIDTH = 2_000_000  # bytes a second: of that page two seconds, less what was sent at once
-LEAST = 0.8  # seconds that it takes at least, however much was sent at once
+BANDWIDTH = 1_000_000  # bytes a second: of that page four seconds, less what was sent at once
+LEAST = 2.0  # seconds that it takes at least, however much was sent at once
 FLOOD = 60  # connections, of which FEW get through
 FEW = 5
 
@@ -140,8 +140,7 @@ def test_a_bandwidth_is_kept_both_ways_and_changed_while_it_is_used(stage: Limit
     down, up = seconds_for(bobs), seconds_for(bobs, "/", bytes(SIZE))
     assert down > LEAST
     assert up > LEAST
-    free = min(seconds_for(eves) for _ in range(3))
-    assert free < down
+    until_true(lambda: seconds_for(eves) < LEAST)
     stage.operator("token", "set", token, "--bandwidth", "none")
     until_true(lambda: seconds_for(bobs) < LEAST)
 
