@@ -24,7 +24,7 @@ from tunnel.errors import RefusedError, UsageError, VshareError
 from tunnel.frames import Notice
 from tunnel.identity import fingerprint
 from tunnel.names import ShareName
-from vshare import attach, relay_link, renaming, requests
+from vshare import attach, relay_places, renaming, requests
 from vshare.audit import log_files
 from vshare.news import News
 from vshare.options import Options, PassthroughOptions
@@ -245,7 +245,7 @@ def test_a_relay_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
                 guest = await guest_of(share)
                 with monkeypatch.context() as patched:
                     patched.setattr(renaming, "REGISTER_WITHIN", 0.1)
-                    patched.setattr(relay_link, "dial_relay", silent)
+                    patched.setattr(relay_places, "dial_relay", silent)
                     with pytest.raises(VshareError, match="does not answer; the share is called"):
                         await rename(NEW)
                 assert [each.name for each in await asyncio.to_thread(running_shares)] == [OLD]
