@@ -11,6 +11,9 @@ HUNGRY = 0.7
 # back within this time, and keeps this part of what is due meanwhile.
 PAY_BACK_WITHIN = 2.0  # seconds
 LEAST_PART = 0.1
+# However many are quiet, together they may begin with so many times the bandwidth, until the next
+# look: one that begins alone has most of it at once.
+MOST_AT_ONCE = 4
 LEAST_RATE = 4_096  # bytes a second, for each: a page still comes, slowly
 
 
@@ -47,4 +50,5 @@ class Budget:
         )
         many = sum(hungry)
         left = max(total - modest, total / (many + 1))
-        return [max(LEAST_RATE, left / many if more else left / (many + 1)) for more in hungry]
+        first = left / (many + 1 + (len(used) - many) / MOST_AT_ONCE)
+        return [max(LEAST_RATE, left / many if more else first) for more in hungry]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay.accounts.limits import NO_LIMIT, Limits, is_reached, size_text
-from relay.accounts.pacing import Budget, Used
+from relay.accounts.pacing import MOST_AT_ONCE, Budget, Used
 from relay.accounts.permits import Permits
 from tunnel.names import ShareName
 
@@ -270,7 +270,8 @@ class Quotas:
             meter.flows.add(flow)
             meter.guests += is_guest
             if meter.limits.bandwidth:
-                rate = meter.limits.bandwidth / (1 + sum(bool(each.lately) for each in meter.flows))
+                active = sum(bool(each.lately) for each in meter.flows)
+                rate = meter.limits.bandwidth / (1 + active + len(meter.flows) / MOST_AT_ONCE)
                 flow.pace(min(flow.rate, rate) if flow.rate else rate)
         self._flows.add(flow)
         return flow
