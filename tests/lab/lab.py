@@ -23,8 +23,8 @@ class Lab:
 
     def __init__(self, hosts: tuple[str, ...] = plan.HOSTS) -> None:
         for name in hosts:
-            if name not in plan.HOSTS:
-                raise UsageError(f"no host {name!r} in the lab", f"hosts: {', '.join(plan.HOSTS)}")
+            if name not in (known := {*plan.HOSTS, *plan.CLUSTER}):
+                raise UsageError(f"no host {name!r} in the lab", f"hosts: {', '.join(known)}")
         self._nodes = plan.needed(hosts)
         self.state: state.LabState | None = None
         self.hosts: dict[str, Host] = {}

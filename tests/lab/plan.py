@@ -1,6 +1,6 @@
 """Who is in the lab and how it is cabled: the addresses, the links, the NAT rules. Pure.
 
-    internet ──┬── relay, 203.0.113.10
+    internet ──┬── relay, 203.0.113.10; relay2, relay3, redis where they are asked for
                ├── alice-nat ── 10.21.0.0/24: alice, services
                ├── bob-nat   ── 10.22.0.0/24: bob
                └── carol-nat ── 10.23.0.0/24: carol
@@ -45,12 +45,16 @@ NODES: dict[str, Node] = {
     for node in [
         Node(INTERNET, INTERNET_IP, "", ""),
         Node("relay", "203.0.113.10", INTERNET_IP, INTERNET),
+        Node("relay2", "203.0.113.11", INTERNET_IP, INTERNET),
+        Node("relay3", "203.0.113.12", INTERNET_IP, INTERNET),
+        Node("redis", "203.0.113.13", INTERNET_IP, INTERNET),
         *_site(21, "alice", "services"),
         *_site(22, "bob"),
         *_site(23, "carol"),
     ]
 }
 HOSTS = ("relay", "alice", "services", "bob", "carol")
+CLUSTER = ("relay", "relay2", "relay3", "redis")
 
 
 def needed(hosts: tuple[str, ...]) -> list[Node]:
