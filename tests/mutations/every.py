@@ -7,6 +7,7 @@ from tests.mutations.browsing import BROWSING
 from tests.mutations.certificates import CERTIFICATES
 from tests.mutations.direct import DIRECT
 from tests.mutations.joining import JOINING
+from tests.mutations.leaving import LEAVING
 from tests.mutations.looking import LOOKING
 from tests.mutations.mutation import Mutation
 from tests.mutations.outward import OUTWARD
@@ -45,4 +46,5 @@ EVERY: tuple[Mutation, ...] = (
     *OWNING,
     *PAGING,
     *REMEMBERING,
+    *LEAVING,
 )

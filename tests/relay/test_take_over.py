@@ -195,7 +195,8 @@ def test_another_process_takes_over_under_load(tmp_path: Path, how: str) -> None
                     await main()
             finally:
                 if sys.exc_info()[0] is not None:
-                    os.killpg(old.pid, signal.SIGKILL)  # a thread may be reading from it
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(old.pid, signal.SIGKILL)  # a thread may be reading from it
 
         new: list[subprocess.Popen[str]] = []
         with contextlib.ExitStack() as new_stack:
