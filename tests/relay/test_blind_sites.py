@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from relay import blind_sites, gateway
+from relay import blind_sites, expected, gateway
 from relay.blind_sites import BlindSites
 from relay.config import RelayConfig
 from relay.registry import LocalRegistry
@@ -96,6 +96,13 @@ def test_a_browser_is_spliced_blind(host: str, alpn: list[str]) -> None:
     run(main)
 
 
+@pytest.fixture
+def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For shares that do not come back."""
+    monkeypatch.setattr(expected, "WAIT_AT_MOST", 0.01)
+
+
+@pytest.mark.usefixtures("_without_waiting")
 @pytest.mark.parametrize(
     ("passthrough", "http"), [(False, True), (True, False)], ids=["gateway", "no site"]
 )
@@ -142,6 +149,7 @@ def test_a_connection_for_another_name_does_not_lead_there() -> None:
     run(main)
 
 
+@pytest.mark.usefixtures("_without_waiting")
 def test_while_it_is_away_nobody_answers_in_its_place(tmp_path: Path) -> None:
     """Also after the relay itself was started again."""
 

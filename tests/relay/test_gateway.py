@@ -22,6 +22,7 @@ from websockets.asyncio.client import connect as web_socket
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_web_socket
 
+from relay import expected
 from relay.certificate import ServerIdentity, make_certificate, make_key
 from relay.config import RelayConfig
 from relay.names import NameBook
@@ -475,7 +476,11 @@ def test_a_share_that_has_not_published_yet_is_not_back(through: bool) -> None:
     with_world(test)
 
 
-def test_an_away_share_without_a_website_is_unknown_too(tmp_path: Path) -> None:
+def test_an_away_share_without_a_website_is_unknown_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expected, "WAIT_AT_MOST", 0.01)
+
     async def main() -> None:
         with NameBook(tmp_path / "names.sqlite") as names:
             end = time.time() + 60

@@ -16,7 +16,9 @@ BEGAN = 1_700_000_000.0
 def history(folder: Path) -> Iterator[sqlite3.Connection]:
     database = open_history(folder)
     try:
+        database.execute("BEGIN IMMEDIATE")
         yield database
+        database.execute("COMMIT")
     finally:
         database.close()
 
