@@ -53,7 +53,8 @@ class Register(_Message, frozen=True, tag="register"):
     """Share: this is my key (raw Ed25519); I want `name` (empty: any) for `expires_in` seconds,
     and my guests come by `route`. `passthrough`: browsers' TLS is not to end at the relay. `token`:
     why this relay should take me; a secret, which nothing may show. `moved`: what I had parked and
-    what carries my visitors was at an address that is not mine any more. `notices`: I take Notice."""
+    what carries my visitors was at an address that is not mine any more. `notices`: I take Notice.
+    """
 
     key: bytes
     signature: bytes

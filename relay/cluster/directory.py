@@ -49,9 +49,10 @@ class Directory:
         for name in [name for name, each in self.records.items() if each.until < before]:
             self._unroute(self.records.pop(name).route, name)
 
-    def living(self, nodes: Iterable[NodeInfo]) -> None:
-        """These nodes live."""
-        self.nodes = {node.id: node for node in nodes}
+    def living(self, nodes: Iterable[NodeInfo], *, are_all: bool = True) -> None:
+        """These nodes live; unless they `are_all`, those that did before as well."""
+        before = {} if are_all else self.nodes
+        self.nodes = {**before, **{node.id: node for node in nodes}}
 
     def others(self) -> list[NodeInfo]:
         """The nodes that live, but for this one."""

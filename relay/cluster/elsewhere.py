@@ -20,6 +20,8 @@ from tunnel.source import source_of
 
 JOINS = 60  # of one source at once: three nodes' worth of what each answers (relay/join_limits.py)
 JOIN_REFILL_SECONDS = 1.0  # for one more
+MOVES_WITHIN = 3.0  # seconds a visitor waits for a share whose node has gone to be at another
+LOOK_EVERY = 0.05  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +51,38 @@ class Elsewhere:
             node = self._find(visitor)
             if node is not None and not self._may_go(visitor):
                 refuse(visitor, ACCESS_DENIED)
-            elif node is None or not await self._carry(visitor, node):
-                await here(visitor)
+                return
+            ends = asyncio.get_running_loop().time() + MOVES_WITHIN
+            while node is not None:
+                if await self._carry(visitor, node):
+                    return
+                node = await self._find_next(visitor, node, ends)
+            await here(visitor)
 
         return answer
+
+    async def _find_next(self, visitor: Visitor, gone: NodeInfo, ends: float) -> NodeInfo | None:
+        """Where the share of node `gone`, which was killed or ended, is next; None: here, or
+        nowhere until `ends` (loop time)."""
+        loop = asyncio.get_running_loop()
+        while visitor.route.answerer is not Answerer.JOIN and loop.time() < ends:
+            node = self._find(visitor)
+            if node is not None and node.id != gone.id:
+                return node
+            if self._is_here(visitor):
+                return None
+            await asyncio.sleep(LOOK_EVERY)
+        return None
+
+    def _is_here(self, visitor: Visitor) -> bool:
+        """Whether its share is, and has said what there is to see."""
+        route = visitor.route
+        if route.answerer is Answerer.SHARE:
+            return self._registry.get_by_route(route.share_route) is not None
+        share = self._registry.get(route.name) if route.name else None
+        if share is None:
+            return False
+        return share.published is not None or share.passthrough or not share.http
 
     def _may_go(self, visitor: Visitor) -> bool:
         """Joins cost two nodes a handshake before anybody limits them."""

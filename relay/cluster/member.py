@@ -192,7 +192,9 @@ class Member:
             log.warning("Redis hears this node: shares can register")
         self._reaches, self.is_unheard, self._is_split = True, False, False
         self._lease_ends = sent_at + self._timing.ttl
-        self.directory.living(each for each in pulse.living if self.seals.is_node(each))
+        are_all = pulse.age >= self._timing.ttl  # before, Redis has not heard everybody yet
+        living = (each for each in pulse.living if self.seals.is_node(each))
+        self.directory.living(living, are_all=are_all)
 
     def _missed(self, error: StoreError) -> None:
         if self._reaches:

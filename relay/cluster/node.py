@@ -36,7 +36,7 @@ from tunnel.control import Register
 
 HOME = 8  # random bytes by which a node is known again after it was started again
 MAX_NODES_TOLD = 8  # addresses of other nodes that a share is told
-AWAY = "the relays' Redis cannot be reached now, so no share can register: it is tried again"
+AWAY = "the relays' Redis cannot be reached now, so no share can register"
 
 log = logging.getLogger(__name__)
 

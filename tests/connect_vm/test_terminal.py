@@ -90,9 +90,10 @@ def test_full_screen_programs_on_terminals_of_all_sizes(
     """The smallest decides; on a larger one the same is seen, and nothing beside it."""
     text = tmp_path / "text"
     text.write_text("".join(f"{number} Größe 漢字 e\u0301 ▒\n" for number in range(200)))
+    inner = f"vshare-inner-{os.getpid()}"
     commands = {
         "vim": ["vim", "-u", "NONE", "-N", "-c", "set nu ruler mouse=a", str(text)],
-        "tmux": ["tmux", "-L", f"vshare-inner-{os.getpid()}", "-f", "/dev/null", "new", "sh", *KEYS],
+        "tmux": ["tmux", "-L", inner, "-f", "/dev/null", "new", "sh", *KEYS],
     }
     share.open(commands[program], read_write=True, follow_smallest=True)
     with guest(share, "ada") as ada:

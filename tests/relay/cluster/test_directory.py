@@ -40,6 +40,15 @@ def test_a_share_is_found_where_it_was_last() -> None:
     assert found.node_of_route(ROUTE) is None
 
 
+def test_nodes_that_were_not_heard_yet_live() -> None:
+    found = directory()
+    found.note(OLD, record("b", 1))
+    found.living([HERE], are_all=False)
+    assert found.node_of(OLD) == THERE
+    found.living([HERE])
+    assert found.node_of(OLD) is None
+
+
 def test_a_route_leads_to_the_later_of_a_shares_two_names() -> None:
     for order in ((0, 1), (1, 0)):
         found = directory()
