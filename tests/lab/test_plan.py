@@ -17,7 +17,7 @@ def test_a_host_brings_its_router_and_the_internet() -> None:
 
 
 def test_switches_and_routers_come_before_what_is_plugged_into_them() -> None:
-    order = names(*plan.HOSTS)
+    order = names(*plan.HOSTS, *plan.CLUSTER)
     for node in plan.NODES.values():
         if node.attached_to:
             assert order.index(node.attached_to) < order.index(node.name)
