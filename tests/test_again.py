@@ -11,13 +11,13 @@ from tests import again
 pytestmark = pytest.mark.programs
 
 TEST = """
-import os, pathlib, pytest
+import pathlib, pytest
 
 @pytest.mark.parametrize("number", range({count}))
-def test_it(number):
+def test_it(number, request):
     runs = pathlib.Path(__file__).with_name(str(number))
     runs.write_text(runs.read_text() + "run " if runs.exists() else "run ")
-    is_alone = "PYTEST_XDIST_WORKER" not in os.environ
+    is_alone = not hasattr(request.config, "workerinput")
     assert {passes}
 """
 
