@@ -94,7 +94,7 @@ class NameBook:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             _prepare(self._db)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._move_to_memory(error)
 
     def __enter__(self) -> NameBook:
@@ -132,7 +132,7 @@ class NameBook:
             _prepare(self._disk)
             self._disk.executemany(_PUT, names)
             self._disk.execute("COMMIT")
-        except sqlite3.OperationalError:
+        except sqlite3.DatabaseError:
             with contextlib.suppress(sqlite3.Error):
                 self._disk.execute("ROLLBACK")
             return
@@ -145,7 +145,7 @@ class NameBook:
         tell(log, logging.WARNING, Event.NAMES_IN_MEMORY, text)
         memory = sqlite3.connect(":memory:", isolation_level=None)
         _prepare(memory)
-        with contextlib.suppress(sqlite3.OperationalError):  # a new file, or not even readable
+        with contextlib.suppress(sqlite3.DatabaseError):  # a new file, or not even readable
             memory.executemany(_PUT, self._db.execute(_ALL).fetchall())
         self._db, self._disk = memory, self._db
 
@@ -153,7 +153,7 @@ class NameBook:
         """Change the book; the number of names that were changed."""
         try:
             return self._db.execute(statement, values).rowcount
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if self._disk is not None:
                 raise
             self._move_to_memory(error)

@@ -226,6 +226,18 @@ def test_a_book_that_was_handed_over_is_written_no_more(tmp_path: Path) -> None:
         assert new.is_leased(NAME, 2 * DAY - 1)
 
 
+def test_a_book_whose_file_is_broken(tmp_path: Path) -> None:
+    """The relay goes on without it, and says so; the file is not thrown away."""
+    path = tmp_path / "names.sqlite"
+    path.write_bytes(b"no database, but bytes " * 1000)
+    with NameBook(path) as names:
+        assert names.claim(NAME, b"one", 0.0, DAY)
+        assert not names.claim(NAME, b"two", 0.0, DAY)
+        names.recover()
+        assert names.is_leased(NAME, DAY - 1)
+    assert path.read_bytes().startswith(b"no database")
+
+
 def test_a_book_that_is_read_only(tmp_path: Path) -> None:
     path = tmp_path / "names.sqlite"
     with NameBook(path) as names:
