@@ -36,7 +36,8 @@ from tunnel.names import ShareName, parse_name
 
 PREFIX = "vshare:"
 ANSWER_WITHIN = 2.0  # seconds; a Redis that needs longer is as good as none
-CONNECTIONS = 8  # to Redis, of one node: registrations wait for one
+CONNECTIONS = 4  # to Redis, for what the node itself has to say, its beats first of all
+REGISTERING = 8  # and for registrations, of which thousands may wait for one
 SCANNED = 500  # names read, or said again, at a time: some milliseconds of Redis's time
 FORGOTTEN = 200  # names forgotten at a time
 MAX_SECRET = 4 * 1024  # bytes of a file with a password or a secret
@@ -82,15 +83,24 @@ class Claimed:
 class Store:
     """One node's connections to Redis. All methods raise StoreError."""
 
-    def __init__(self, client: redis.asyncio.Redis, timing: Timing, prefix: str = PREFIX) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        registering: redis.asyncio.Redis,
+        timing: Timing,
+        prefix: str = PREFIX,
+    ) -> None:
         self._client, self._timing, self._prefix = client, timing, prefix
+        self._registering = registering
         self._scripts = {
             name: client.register_script(scripts.EPOCH + getattr(scripts, name))
             for name in ("BEAT", "LEAVE", "CLAIM", "CHANGE", "ASSERT", "FORGET", "POST")
         }
 
     async def _run(self, script: str, *arguments: str | bytes | int) -> object:
-        return await _answered(self._scripts[script](keys=[self._prefix], args=list(arguments)))
+        client = self._registering if script == "CLAIM" else self._client
+        asked = self._scripts[script](keys=[self._prefix], args=list(arguments), client=client)
+        return await _answered(asked)
 
     async def beat(self, node: NodeInfo) -> Pulse:
         """This node lives."""
@@ -203,8 +213,9 @@ class Store:
 
     async def aclose(self) -> None:
         """End the connections."""
-        with contextlib.suppress(RedisError, OSError):
-            await self._client.aclose()
+        for client in (self._client, self._registering):
+            with contextlib.suppress(RedisError, OSError):
+                await client.aclose()
 
 
 def _legible(items: Iterable[S], parse: Callable[[S], T]) -> Iterator[T]:
@@ -235,7 +246,6 @@ def open_store(config: ClusterConfig) -> Store:
     """The store that `config` names; nothing is asked yet. Raises VshareError."""
     options: dict[str, object] = {
         "socket_connect_timeout": ANSWER_WITHIN,
-        "max_connections": CONNECTIONS,
         "timeout": ANSWER_WITHIN,
         "retry": None,
     }
@@ -247,8 +257,13 @@ def open_store(config: ClusterConfig) -> Store:
     elif config.ca_file is not None:
         raise UsageError("--cluster-ca is for a Redis with TLS", "give --cluster rediss://...")
     try:
-        pool = redis.asyncio.BlockingConnectionPool.from_url(config.url, **options)
-        if pool.connection_kwargs.get("password") != options.get("password"):
+        pools = [
+            redis.asyncio.BlockingConnectionPool.from_url(
+                config.url, max_connections=most, **options
+            )
+            for most in (CONNECTIONS, REGISTERING)
+        ]
+        if pools[0].connection_kwargs.get("password") != options.get("password"):
             raise UsageError(
                 "the address of Redis has a password in it, which others can see",
                 "put it into a file, and give that as --cluster-login",
@@ -257,7 +272,8 @@ def open_store(config: ClusterConfig) -> Store:
         raise UsageError(
             f"not an address of Redis: {error}", "give --cluster redis://HOST:PORT/0, or rediss://"
         ) from error
-    return Store(redis.asyncio.Redis.from_pool(pool), config.timing)
+    client, registering = map(redis.asyncio.Redis.from_pool, pools)
+    return Store(client, registering, config.timing)
 
 
 def read_secret(path: Path) -> str:
