@@ -18,6 +18,7 @@ from tunnel import turns
 
 READABLE, WRITABLE, ERROR = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR
 QUIET = select.EPOLLET  # an error or both directions' end, told once each
+HUNG_UP = select.EPOLLHUP  # both directions' end, told whatever is waited for
 HANG_UP = select.EPOLLRDHUP | select.EPOLLET  # the peer's end as well
 ONCE = select.EPOLLONESHOT
 BATCH = 64  # sockets per wake-up, then the loop's other users have their turn

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from tunnel import turns
 from tunnel.socket_end import reset_on_close
-from tunnel.socket_watch import ERROR, QUIET, READABLE, WRITABLE, SocketWatch, watch_of
+from tunnel.socket_watch import ERROR, HUNG_UP, QUIET, READABLE, WRITABLE, SocketWatch, watch_of
 
 BIG_PIPE = 1 << 20  # bytes; /proc/sys/fs/pipe-max-size for everybody
 SHORT_FILLING = 2 * turns.SHORT  # bytes while turns are short: they are cheap here
@@ -191,6 +191,7 @@ class _Direction:
         self._source, self._target, self._pace, self._on_end = source, target, pace, on_end
         self._carrier: _Carrier | None = None
         self.moved = 0
+        self.ended = False  # EOF was passed on: the target is shut down for writing
 
     def on_readable(self) -> bool:
         """Move one filling of a carrier: then other connections have their turn. True if it was
@@ -225,6 +226,7 @@ class _Direction:
 
     def _pass_on_eof(self) -> None:
         self.release()
+        self.ended = True
         self._source.unwant(READABLE)
         with contextlib.suppress(OSError):  # ENOTCONN: it is gone, which its reader reports
             self._target.sock.shutdown(socket.SHUT_WR)
@@ -271,6 +273,9 @@ class _Splice:
             number = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET
             self._on_end(OSError(number, os.strerror(number)))
             return False
+        if events & HUNG_UP and not back.ended:  # shut down both ways, from here: somebody cut it
+            self._on_end(OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)))
+            return False
         much = False
         if events & side.wanted & READABLE:
             much = out.on_readable()
@@ -311,7 +316,8 @@ async def splice_sockets(
     """Move bytes both ways until both directions have ended; closes both sockets.
 
     Both are connected, non-blocking stream sockets. An error on one resets the other, and
-    is reported in the Totals rather than raised. Cancelled: both are reset.
+    is reported in the Totals rather than raised. Cancelled, or one shut down both ways by the
+    caller's side: both are reset, for the other peer may be one that never answers.
 
     `began` is given what tells, then and later, the bytes moved to `a` and from it.
     """

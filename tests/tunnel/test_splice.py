@@ -140,6 +140,28 @@ def test_a_reset_after_half_close_is_noticed(run: Run) -> None:
     run(main)
 
 
+def test_one_that_is_cut_from_here_takes_the_other_with_it(run: Run) -> None:
+    """Neither peer may be there to answer: a NAT has forgotten them both."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        left, a = pair()
+        right, b = pair()
+        with left, right:
+            task = asyncio.create_task(splice_sockets(a, b))
+            await loop.sock_sendall(left, b"x")
+            assert await loop.sock_recv(right, 10) == b"x"
+            a.shutdown(socket.SHUT_RDWR)
+            error = (await task).error
+            assert error is not None
+            assert error.errno == errno.ECONNABORTED
+            assert a.fileno() == b.fileno() == -1
+            with pytest.raises(ConnectionResetError):
+                await loop.sock_recv(right, 10)
+
+    run(main)
+
+
 def test_a_slow_reader_stops_the_writer_and_costs_no_cpu(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
