@@ -88,7 +88,11 @@ class Member:
         return self._reaches and self._is_synced and not self._is_split
 
     async def claim(self, wish: Wish) -> Lease:
-        """A lease of the name that is wished for. Raises NotGrantedError, StoreError."""
+        """A lease of the name that is wished for. Raises NotGrantedError, StoreError.
+
+        A connection that has been idle may have ended unnoticed: so Redis is asked again, while it
+        hears this node. To be granted the same wish twice is to be granted it once.
+        """
         loop = asyncio.get_running_loop()
         ends = loop.time() + CLAIM_WITHIN
         while True:
@@ -99,10 +103,13 @@ class Member:
             except NotGrantedError as error:
                 if error.code not in ("grace", "stale") or loop.time() > ends:
                     raise
-                await asyncio.sleep(RETRY_CLAIM)
+            except StoreError:
+                if self.is_unheard or loop.time() > ends:
+                    raise
             else:
                 self._note(lease.name, lease.record)
                 return lease
+            await asyncio.sleep(RETRY_CLAIM)
 
     def holds(self, share: Share, lease: Lease) -> None:
         """`share` is registered here by `lease`."""

@@ -94,7 +94,8 @@ for i = 14, #ARGV do
   local r = record(ARGV[i])
   local over = not r or r.u + held < now
   local own = r and r.k == key and (r.a == account or r.a == '0' or account == '0')
-  if (drawn and not r) or (not drawn and (over or own or by_right)) then
+  -- A drawn one may have been given before, to the same wish: the answer was lost.
+  if (drawn and (not r or own and r.r == route)) or (not drawn and (over or own or by_right)) then
     if over and now - since < grace then return {'grace'} end
     name, old = ARGV[i], r
     break

@@ -1,4 +1,4 @@
-"""A real redis-server for one test, at a UNIX socket, which can be killed and started again."""
+"""A real redis-server for one test, by UNIX or TCP, which can be killed and started again."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ needs_redis = pytest.mark.skipif(not shutil.which("redis-server"), reason="no re
 
 
 class RedisServer:
-    """`keeps`: what it knows survives a restart."""
+    """`keeps`: what it knows survives a restart. `port`: of 127.0.0.1, 0 for a UNIX socket only."""
 
-    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
-        self._folder, self._keeps = folder, keeps
+    def __init__(self, folder: Path, *, keeps: bool = False, port: int = 0) -> None:
+        self._folder, self._keeps, self._port = folder, keeps, port
         self.path = folder / "redis.sock"
-        self.url = f"unix://{self.path}"
+        self.url = f"redis://127.0.0.1:{port}/0" if port else f"unix://{self.path}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = ["redis-server", "--port", "0", "--unixsocket", str(self.path), "--save", ""]
+        command = ["redis-server", "--port", str(self._port), "--bind", "127.0.0.1"]
+        command += ["--unixsocket", str(self.path), "--save", ""]
         command += ["--dir", str(self._folder), "--appendonly", "yes" if self._keeps else "no"]
         command += ["--appendfsync", "always"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -64,9 +65,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path, *, keeps: bool = False) -> Iterator[RedisServer]:
+def redis_server(folder: Path, *, keeps: bool = False, port: int = 0) -> Iterator[RedisServer]:
     """One that runs; killed at the end."""
-    server = RedisServer(folder, keeps=keeps)
+    server = RedisServer(folder, keeps=keeps, port=port)
     server.start()
     try:
         yield server

@@ -75,6 +75,23 @@ def test_the_same_key_moves_at_once_and_its_old_node_can_say_nothing_more(tmp_pa
     run(main)
 
 
+def test_a_wish_that_is_said_twice_takes_one_name(tmp_path: Path) -> None:
+    """Its first answer was lost; the names that it drew are the same."""
+
+    async def main() -> None:
+        with redis_server(tmp_path) as redis:
+            async with store(redis) as found:
+                drawn = replace(WISH, names=("drawn-1", "drawn-2"), drawn=True)
+                first = await found.claim(NODES[0].id, drawn)
+                again = await found.claim(NODES[0].id, drawn)
+                assert first.name == again.name == "drawn-1"
+                assert first.record.fence != again.record.fence
+                other = replace(drawn, key="bb", route="another-route")
+                assert (await found.claim(NODES[0].id, other)).name == "drawn-2"
+
+    run(main)
+
+
 def test_a_node_that_does_not_live_gets_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         with redis_server(tmp_path) as redis:
