@@ -20,6 +20,7 @@ from relay.accounting import How
 from relay.cluster.config import Timing
 from relay.cluster.directory import Directory
 from relay.cluster.node_port import NodeDialler
+from relay.cluster.questions import Questions
 from relay.cluster.records import Change, Lease, NodeInfo, Record, Wish, at, everywhere
 from relay.cluster.seals import Seals
 from relay.cluster.store import Claimed, NotGrantedError, Pulse, Store, StoreError
@@ -35,6 +36,9 @@ SYNC_EVERY = 60.0  # seconds between readings of all names, should a change have
 LOOK_BEFORE = 1.5
 LOOK_EVERY = 0.5  # seconds
 SAID_AT_ONCE = 200  # names said again in one step of Redis's
+ANSWER_WITHIN = 1.4  # seconds for other nodes to say whether Redis hears them
+TOPIC = "store"  # of that question
+YES, NO = b"\1", b"\0"
 FORGET_EVERY = 3600.0  # seconds; names are held for days
 
 log = logging.getLogger(__name__)
@@ -74,6 +78,8 @@ class Member:
         self._revisions: dict[str, str] = {}
         self._posts: dict[str, bytes] = {}  # what this node has to say, by topic
         self._unposted: set[str] = set()
+        self.questions = Questions()
+        self.questions.answer(TOPIC, self._whether_heard)
 
     # -- what others of this relay ask
 
@@ -221,6 +227,9 @@ class Member:
             if self._lease_ends == ends and not may_stay:
                 self._give_up()
 
+    async def _whether_heard(self, question: bytes) -> bytes:
+        return YES if self._reaches else NO
+
     async def _may_stay(self) -> bool:
         """Whether this node, which Redis does not hear, keeps its shares.
 
@@ -228,16 +237,10 @@ class Member:
         were known last, itself counted) say that Redis does not hear them, and none that it does.
         Else somebody may be given what is here.
         """
-        answers: list[bool | None] = []
-
-        async def ask(node: NodeInfo) -> None:
-            answers.append(await self._dialler.has_store(node))
-
         others = self.directory.others()
-        async with asyncio.TaskGroup() as group:
-            for node in others:
-                group.create_task(ask(node), name=f"ask {node.id}")
-        return True not in answers and 2 * (1 + answers.count(False)) > 1 + len(others)
+        asked = await self._dialler.ask_all(others, TOPIC, b"", ANSWER_WITHIN)
+        answers = [answer for _, answer in asked]
+        return YES not in answers and 2 * (1 + answers.count(NO)) > 1 + len(others)
 
     def _give_up(self) -> None:
         shares = self._registry.shares()

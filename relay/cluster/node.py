@@ -109,7 +109,7 @@ class ClusterNode:
             answers,
             is_banned,
             trust=self._trust,
-            has_store=lambda: self.member.has_store,
+            asked=self.member.questions,
         )
 
     async def run(self, public: str) -> None:

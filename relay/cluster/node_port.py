@@ -10,9 +10,10 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from relay.cluster import proxy_header
+from relay.cluster import proxy_header, questions
+from relay.cluster.questions import Questions
 from relay.cluster.records import NodeInfo
 from relay.cluster.trust import ALPN, ClusterTrust, host_of
 from relay.front import Answer, Front
@@ -25,16 +26,14 @@ from tunnel.source import source_of
 
 DIAL_WITHIN = 2.0  # seconds for TCP: nodes are near each other
 ENTER_WITHIN = 5.0  # seconds for TLS, the header and the end of TLS
-ANSWER_WITHIN = 1.4  # seconds for a question to a node; who needs longer does not count
-ASK = b"vshare-status/1\n"  # in place of a header: can you reach Redis?
-YES, NO = b"\1", b"\0"
+ANSWER_WITHIN = 3.0  # seconds for a question to a node, all in all, unless told otherwise
 
 log = logging.getLogger(__name__)
 
 
 class NodePort(Front):
     """Where a node takes the visitors that came to others; they are answered by `answers`, as if
-    they had come here. `has_store` says whether this node reaches Redis."""
+    they had come here. What they ask is answered by `asked`."""
 
     def __init__(
         self,
@@ -45,10 +44,10 @@ class NodePort(Front):
         is_banned: Callable[[str], bool],
         *,
         trust: ClusterTrust,
-        has_store: Callable[[], bool],
+        asked: Questions,
     ) -> None:
         super().__init__(listener, admission, sites, answers, is_banned)
-        self._context, self._has_store = trust.server_context(), has_store
+        self._context, self._asked = trust.server_context(), asked
 
     async def _serve(self, sock: socket.socket, address: str, source: str) -> None:
         """A connection of a node's, as from a visitor once it is known whose it is."""
@@ -81,8 +80,8 @@ class NodePort(Front):
         if tls.alpn != ALPN:
             raise RemoteProtocolError("a node that speaks something else")
         first = await tls.receive_exactly(proxy_header.HEADER)
-        if first == ASK:
-            await tls.send_all(YES if self._has_store() else NO)
+        if first == questions.ASK:
+            await self._asked.serve(tls)
             return None
         family, length = proxy_header.parse_header(first)
         address = proxy_header.parse_address(family, await tls.receive_exactly(length))
@@ -112,17 +111,35 @@ class NodeDialler:
             raise
         return sock
 
-    async def has_store(self, node: NodeInfo) -> bool | None:
-        """Whether `node` reaches Redis; None: it cannot be asked."""
+    async def ask(
+        self, node: NodeInfo, topic: str, question: bytes, within: float = ANSWER_WITHIN
+    ) -> bytes:
+        """What `node` answers (see Questions) in so many seconds. Raises VshareError."""
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
+            async with asyncio.timeout(within):
                 with await dial(node.host, node.port, DIAL_WITHIN) as sock:
                     tls = await self._handshake(sock, node)
-                    await tls.send_all(ASK)
-                    return await tls.receive_exactly(len(YES)) == YES
-        except (VshareError, OSError, TimeoutError) as error:
-            log.debug("node %s cannot be asked: %s", node.id, error)
-            return None
+                    return await questions.ask(tls, topic, question)
+        except (OSError, TimeoutError) as error:  # ssl's are OSErrors
+            raise LostError(f"node {node.id} does not answer: {error or 'in time'}") from error
+
+    async def ask_all(
+        self, nodes: Iterable[NodeInfo], topic: str, question: bytes, within: float = ANSWER_WITHIN
+    ) -> list[tuple[NodeInfo, bytes | None]]:
+        """What each of `nodes` answers, asked all at once; None: nothing."""
+        answers: list[tuple[NodeInfo, bytes | None]] = []
+
+        async def ask(node: NodeInfo) -> None:
+            try:
+                answers.append((node, await self.ask(node, topic, question, within)))
+            except VshareError as error:
+                log.info("%s", error.text)
+                answers.append((node, None))
+
+        async with asyncio.TaskGroup() as group:
+            for node in nodes:
+                group.create_task(ask(node), name=f"ask {node.id}")
+        return answers
 
     async def _handshake(self, sock: socket.socket, node: NodeInfo) -> BioTls:
         tls = BioTls(sock, self._context, server_hostname=host_of(node.id))

@@ -10,14 +10,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from relay.cluster import questions
 from relay.cluster.node_port import NodeDialler, NodePort
+from relay.cluster.questions import Questions
 from relay.cluster.records import NodeInfo
 from relay.cluster.trust import ClusterTrust
 from relay.front import Visitor
 from relay.limits import Admission, Budget
 from relay.routes import Answerer, Sites
 from tests.loops import run, until
-from tunnel.errors import LostError, UsageError
+from tunnel.errors import LostError, RemoteProtocolError, UsageError
 
 NOW = datetime.datetime.now(datetime.UTC)
 SECRET, OTHER = "s" * 32, "t" * 32
@@ -32,6 +34,7 @@ class Port:
         self.banned = ""
         self.admission = Admission(Budget(9, 1, 9, 9, 9))
         self.node: NodeInfo
+        self.questions = Questions()
 
     async def _answer(self, visitor: Visitor) -> None:
         self.came.append(visitor.address)
@@ -50,7 +53,7 @@ class Port:
             {Answerer.GATEWAY: self._answer},
             lambda address: address == self.banned,
             trust=ClusterTrust(SECRET, "n", NOW),
-            has_store=lambda: True,
+            asked=self.questions,
         )
         async with asyncio.TaskGroup() as group:
             task = group.create_task(port.run())
@@ -71,7 +74,6 @@ def test_a_visitor_arrives_with_its_address_and_its_first_bytes_unread() -> None
                 await loop.sock_sendall(sock, HEAD)
                 assert await loop.sock_recv(sock, 1000) == HEAD[::-1]
             assert port.came == ["203.0.113.7"]
-            assert await dialler(SECRET).has_store(port.node)
             await until(lambda: not port.admission.connections)
 
     run(main)
@@ -82,7 +84,8 @@ def test_who_has_another_secret_is_no_node() -> None:
         async with Port().run() as port:
             with pytest.raises(LostError):
                 await dialler(OTHER).carry(port.node, "203.0.113.7", 40_000)
-            assert await dialler(OTHER).has_store(port.node) is None
+            with pytest.raises(LostError):
+                await dialler(OTHER).ask(port.node, "any", b"")
             await until(lambda: not port.admission.connections)
             assert not port.came
 
@@ -109,6 +112,43 @@ def test_who_is_banned_does_not_come_in_by_another_node() -> None:
                 assert await loop.sock_recv(sock, 10) == b""
             await until(lambda: not port.admission.connections)
             assert not port.came
+
+    run(main)
+
+
+def test_a_question_is_answered_and_what_is_too_much_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async def turned(question: bytes) -> bytes:
+            return question[::-1]
+
+        async def endless(question: bytes) -> bytes:
+            return bytes(questions.MAX_ANSWER + 1)
+
+        async def broken(question: bytes) -> bytes:
+            raise OSError("the disk is full")
+
+        async with Port().run() as port:
+            for answer in (turned, endless, broken):
+                port.questions.answer(answer.__name__, answer)
+            asking = dialler(SECRET)
+            assert await asking.ask(port.node, "turned", b"") == b""
+            long = b"ab" * (questions.MAX_QUESTION // 2)
+            assert await asking.ask(port.node, "turned", long) == long[::-1]
+            with pytest.raises(LostError):
+                await asking.ask(port.node, "turned", long + b"c")
+            for topic in ("endless", "broken", "unheard of"):
+                with pytest.raises(RemoteProtocolError, match="does not answer"):
+                    await asking.ask(port.node, topic, b"")
+            gone = NodeInfo("m", "h", port.node.host, port.node.port)
+            answers = dict(await asking.ask_all([port.node, gone], "turned", b"ab"))
+            assert answers == {port.node: b"ba", gone: None}
+            monkeypatch.setattr(questions, "AT_ONCE", 0)
+            with pytest.raises(RemoteProtocolError, match="does not answer"):
+                await asking.ask(port.node, "turned", b"")
+            assert not port.came
+            await until(lambda: not port.admission.connections)
 
     run(main)
 

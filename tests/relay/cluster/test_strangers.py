@@ -11,6 +11,7 @@ import socket
 import pytest
 
 from relay.cluster.node_port import NodePort
+from relay.cluster.questions import Questions
 from relay.cluster.trust import ClusterTrust
 from relay.limits import Admission, budget_for
 from relay.routes import Sites
@@ -40,7 +41,7 @@ def test_who_is_no_node_costs_nothing(
                 {},
                 lambda address: False,
                 trust=trust,
-                has_store=lambda: True,
+                asked=Questions(),
             )
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(port.run())
