@@ -23,7 +23,7 @@ from relay.cluster.node_port import NodeDialler
 from relay.cluster.questions import Questions
 from relay.cluster.records import Change, Lease, NodeInfo, Record, Wish, at, everywhere
 from relay.cluster.seals import Seals
-from relay.cluster.store import Claimed, NotGrantedError, Pulse, Store, StoreError
+from relay.cluster.store import Changed, Claimed, NotGrantedError, Pulse, Store, StoreError
 from relay.names import HELD_AFTER, NameBook, NameRow
 from relay.registry import LocalRegistry, Share
 from tunnel.names import ShareName
@@ -151,7 +151,7 @@ class Member:
     async def give_back(self, lease: Lease) -> None:
         """It is not used after all."""
         with contextlib.suppress(StoreError):
-            await self._store.change(lease.name, lease.record.fence, "leave")
+            await self._store.change([Changed(lease.name, lease.record.fence, "leave")])
 
     def listen(self, topic: str, heard: Heard) -> None:
         """`heard(notices)` is called with what each node (by its home) says on `topic`, when that
@@ -292,17 +292,18 @@ class Member:
 
     async def _flush(self) -> None:
         """Tell Redis what became of shares."""
-        for share, what in list(self._pending.items()):
-            lasts = 0.0
-            if what == "extend":
-                lasts = max(0.0, share.ends_at - _now())
-            fence = self._fences.get(share)
-            if fence is not None:  # else Redis was told that it has gone
-                await self._store.change(share.name, fence, what, lasts)
-            if self._pending.get(share) == what:
-                del self._pending[share]
-            if what != "extend":
-                self._fences.pop(share, None)
+        for part in _parts(list(self._pending.items())):
+            changes = [
+                Changed(share.name, fence, what, max(0.0, share.ends_at - _now()))
+                for share, what in part
+                if (fence := self._fences.get(share)) is not None  # else Redis was told it has gone
+            ]
+            await self._store.change(changes)
+            for share, what in part:
+                if self._pending.get(share) == what:
+                    del self._pending[share]
+                if what != "extend":
+                    self._fences.pop(share, None)
 
     async def _post(self) -> None:
         for topic in list(self._unposted):

@@ -128,30 +128,36 @@ if token ~= '' then redis.call('SADD', P .. 'token:' .. token, name) end
 return {'ok', name, put(name, new, held)}
 """
 
-# name, fence, held, what (extend, end, leave), lasts
+# held, then for each: name, fence, what (extend, end, leave), lasts -> for each, ok or fenced
 CHANGE = """
-local name, held, what = ARGV[1], tonumber(ARGV[3]), ARGV[4]
-local r = record(name)
-if not r or r.f ~= ARGV[2] or r.n == '' then return 'fenced' end
-if what == 'extend' then
-  r.u = now + tonumber(ARGV[5])
-  if r.h then r.g = r.u end
-else
-  if what == 'end' then
-    r.u = math.min(r.u, now)
-    r.g = math.min(r.g, now)
+local held, answers = tonumber(ARGV[1]), {}
+local function change(name, fence, what, lasts)
+  local r = record(name)
+  if not r or r.f ~= fence or r.n == '' then return 'fenced' end
+  if what == 'extend' then
+    r.u = now + lasts
+    if r.h then r.g = r.u end
+  else
+    if what == 'end' then
+      r.u = math.min(r.u, now)
+      r.g = math.min(r.g, now)
+    end
+    r.n, r.f, r.w = '', '', ''
+    local b = r.b ~= '' and record(r.b)
+    if b and b.k == r.k and b.r == r.r and b.u > now and
+        redis.call('HGET', P .. 'routes', r.r) == name then
+      redis.call('HSET', P .. 'routes', r.r, r.b)
+      put(r.b, b, held)
+    end
+    r.b = ''
   end
-  r.n, r.f, r.w = '', '', ''
-  local b = r.b ~= '' and record(r.b)
-  if b and b.k == r.k and b.r == r.r and b.u > now and
-      redis.call('HGET', P .. 'routes', r.r) == name then
-    redis.call('HSET', P .. 'routes', r.r, r.b)
-    put(r.b, b, held)
-  end
-  r.b = ''
+  put(name, r, held)
+  return 'ok'
 end
-put(name, r, held)
-return 'ok'
+for i = 2, #ARGV, 4 do
+  table.insert(answers, change(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])))
+end
+return answers
 """
 
 # node, held, then for each: name, record as it was known, whether its share is at this node

@@ -72,6 +72,17 @@ class Pulse:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """What becomes of a lease, by its fence: `extend` it to `lasts` seconds from now, `end` it, or
+    `leave` it (the share is away)."""
+
+    name: str
+    fence: str
+    what: str
+    lasts: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """What a node says again after Redis lost it; `here`: its share is connected to this node."""
 
@@ -147,11 +158,13 @@ class Store:
         except (ValueError, VshareError) as error:
             raise StoreError(f"Redis gave a lease that is none: {error}") from error
 
-    async def change(self, name: str, fence: str, what: str, lasts: float = 0.0) -> bool:
-        """`extend` a lease to `lasts` seconds from now, `end` it, or `leave` it (the share is
-        away); False: it is not this node's any more, and nothing has changed."""
-        answer = await self._run("CHANGE", name, fence, _HELD, what, int(lasts * 1000))
-        return answer == b"ok"
+    async def change(self, changes: Sequence[Changed]) -> list[bool]:
+        """Whether each was made; False: it is not this node's any more, and nothing has changed."""
+        arguments: list[str | int] = []
+        for each in changes:
+            arguments += [each.name, each.fence, each.what, int(each.lasts * 1000)]
+        answer = await self._run("CHANGE", _HELD, *arguments)
+        return [part == b"ok" for part in cast(list[bytes], answer)]
 
     async def say_again(self, node: str, claimed: Sequence[Claimed]) -> list[str]:
         """For each, its new fence if it is `here`; `lost` for a name that is somebody else's."""

@@ -12,7 +12,14 @@ import pytest
 
 from relay.cluster.config import ClusterConfig, Timing
 from relay.cluster.records import Lease, NodeInfo, Wish
-from relay.cluster.store import Claimed, NotGrantedError, Store, StoreError, open_store
+from relay.cluster.store import (
+    Changed,
+    Claimed,
+    NotGrantedError,
+    Store,
+    StoreError,
+    open_store,
+)
 from tests.loops import run
 from tests.relay.cluster.redis_server import RedisServer, needs_redis, redis_server
 from tunnel.errors import UsageError
@@ -41,6 +48,11 @@ async def tried(found: Store, node: NodeInfo, wish: Wish) -> Lease | str:
         return error.code
 
 
+async def changed(found: Store, name: str, lease: Lease, what: str, lasts: float = 0.0) -> bool:
+    (was,) = await found.change([Changed(name, lease.record.fence, what, lasts)])
+    return was
+
+
 def test_of_many_that_race_for_a_name_one_gets_it(tmp_path: Path) -> None:
     async def main() -> None:
         with redis_server(tmp_path) as redis:
@@ -65,12 +77,36 @@ def test_the_same_key_moves_at_once_and_its_old_node_can_say_nothing_more(tmp_pa
                 second = await found.claim(NODES[1].id, WISH)
                 assert first.record.fence != second.record.fence
                 for what in ("extend", "leave", "end"):
-                    assert not await found.change(WISH.names[0], first.record.fence, what, 10)
-                assert await found.change(WISH.names[0], second.record.fence, "extend", 10)
-                assert await found.change(WISH.names[0], second.record.fence, "end")
+                    assert not await changed(found, WISH.names[0], first, what, 10)
+                assert await changed(found, WISH.names[0], second, "extend", 10)
+                assert await changed(found, WISH.names[0], second, "end")
                 assert await tried(found, NODES[2], replace(WISH, key="bb")) == "route-taken"
                 taken = replace(WISH, key="bb", route="")
                 assert await tried(found, NODES[2], taken) == "name-taken"  # for a week
+
+    run(main)
+
+
+def test_many_changes_are_made_at_once_each_by_its_fence(tmp_path: Path) -> None:
+    async def main() -> None:
+        with redis_server(tmp_path) as redis:
+            async with store(redis) as found:
+                wishes = [
+                    replace(WISH, names=(f"name-{turn}",), route=f"{turn:032x}")
+                    for turn in range(3)
+                ]
+                leases = [await found.claim(NODES[0].id, wish) for wish in wishes]
+                fences = [lease.record.fence for lease in leases]
+                changes = [
+                    Changed("name-0", fences[0], "leave"),
+                    Changed("name-1", fences[0], "end"),  # another's fence
+                    Changed("name-2", fences[2], "extend", 7200.0),
+                    Changed("no-name", fences[2], "end"),
+                ]
+                assert await found.change(changes) == [True, False, True, False]
+                records = {name: each async for part in found.names() for name, each in part}
+                assert [records[lease.name].node for lease in leases] == ["", "node-0", "node-0"]
+                assert records[leases[2].name].until > records[leases[1].name].until + 3e6
 
     run(main)
 
@@ -117,7 +153,7 @@ def test_a_token_counts_at_all_nodes_together(tmp_path: Path) -> None:
                 assert await tried(found, NODES[2], wishes[2]) == "quota"
                 renamed = replace(wishes[0], names=("name-9",))  # for a moment it is twice
                 assert isinstance(await tried(found, NODES[2], renamed), Lease)
-                await found.change("name-0", one.record.fence, "leave")
+                assert await changed(found, "name-0", one, "leave")
                 await found.leave(NODES[1].id)  # what it had counts no more
                 assert isinstance(await tried(found, NODES[3], wishes[3]), Lease)
 
