@@ -12,6 +12,8 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Callable
+from typing import TypeAlias
 
 from tunnel import join
 from tunnel.splice import reset_socket
@@ -22,17 +24,29 @@ MAX_UNDER_WAY = 16  # reads that wait for their time at the other end
 LINGER = 2.0  # seconds that a visitor may stay once the answer has ended
 LASTS = join.JOIN_TIMEOUT + join.APPROVAL_WITHIN + 10.0  # seconds; the share ends it before
 
+Count: TypeAlias = Callable[[int, int], None]  # bytes more: received by the visitor, sent by him
 
-async def connect(visitor: socket.socket, answerer: socket.socket, delay: float = 0.0) -> None:
-    """Move bytes both ways, each `delay` seconds later, until the answerer has ended.
+
+async def connect(
+    visitor: socket.socket,
+    answerer: socket.socket,
+    delay: float = 0.0,
+    count: Count = lambda received, sent: None,
+) -> None:
+    """Move bytes both ways, each `delay` seconds later, until the answerer has ended. `count` is
+    told of those that were passed on.
 
     Closes both sockets; what cuts it short on one side resets the other.
     """
     clean = False
     try:
         async with asyncio.timeout(LASTS), asyncio.TaskGroup() as group:
-            up = group.create_task(_carry(visitor, answerer, delay), name="join, up")
-            down = group.create_task(_carry(answerer, visitor, delay), name="join, down")
+            up = group.create_task(
+                _carry(visitor, answerer, delay, lambda size: count(0, size)), name="join, up"
+            )
+            down = group.create_task(
+                _carry(answerer, visitor, delay, lambda size: count(size, 0)), name="join, down"
+            )
             await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
             if up.done() and up.result() is None:  # half-closed: the answer may still come
                 await asyncio.wait((down,))
@@ -51,7 +65,9 @@ async def connect(visitor: socket.socket, answerer: socket.socket, delay: float 
                 reset_socket(sock)
 
 
-async def _carry(source: socket.socket, target: socket.socket, delay: float) -> OSError | None:
+async def _carry(
+    source: socket.socket, target: socket.socket, delay: float, passed: Callable[[int], None]
+) -> OSError | None:
     """One direction, until its end was passed on; what cut it short is the result."""
     loop = asyncio.get_running_loop()
     # Read with the time at which it is due: what is under way does not hold up what follows.
@@ -66,6 +82,7 @@ async def _carry(source: socket.socket, target: socket.socket, delay: float) -> 
                     target.shutdown(socket.SHUT_WR)
                     return None
                 await loop.sock_sendall(target, data)
+                passed(len(data))
             except OSError as error:
                 return error
 

@@ -427,8 +427,9 @@ class _Desk:
             with self._admission.another():
                 if found is not None:
                     share, parked = found
-                    with self._registry.accounting.visit(share, Kind.JOIN, visitor.address):
-                        await join_line.connect(visitor.sock, parked)
+                    visit = self._registry.accounting.visit(share, Kind.JOIN, visitor.address)
+                    with visit:
+                        await join_line.connect(visitor.sock, parked, count=visit.count)
                 else:
                     await self._decoys.serve(visitor.sock, name, visitor.address)
         finally:

@@ -212,11 +212,16 @@ def test_a_join_and_a_blind_site_are_visits() -> None:
             await until(lambda: len(told.visits) == 1)
             assert told.visits[0][:2] == (Kind.HTTPS, "127.0.0.1")
             assert told.visits[0][3] == len(hello)
-            with await connect(relay.port, real_hello(HOST, join.ALPN)):
+            hello = real_hello(HOST, join.ALPN)
+            with await connect(relay.port, hello) as visitor:
                 sock, _ = await visitors.get()
+                loop = asyncio.get_running_loop()
+                assert await loop.sock_recv(sock, 4096) == hello
+                await loop.sock_sendall(sock, b"answer")
+                assert await loop.sock_recv(visitor, 4096) == b"answer"
                 sock.close()
             await until(lambda: len(told.visits) == 2)
-            assert told.visits[1][0] is Kind.JOIN
+            assert told.visits[1] == (Kind.JOIN, "127.0.0.1", len(b"answer"), len(hello))
 
     run(main)
 
@@ -235,6 +240,8 @@ def session(accounting: LocalRegistry, name: str = "the-name") -> tuple[Share, T
         ("token", How.REVOKED),
         ("closed", How.FAULT),
         ("evicted", How.MOVED),
+        ("page", How.PAGE),
+        ("operator", How.KICKED),
     ],
 )
 def test_how_a_session_ended(registry: LocalRegistry, code: str, how: How) -> None:
