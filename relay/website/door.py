@@ -27,8 +27,11 @@ from tunnel.relay_token import MAX_TOKEN
 from tunnel.source import source_of
 
 FORM_COOKIE = "__Host-vrelay-form"  # before there is a session: whose the sign-in form is
-FAILURES = 10  # wrong tokens of one source at once
-REFILL = 6.0  # seconds until it may try once more
+# Wrong tokens of one source at once that are logged. It is not this that keeps tokens from being
+# guessed: 256 random bits do. It keeps the log short, and who has a good token is let in whatever
+# others behind the same address do.
+FAILURES = 10
+REFILL = 6.0  # seconds until one more is
 SECRET = 24  # bytes
 LIVE = "x-vrelay-live"  # of the page's own looks for news: nobody has clicked
 WAYS = {"shares": "/shares", "history": "/history", "log": "/log", "tokens": "/tokens"}
@@ -188,15 +191,14 @@ class Door:
             wrong = "This form was too old, or the browser keeps no cookies. Try again."
             return self._form(request, way, HTTPStatus.FORBIDDEN, wrong)
         source, now = _source(request), time.monotonic()
-        if not self._failures.has(source, now):
-            wrong = "Too many tokens from where you are were wrong lately. Wait a minute."
-            return self._form(request, way, HTTPStatus.TOO_MANY_REQUESTS, wrong)
         permit = self._permits.known(form.get("token", "")[:MAX_TOKEN], time.time())
         if permit is not None and not _may_look(permit):
             wrong = "That token is for sharing alone. One of the scope pages signs in here."
             return self._form(request, way, HTTPStatus.FORBIDDEN, wrong)
         if permit is None:
-            self._failures.take(source, now)
+            if not self._failures.take(source, now):
+                wrong = "Many tokens from where you are were wrong lately, and so is this one."
+                return self._form(request, way, HTTPStatus.TOO_MANY_REQUESTS, wrong)
             text = "somebody could not sign in at the pages"
             tell(log, logging.INFO, Event.SIGN_IN_REFUSED, text, source=source)
             wrong = "That token is not good here. It may have been revoked, or its time is over."

@@ -41,11 +41,11 @@ PAGING = (
         (f"{_TEST_DOOR}::test_a_token_that_is_not_good_lets_nobody_in",),
     ),
     Mutation(
-        "tokens can be tried at the pages without end",
+        "wrong tokens at the pages fill the log",
         _DOOR,
-        "            self._failures.take(source, now)\n",
-        "",
-        (f"{_TEST_DOOR}::test_who_guesses_waits_and_nobody_else",),
+        "            if not self._failures.take(source, now):\n",
+        "            if False:\n",
+        (f"{_TEST_DOOR}::test_wrong_tokens_fill_no_log_and_lock_nobody_out",),
     ),
     Mutation(
         "who signs in at the pages is sent wherever it is said",

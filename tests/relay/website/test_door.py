@@ -170,7 +170,7 @@ def test_a_form_has_the_sessions_own_word_in_it(tmp_path: Path) -> None:
         assert not line.ended()
         browser.csrf = own
         assert (await browser.post(f"/shares/{NAME}/end")).status == 303
-        assert line.ended() == "expired"
+        assert line.ended() == "page"
         stranger, third = scene.browser(), scene.browser()
         await stranger.get("/sign-in")
         await third.get("/sign-in")
@@ -196,15 +196,23 @@ def test_nothing_is_changed_by_a_look(tmp_path: Path) -> None:
     act(tmp_path, main)
 
 
-def test_who_guesses_waits_and_nobody_else(tmp_path: Path) -> None:
+def test_wrong_tokens_fill_no_log_and_lock_nobody_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main(scene: Scene) -> None:
-        token = scene.token()
+        token, sharing = scene.token(), scene.token("bob", "share")
         browser = scene.browser("203.0.113.77")
-        for _ in range(door.FAILURES):
-            assert (await browser.sign_in("wrong")).status == 403
-        answer = await browser.sign_in(token.text)
-        assert (answer.status, answer.get("retry-after")) == (429, "60")
-        assert (await scene.browser("203.0.113.78").sign_in(token.text)).status == 303
+        with caplog.at_level("INFO"):
+            for _ in range(door.FAILURES):
+                assert (await browser.sign_in("wrong")).status == 403
+            logged = len(caplog.records)
+            for _ in range(3):
+                answer = await browser.sign_in("wrong")
+                assert (answer.status, answer.get("retry-after")) == (429, "60")
+            assert len(caplog.records) == logged
+        assert (await browser.sign_in(sharing.text)).status == 403  # and not 429: it is no guess
+        assert (await scene.browser("203.0.113.77").sign_in(token.text)).status == 303
+        assert (await scene.browser("203.0.113.78").sign_in("wrong")).status == 403
 
     act(tmp_path, main)
 
