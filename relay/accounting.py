@@ -35,6 +35,7 @@ class How(enum.StrEnum):
     """How a share's session ended."""
 
     ENDED = "ended"  # its owner has ended it
+    PAGE = "page"  # its owner has, from the relay's pages
     LOST = "lost"  # its connection broke: it may come back
     EXPIRED = "expired"  # its time was over
     REVOKED = "revoked"  # its token was, or the token's time was over

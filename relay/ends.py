@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from relay.accounting import How
 from relay.registry import Share
-from tunnel.control import Ended
 from tunnel.names import ShareName
 
 
@@ -25,5 +23,7 @@ class Owned:
 def end_share(share: Share, end_lease: Callable[[Share], None], *, by_operator: bool) -> None:
     """End it here, for whoever has clicked; its name is held for its owner as ever."""
     end_lease(share)
-    share.send(Ended("expired", "it was ended on the relay's page"))
-    share.finish(How.KICKED if by_operator else How.ENDED)
+    if by_operator:
+        share.end("operator", "the relay's operator has ended it")
+    else:
+        share.end("page", "it was ended from the relay's pages, by who signed in there")

@@ -31,6 +31,8 @@ _HOW = {
     "closed": How.FAULT,
     "evicted": How.MOVED,
     "expired": How.EXPIRED,
+    "operator": How.KICKED,
+    "page": How.PAGE,
     "token": How.REVOKED,
 }
 

@@ -158,7 +158,8 @@ class End(_Message, frozen=True, tag="end"):
 
 
 class Ended(_Message, frozen=True, tag="ended"):
-    """Relay: it is over; code is `expired`, `evicted`, `closed`, `token` or `banned`."""
+    """Relay: it is over; code is `expired`, `evicted`, `closed`, `token`, `banned`, `page` or
+    `operator`."""
 
     code: Text
     text: Text

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tunnel.errors import UsageError
 from tunnel.names import ShareName
+from vshare.refusals import EXIT_ENDED
 
 PREFIX = "vshare-"
 USAGE = 2  # the exit code of what cannot be meant, which it cannot be the next time either
@@ -32,7 +33,7 @@ WorkingDirectory={folder}
 StandardOutput=null
 Restart=on-failure
 RestartSec={restart}
-RestartPreventExitStatus={usage}
+RestartPreventExitStatus={usage} {ended}
 TimeoutStopSec={stop}
 
 [Install]
@@ -67,6 +68,7 @@ def unit_text(service: Service) -> str:
         command=" ".join(f'"{_quoted(word, of_command=True)}"' for word in service.command),
         restart=RESTART_AFTER,
         usage=USAGE,
+        ended=EXIT_ENDED,
         stop=STOP_WITHIN,
     )
 

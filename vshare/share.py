@@ -54,7 +54,7 @@ from vshare.own_domains import OwnDomains
 from vshare.policy import Policy
 from vshare.reach_machine import MachineReach
 from vshare.reception import Reception
-from vshare.refusals import hint_for
+from vshare.refusals import RelayEndedError
 from vshare.registration import Registration
 from vshare.relay_link import RelayLink
 from vshare.relay_tokens import token_for
@@ -412,10 +412,7 @@ class _End:
                 "the share has expired", "start it again with vshare up; --expires sets how long"
             )
         if self.reason not in ("interrupted", "stopped"):
-            raise VshareError(
-                f"the relay ended the share: {self.text}",
-                hint_for(self.reason) or "start it again with vshare up",
-            )
+            raise RelayEndedError(self.reason, self.text)
 
 
 async def _until_the_end(sharing: Sharing, share: LiveShare, log: AuditLog) -> _End:

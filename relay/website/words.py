@@ -64,6 +64,7 @@ def _limits(limits: Limits) -> str:
 
 _ENDS = {
     How.ENDED: "by its owner",
+    How.PAGE: "by its owner, from these pages",
     How.LOST: "its connection broke",
     How.EXPIRED: "its time was over",
     How.REVOKED: "its token was revoked, or over",

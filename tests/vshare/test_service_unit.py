@@ -22,7 +22,7 @@ def test_what_is_in_a_unit() -> None:
         'Environment="VSHARE_RELAY=r:1#2"',
         "StandardOutput=null",  # the journal is no place for the code
         "Restart=on-failure",
-        "RestartPreventExitStatus=2",
+        "RestartPreventExitStatus=2 3",
     ):
         assert line in text.splitlines()
 

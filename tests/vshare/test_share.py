@@ -12,6 +12,7 @@ import pytest
 
 from relay import control
 from relay.config import RelayConfig
+from relay.ends import end_share
 from relay.server import Relay
 from tests.share_pair import TcpService, tcp_service
 from tunnel.address import RelayAddress
@@ -19,6 +20,7 @@ from tunnel.console import Console, Interrupt
 from tunnel.control import Ended
 from tunnel.errors import RemoteProtocolError, VshareError
 from vshare.options import Options
+from vshare.refusals import EXIT_ENDED, RelayEndedError
 from vshare.share import _own_name, share_up
 
 WITHIN = 25.0  # seconds
@@ -94,6 +96,31 @@ def test_a_share_expires_by_itself() -> None:
         with pytest.raises(VshareError, match="the share has expired"):
             await share_up(options, screen, Interrupt())
         assert (screen.events[-1]["event"], screen.events[-1]["reason"]) == ("ended", "expired")
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("by_operator", "reason", "text"),
+    [(False, "page", "from the relay's pages"), (True, "operator", "the relay's operator has")],
+    ids=["page", "operator"],
+)
+def test_one_that_is_ended_at_the_relay_stays_so(
+    *, by_operator: bool, reason: str, text: str
+) -> None:
+    async def main() -> None:
+        async with Relay(RelayConfig()) as relay:
+            options = Options(target="127.0.0.1", http=False, relay=str(relay.address))
+            with pytest.RaisesGroup(pytest.RaisesExc(RelayEndedError, match=text)) as raised:
+                async with sharing(options) as share:
+                    (session,) = relay.registry.shares()
+                    end_share(session, lambda share: None, by_operator=by_operator)
+                    await asyncio.wait([share.task])
+            (error,) = raised.value.exceptions
+            assert isinstance(error, RelayEndedError)
+            assert error.exit_code == EXIT_ENDED
+            assert share.screen.events[-1]["reason"] == reason
+            assert not relay.registry.shares()
 
     run(main)
 

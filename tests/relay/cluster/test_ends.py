@@ -102,8 +102,8 @@ def test_a_share_at_another_relay_is_ended_from_the_pages(
                 assert (await stranger.post(f"/shares/{FIRST}/end")).status == 404
                 assert FIRST in (await browser.get("/shares")).text
                 assert (await browser.post(f"/shares/{FIRST}/end")).status == 303
-                assert (await link.ended).code == "expired"
-                assert session.how is How.ENDED
+                assert (await link.ended).code == "page"
+                assert session.how is How.PAGE
                 await until(lambda: not member(two).directory.records[FIRST].node)
                 assert f">{FIRST}<" not in (await browser.get("/shares")).text
 
@@ -111,7 +111,7 @@ def test_a_share_at_another_relay_is_ended_from_the_pages(
                 await until(lambda: member(two).directory.node_of(SECOND))
                 await browser.get("/shares")
                 assert (await browser.post(f"/shares/{SECOND}/end")).status == 303
-                assert (await other.ended).code == "expired"
+                assert (await other.ended).code == "page"
                 assert not again.ended.done()  # another session than the one that was to end
 
                 fence = member(two).directory.records[FIRST].fence

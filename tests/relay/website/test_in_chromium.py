@@ -98,7 +98,7 @@ def test_a_share_is_ended_from_a_phone(browser: Browser, running: RunningRelay) 
         assert window.is_wide_enough()
         button.tap()
         page.get_by_role("status").get_by_text(f"{NAME} was ended.").wait_for()
-        assert running.do(lambda: link.ended).code == "expired"
+        assert running.do(lambda: link.ended).code == "page"
         page.get_by_text("0 shares now").wait_for()
         window.goto(f"/shares/{NAME}")
         page.get_by_role("heading", name="There is no such thing here").wait_for()
@@ -126,7 +126,7 @@ def test_what_changes_is_seen_without_a_click(browser: Browser, running: Running
         now.get_by_role("rowheader", name="192.0.2.9").wait_for()
         page.get_by_role("button", name="End the share").click()
         page.get_by_text("1 share now").wait_for()
-        assert running.do(lambda: second.ended).code == "expired"
+        assert running.do(lambda: second.ended).code == "page"
         assert not first.ended.done()
         assert window.said == []
 
@@ -158,7 +158,7 @@ def test_by_keyboard_alone(browser: Browser, running: RunningRelay) -> None:
         assert page.evaluate(outline) == "solid"
         keys.press("Enter")
         page.get_by_text("calm-heron-2222 was ended.").wait_for()
-        assert running.do(lambda: link.ended).code == "expired"
+        assert running.do(lambda: link.ended).code == "page"
 
 
 def test_without_javascript(browser: Browser, running: RunningRelay) -> None:
@@ -184,7 +184,7 @@ def test_without_javascript(browser: Browser, running: RunningRelay) -> None:
         page.get_by_role("link", name="Shares").click()
         page.get_by_role("button", name="End the share").click()
         page.get_by_text("brave-finch-3333 was ended.").wait_for()
-        assert running.do(lambda: link.ended).code == "expired"
+        assert running.do(lambda: link.ended).code == "page"
         page.get_by_role("button", name="Sign out").click()
         page.get_by_role("heading", name="Sign in").wait_for()
         page.go_back()

@@ -106,7 +106,7 @@ def test_an_administrator_sees_and_ends_everybodys(tmp_path: Path) -> None:
             assert THEIRS in answer.text
         assert bob.id in (await browser.get("/tokens")).text
         assert (await browser.post(f"/shares/{THEIRS}/end")).status == 303
-        assert line.ended() == "expired"
+        assert line.ended() == "operator"
         assert (await browser.post(f"/tokens/{bob.id}/revoke")).status == 303
         scene.look()
         assert not scene.permits.tokens_of(2)

@@ -39,11 +39,11 @@ def test_who_is_connected_is_on_the_shares_page(tmp_path: Path) -> None:
 def test_who_ended_it_is_told(tmp_path: Path) -> None:
     async def main(scene: Scene) -> None:
         ada, root = scene.token("ada"), scene.token("root", "admin")
-        for token, how in ((ada, How.ENDED), (root, How.KICKED)):
+        for token, how, code in ((ada, How.PAGE, "page"), (root, How.KICKED, "operator")):
             line = scene.share(ada, NAME)
             browser = await scene.signed_in(token)
             await browser.post(f"/shares/{NAME}/end")
-            assert line.ended() == "expired"
+            assert line.ended() == code
             assert line.share.how is how
             assert "was ended" in (await browser.get("/shares", **{"x-vrelay-live": "1"})).text or (
                 "was ended" in (await browser.get("/shares")).text
