@@ -12,7 +12,8 @@ from typing import Protocol
 
 from relay.accounting import Accounting, How
 from relay.accounts.bans import Ban
-from relay.accounts.quotas import Holders, Quotas
+from relay.accounts.holders import Holders
+from relay.accounts.quotas import Quotas
 from relay.carried import Carried
 from relay.expected import Expected
 from relay.lot import CALM_AFTER, Lot

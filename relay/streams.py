@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import cast
 
-from relay.accounts.quotas import Flow
+from relay.accounts.meters import Flow
 from tunnel.codes import Code
 from tunnel.ends import Bytes, End
 from tunnel.errors import LostError

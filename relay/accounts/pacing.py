@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relay.accounts.elsewhere import NOTHING, Numbers, part_of
+
 # Of what it might have had: a connection that used so much of it wants more.
 HUNGRY = 0.7
 # Who got more than is due (connections that were idle may all begin between two looks) pays it
@@ -27,20 +29,22 @@ class Used:
 
 
 class Budget:
-    """Of one who has a bandwidth."""
+    """Of one who has a bandwidth. `wanting` were those that wanted more at the last look, `modest`
+    is what the others used, in bytes a second."""
 
     def __init__(self) -> None:
         self._owed = 0.0  # bytes more than were due
+        self.wanting, self.modest = 0, 0.0
 
-    def divide(self, bandwidth: int, seconds: float, used: Sequence[Used]) -> list[float]:
-        """The rates of all from now on, in bytes a second, after `seconds` of `used`.
+    def divide(
+        self, bandwidth: int, seconds: float, used: Sequence[Used], there: Numbers = NOTHING
+    ) -> list[float]:
+        """The rates of all from now on, in bytes a second, after `seconds` of `used`; `there` is
+        what other relays give of the same bandwidth.
 
         Those that want more get the same each; what is not used is theirs. One that has been
         quiet may begin with what it would get beside them.
         """
-        moved = sum(each.moved for each in used)
-        self._owed = max(0.0, self._owed + moved - bandwidth * seconds)
-        total = max(bandwidth * LEAST_PART, bandwidth - self._owed / PAY_BACK_WITHIN)
         hungry = [
             not each.rate or each.moved >= HUNGRY * each.rate * seconds if each.moved else False
             for each in used
@@ -49,6 +53,11 @@ class Budget:
             each.moved / seconds for each, more in zip(used, hungry, strict=True) if not more
         )
         many = sum(hungry)
+        self.wanting, self.modest = many, modest
+        due = part_of(bandwidth, many, modest, there)
+        moved = sum(each.moved for each in used)
+        self._owed = max(0.0, self._owed + moved - due * seconds)
+        total = max(due * LEAST_PART, due - self._owed / PAY_BACK_WITHIN)
         left = max(total - modest, total / (many + 1))
         first = left / (many + 1 + (len(used) - many) / MOST_AT_ONCE)
         return [max(LEAST_RATE, left / many if more else first) for more in hungry]

@@ -1,46 +1,32 @@
 """Holds visitors to the limits of the tokens, users or sources whose shares they come to.
 
-Each connection of a visitor's is a Flow, and counts for one or two holders: `token:ID` and
-`user:NUMBER` at a relay with accounts, `source:ADDRESS` of the share at an open one. Nothing is
-done for bytes that pass: the kernel paces the sockets (SO_MAX_PACING_RATE), and what has moved is
-looked at twice a second.
+Each connection of a visitor's is a Flow, and counts for one or two holders (holders.py), with what
+those have at the other relays of a cluster (elsewhere.py). Nothing is done for bytes that pass: the
+kernel paces the sockets (SO_MAX_PACING_RATE), and what has moved is looked at twice a second.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
+from relay.accounts.elsewhere import NOTHING, Elsewhere, Nowhere, Numbers, part_of
+from relay.accounts.holders import SOURCE, TOKEN, USER, Holders, too_many_shares
 from relay.accounts.limits import NO_LIMIT, Limits, is_reached, size_text
-from relay.accounts.pacing import MOST_AT_ONCE, Budget, Used
+from relay.accounts.meters import Flow, Held, Meter, pace
+from relay.accounts.pacing import MOST_AT_ONCE, Used
 from relay.accounts.permits import Permits
-from tunnel.names import ShareName
 
 DAY = 86_400  # seconds, from midnight UTC
 LOOK_AT_ALL_EVERY = 10  # looks; else at those alone that have limits
 TELL_AT = 0.8  # of a day's bytes, the sharer is told
 TELL_EVERY = 60.0  # seconds between two words to a sharer about connections that were refused
 MAX_HOLDERS = 20_000  # remembered without connections; forgetting one forgets what is not saved
-SO_MAX_PACING_RATE = 47  # socket(7); the module socket has no name for it
-_UNPACED = 2**64 - 1  # tcp(7)'s word for no limit
-_TOKEN, _USER, _SOURCE = "token:", "user:", "source:"
 
-Holders = tuple[str, ...]
 Usage = list[tuple[int, str, int]]  # day, holder, bytes
-
-
-def holders_of(token: str, account: int, source: str) -> Holders:
-    """Who a share counts for: its token and account, or where there is none its source; nobody,
-    where that is empty."""
-    if token:
-        return f"{_TOKEN}{token}", f"{_USER}{account}"
-    return (f"{_SOURCE}{source}",) if source else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,105 +38,9 @@ class Over:
     today: bool
 
 
-class Held(Protocol):
-    """What is needed of a share: whom it counts for, and how its sharer is told."""
-
-    holders: Holders
-    name: ShareName
-    key_hash: bytes
-
-    def notify(self, code: str, text: str) -> None:
-        """Tell the sharer."""
-
-
-class _Meter:
-    """One holder."""
-
-    __slots__ = (
-        "budget", "flows", "guests", "holder", "limits", "lines", "moved", "shares", "told",
-        "told_at", "unsaved",
-    )  # fmt: skip
-
-    def __init__(self, holder: str, moved: int) -> None:
-        self.holder = holder
-        self.limits = Limits()
-        self.flows: set[Flow] = set()
-        self.shares: set[Held] = set()
-        self.lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # the gateway's to them
-        self.guests = 0  # of the flows
-        self.moved = moved  # bytes, today
-        self.unsaved = 0  # of those
-        self.budget = Budget()
-        self.told = 0.0  # what part of the day's bytes the sharers were told of
-        self.told_at = 0.0  # monotonic time of the last word about refusals
-
-    def is_spent(self) -> bool:
-        return is_reached(self.limits.bytes_per_day, self.moved)
-
-    @property
-    def whose(self) -> str:
-        if self.holder.startswith(_TOKEN):
-            return "its token"
-        return "its user" if self.holder.startswith(_USER) else "where it comes from"
-
-    def tell(self, code: str, text: str) -> None:
-        for share in list(self.shares):
-            share.notify(code, text)
-
-
-class Flow:
-    """One visitor's connection to a share, while it lasts.
-
-    `measure()` tells its bytes so far, both ways; `cut()` ends it. `socks` are paced.
-    """
-
-    __slots__ = ("_cut", "_measure", "_seen", "is_guest", "is_limited", "lately", "meters",
-                 "rate", "socks")  # fmt: skip
-
-    def __init__(
-        self, meters: tuple[_Meter, ...], measure: Callable[[], int], cut: Callable[[], None],
-        *, is_guest: bool = False,
-    ) -> None:  # fmt: skip
-        self.meters, self._measure, self._cut = meters, measure, cut
-        self.socks: tuple[socket.socket, ...] = ()
-        self.is_guest = is_guest
-        self._seen = 0
-        self.lately = 0  # bytes since the last look
-        self.rate = 0.0  # bytes a second; 0: as it comes
-        self.is_limited = self.has_limits()
-
-    def has_limits(self) -> bool:
-        """Whether what moves is of interest before it has ended."""
-        return any(_is_measured(meter.limits) for meter in self.meters)
-
-    def look(self) -> None:
-        """Count what has moved."""
-        seen = self._measure()
-        self.lately, self._seen = seen - self._seen, seen
-        for meter in self.meters:
-            meter.moved += self.lately
-            meter.unsaved += self.lately
-
-    def pace(self, rate: float) -> None:
-        """Send so many bytes a second at most, each way; 0: as it comes."""
-        if rate or self.rate:
-            self.rate = rate
-            _pace(self.socks, rate)
-
-    def pace_also(self, *socks: socket.socket) -> None:
-        """These carry it, too."""
-        self.socks += socks
-        if self.rate:
-            _pace(socks, self.rate)
-
-    def cut(self) -> None:
-        """End it, for both sides."""
-        self._cut()
-
-
 class Quotas:
     """Of one relay. `permits` None: it is open, and sources have the `defaults`. `look` is to be
-    called again and again."""
+    called again and again. `elsewhere` are the relays that are one with it."""
 
     def __init__(
         self,
@@ -160,7 +50,8 @@ class Quotas:
     ) -> None:
         self._permits, self._clock = permits, clock
         self.defaults = defaults or Limits()
-        self._meters: dict[str, _Meter] = {}
+        self.elsewhere: Elsewhere = Nowhere()
+        self._meters: dict[str, Meter] = {}
         self._flows: set[Flow] = set()
         self._day = int(clock()) // DAY
         self._late: Usage = []  # of days before, not saved yet
@@ -184,7 +75,7 @@ class Quotas:
         """What was counted since this was asked last. Of sources nothing is kept."""
         taken, self._late = self._late, []
         for meter in self._meters.values():
-            if meter.unsaved and not meter.holder.startswith(_SOURCE):
+            if meter.unsaved and not meter.holder.startswith(SOURCE):
                 taken.append((self._day, meter.holder, meter.unsaved))
             meter.unsaved = 0
         return taken
@@ -202,21 +93,35 @@ class Quotas:
         meter = self._meters.get(holders[0]) if holders else None
         return meter.moved if meter else 0
 
+    def present(self) -> Iterator[tuple[str, Numbers]]:
+        """What each holder has here that has limits; those who have nothing are left out."""
+        for meter in self._meters.values():
+            if meter.moved or meter.flows:
+                numbers = meter.numbers
+                if numbers != NOTHING:
+                    yield meter.holder, numbers
+
     # -- shares
 
     def share_refusal(self, holders: Holders, name: str, key_hash: bytes) -> str:
         """Why no share of that name and key can register, in words; empty: it can."""
         for meter in map(self._meter, holders):
-            if not is_reached(meter.limits.shares, len(meter.shares)):
-                continue  # nearly always: no look at thousands
             limit = meter.limits.shares
+            if not limit:
+                continue
+            there = self.elsewhere.shares(meter.holder, name, key_hash)
+            if not is_reached(limit, len(meter.shares) + there):
+                continue  # nearly always: no look at thousands
             others = [share for share in meter.shares if share.name != name]
             # One that changes its name is for a moment twice.
             renames = any(share.key_hash == key_hash for share in others)
-            if is_reached(limit, len(others) - renames):
-                shares = f"{limit} share{'' if limit == 1 else 's'}"
-                return f"{meter.whose} is for {shares} at once, and has as many"
+            if is_reached(limit, len(others) - renames + there):
+                return too_many_shares(meter.holder, limit)
         return ""
+
+    def share_limit(self, holders: Holders) -> int | None:
+        """How many shares the first of them may have at once; None: any number."""
+        return self._limits(holders[0]).shares or None if holders else None
 
     def share_began(self, share: Held) -> None:
         """It registered."""
@@ -237,10 +142,10 @@ class Quotas:
         if over is not None:
             return over
         for meter in map(self._meter, share.holders):
-            limits = meter.limits
+            limits, there = meter.limits, self._there(meter)
             for what, limit, count in (
-                ("of guests", limits.guests if is_guest else NO_LIMIT, meter.guests),
-                ("of visitors", limits.streams, len(meter.flows)),
+                ("of guests", limits.guests if is_guest else NO_LIMIT, meter.guests + there.guests),
+                ("of visitors", limits.streams, len(meter.flows) + there.streams),
             ):
                 if is_reached(limit, count):
                     connections = f"{limit} connection{'' if limit == 1 else 's'} {what}"
@@ -253,7 +158,7 @@ class Quotas:
         """Whether the day's bytes of `share` are used up."""
         for holder in share.holders:
             meter = self._meters.get(holder)
-            if meter is not None and meter.is_spent():
+            if meter is not None and self._is_spent(meter):
                 size = size_text(meter.limits.bytes_per_day or 0)
                 left = DAY - int(self._clock()) % DAY
                 return Over(f"{meter.whose} is for {size} a day, and they are used up", left, True)
@@ -271,7 +176,8 @@ class Quotas:
             meter.guests += is_guest
             if meter.limits.bandwidth:
                 active = sum(bool(each.lately) for each in meter.flows)
-                rate = meter.limits.bandwidth / (1 + active + len(meter.flows) / MOST_AT_ONCE)
+                due = part_of(meter.limits.bandwidth, active, 0.0, self._there(meter))
+                rate = due / (1 + active + len(meter.flows) / MOST_AT_ONCE)
                 flow.pace(min(flow.rate, rate) if flow.rate else rate)
         self._flows.add(flow)
         return flow
@@ -292,7 +198,7 @@ class Quotas:
         for meter in map(self._meter, share.holders):
             meter.lines.add(sock)
             if meter.limits.bandwidth:
-                _pace((sock,), meter.limits.bandwidth)
+                pace((sock,), part_of(meter.limits.bandwidth, 1, 0.0, self._there(meter)))
 
     @contextlib.contextmanager
     def carrying(
@@ -349,32 +255,33 @@ class Quotas:
             limits = self._limits(meter.holder)
             changed = changed or limits != meter.limits
             if meter.limits.bandwidth and not limits.bandwidth:
-                _pace(meter.lines, 0.0)
+                pace(meter.lines, 0.0)
             meter.limits = limits
         return changed
 
-    def _divide(self, meter: _Meter, seconds: float, rates: dict[Flow, float]) -> None:
+    def _divide(self, meter: Meter, seconds: float, rates: dict[Flow, float]) -> None:
         if not meter.limits.bandwidth:
             return
         flows = list(meter.flows)
         if not flows:
             return
         used = [Used(flow.lately, flow.rate) for flow in flows]
-        for flow, rate in zip(
-            flows, meter.budget.divide(meter.limits.bandwidth, seconds, used), strict=True
-        ):
+        there = self._there(meter)
+        divided = meter.budget.divide(meter.limits.bandwidth, seconds, used, there)
+        for flow, rate in zip(flows, divided, strict=True):
             rates[flow] = min(rates.get(flow, rate), rate)
         if meter.lines:
-            _pace(meter.lines, max(rates[flow] for flow in flows))
+            pace(meter.lines, max(rates[flow] for flow in flows))
 
-    def _check_day(self, meter: _Meter) -> None:
+    def _check_day(self, meter: Meter) -> None:
         limit = meter.limits.bytes_per_day
         if not limit:
             return
-        if meter.moved >= limit:
+        moved = meter.moved + self._there(meter).moved
+        if moved >= limit:
             for flow in list(meter.flows):
                 flow.cut()
-        part = 1.0 if meter.moved >= limit else TELL_AT if meter.moved >= limit * TELL_AT else 0.0
+        part = 1.0 if moved >= limit else TELL_AT if moved >= limit * TELL_AT else 0.0
         if part > meter.told:
             size = size_text(limit)
             text = (
@@ -385,6 +292,13 @@ class Quotas:
             )
             meter.tell("quota-day", text)
         meter.told = part
+
+    def _is_spent(self, meter: Meter) -> bool:
+        limit = meter.limits.bytes_per_day
+        return bool(limit) and is_reached(limit, meter.moved + self._there(meter).moved)
+
+    def _there(self, meter: Meter) -> Numbers:
+        return self.elsewhere.numbers(meter.holder)
 
     def _turn_day(self) -> None:
         day = int(self._clock()) // DAY
@@ -397,17 +311,17 @@ class Quotas:
             if not meter.flows and not meter.shares:
                 del self._meters[holder]
 
-    def _tell_refused(self, meter: _Meter, text: str) -> None:
+    def _tell_refused(self, meter: Meter, text: str) -> None:
         now = time.monotonic()
         if now - meter.told_at >= TELL_EVERY or not meter.told_at:
             meter.told_at = now
             meter.tell("quota-streams", f"{text}: more were refused")
 
-    def _meter(self, holder: str) -> _Meter:
+    def _meter(self, holder: str) -> Meter:
         meter = self._meters.get(holder)
         if meter is None:
             self._make_room()
-            meter = self._meters[holder] = _Meter(holder, 0)
+            meter = self._meters[holder] = Meter(holder, 0)
             meter.limits = self._limits(holder)
         return meter
 
@@ -419,23 +333,11 @@ class Quotas:
                 del self._meters[holder]
 
     def _limits(self, holder: str) -> Limits:
-        if self._permits is None or holder.startswith(_SOURCE):
+        if self._permits is None or holder.startswith(SOURCE):
             return self.defaults
-        if holder.startswith(_TOKEN):
-            return self._permits.limits_of(holder.removeprefix(_TOKEN)).or_else(self.defaults)
-        return self._permits.limits_of_account(int(holder.removeprefix(_USER)))
-
-
-def _is_measured(limits: Limits) -> bool:
-    return bool(limits.bytes_per_day or limits.bandwidth)
-
-
-def _pace(socks: Iterable[socket.socket], rate: float) -> None:
-    """`rate` in bytes a second; 0: as it comes."""
-    value = struct.pack("=Q", int(rate) or _UNPACED)
-    for sock in socks:
-        with contextlib.suppress(OSError, ValueError):  # it has just ended
-            sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, value)
+        if holder.startswith(TOKEN):
+            return self._permits.limits_of(holder.removeprefix(TOKEN)).or_else(self.defaults)
+        return self._permits.limits_of_account(int(holder.removeprefix(USER)))
 
 
 def _shut(socks: Iterable[socket.socket]) -> None:

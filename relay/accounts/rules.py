@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from relay.accounts.bans import Ban, Bans
+from relay.accounts.holders import Holders, holders_of
 from relay.accounts.permits import Permit, ReservedNames
-from relay.accounts.quotas import Holders, Quotas, holders_of
+from relay.accounts.quotas import Quotas
 from tunnel.source import is_loopback
 
 Refusal = tuple[str, str]  # the code (docs/protocol.md 4), and what is wrong, in words

@@ -7,6 +7,7 @@ from tests.mutations.mutation import Mutation
 _PERMITS = "relay/accounts/permits.py"
 _CONTROL = "relay/control.py"
 _QUOTAS = "relay/accounts/quotas.py"
+_HOLDERS = "relay/accounts/holders.py"
 _RULES = "relay/accounts/rules.py"
 _FRONT = "relay/front.py"
 _TEST_PERMITS = "tests/relay/accounts/test_permits.py"
@@ -70,7 +71,7 @@ ACCOUNTS = (
     Mutation(
         "one token is for any number of shares",
         _QUOTAS,
-        "            if is_reached(limit, len(others) - renames):\n",
+        "            if is_reached(limit, len(others) - renames + there):\n",
         "            if False:\n",
         (f"{_TEST_SHARES}::test_a_quota_refuses_and_touches_nobody",),
     ),
@@ -103,15 +104,15 @@ ACCOUNTS = (
     ),
     Mutation(
         "a limit is of one share, and not of all with its token",
-        _QUOTAS,
-        '        return f"{_TOKEN}{token}", f"{_USER}{account}"\n',
-        '        return f"{_TOKEN}{source}", f"{_USER}{account}"\n',
+        _HOLDERS,
+        '        return f"{TOKEN}{token}", f"{USER}{account}"\n',
+        '        return f"{TOKEN}{source}", f"{USER}{account}"\n',
         (f"{_TEST_RULES}::test_without_tokens_sources_count_but_not_loopback",),
     ),
     Mutation(
         "another token of the same user gives as much again",
         _QUOTAS,
-        "        return self._permits.limits_of_account(int(holder.removeprefix(_USER)))\n",
+        "        return self._permits.limits_of_account(int(holder.removeprefix(USER)))\n",
         "        return Limits()\n",
         (f"{_TEST_QUOTAS}::test_a_user_has_no_more_with_two_tokens",),
     ),
@@ -132,8 +133,8 @@ ACCOUNTS = (
     Mutation(
         "who had more than is due owes nothing",
         "relay/accounts/pacing.py",
-        "bandwidth - self._owed / PAY_BACK_WITHIN",
-        "bandwidth",
+        "due - self._owed / PAY_BACK_WITHIN",
+        "due",
         ("tests/relay/accounts/test_pacing.py::test_who_had_too_much_pays_it_back",),
     ),
     Mutation(

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from relay.accounts.holders import Holders
 from relay.accounts.limits import Limits
+from relay.accounts.meters import SO_MAX_PACING_RATE, Flow
 from relay.accounts.permits import Permit, Permits
-from relay.accounts.quotas import DAY, SO_MAX_PACING_RATE, Flow, Holders, Quotas
+from relay.accounts.quotas import DAY, Quotas
 from tunnel.names import ShareName
 
 NOON = 20_000 * DAY + DAY // 2
