@@ -19,6 +19,7 @@ ID_SIZE = 5  # bytes: 8 characters
 SECRET_SIZE = 32  # bytes: 256 bits, 52 characters
 MAX_TOKEN = 128  # characters of what is taken for one on the wire: a later form may be longer
 _ID, _SECRET, _CHECKSUM = 8, 52, 7  # characters
+ID_FORM = re.compile(rf"[a-z2-7]{{{_ID}}}")
 _FORM = re.compile(rf"{PREFIX}[a-z2-7]{{{_ID + _SECRET + _CHECKSUM}}}")
 HINT = "copy it whole, as `vrelay token create` printed it"
 

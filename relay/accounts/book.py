@@ -13,8 +13,9 @@ from pathlib import Path
 from relay.accounts.database import open_accounts
 from relay.accounts.limits import FIELDS, UNLIMITED, Limits
 from relay.accounts.permits import NAMES, SCOPES, SHARE
+from relay.accounts.revocations import Revocation, keep_revocations, revocations
 from tunnel.errors import UsageError, VshareError
-from tunnel.relay_token import ID_SIZE, SECRET_SIZE, RelayToken, make_token
+from tunnel.relay_token import ID_FORM, ID_SIZE, SECRET_SIZE, RelayToken, make_token
 
 MAX_NAME = 64  # characters
 MAX_NOTE = 200  # characters
@@ -109,9 +110,11 @@ class AccountBook:
         )
         return limits
 
-    def remove_user(self, name: str) -> int:
+    def remove_user(self, name: str, now: float) -> int:
         """The user is gone, with its tokens, whose shares end; how many were not revoked before."""
         user = self._user(name)
+        found = self._db.execute("SELECT id FROM tokens WHERE user_id = ?", (user.id,)).fetchall()
+        keep_revocations(self._db, [(token, now) for (token,) in found], now)
         self._db.execute("DELETE FROM users WHERE id = ?", (user.id,))
         return user.tokens
 
@@ -173,14 +176,32 @@ class AccountBook:
 
     def revoke_token(self, token: str, now: float) -> bool:
         """The token is good for nothing from now on, and its shares end; False: it was so."""
-        changed = self._db.execute(
-            "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now, token)
-        )
-        if changed.rowcount:
-            return True
-        if self._db.execute("SELECT 1 FROM tokens WHERE id = ?", (token,)).fetchone() is None:
-            raise _no_token(token)
-        return False
+        found = self._db.execute("SELECT revoked_at FROM tokens WHERE id = ?", (token,)).fetchone()
+        if found is None:
+            raise VshareError(
+                f"there is no token {token[:MAX_ID]!r} at this relay",
+                "`vrelay token list` shows its IDs; if another relay of the cluster made it,"
+                " add --everywhere",
+            )
+        if found[0] is not None:
+            return False
+        keep_revocations(self._db, [(token, now)], now)
+        return True
+
+    def revoke_everywhere(self, token: str, now: float) -> bool:
+        """The same for a token of any relay of the cluster; False: it is known to be revoked."""
+        if not ID_FORM.fullmatch(token):
+            raise UsageError(
+                f"not a token's ID: {token[:MAX_ID]!r}", "it is the 8 characters behind vsr_"
+            )
+        was = token in dict(revocations(self._db))
+        keep_revocations(self._db, [(token, now)], now)
+        return not was
+
+    def revoked_elsewhere(self) -> list[Revocation]:
+        """Revocations of tokens that are not of this relay, or were of a user who is gone."""
+        own = {token for (token,) in self._db.execute("SELECT id FROM tokens")}
+        return [each for each in revocations(self._db) if each[0] not in own]
 
     @property
     def database(self) -> sqlite3.Connection:

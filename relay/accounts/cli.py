@@ -96,7 +96,7 @@ def list_users(state_dir: Path | None, as_json: bool) -> None:
 def remove_user(name: str, state_dir: Path | None, as_json: bool) -> None:
     """Remove a user and its tokens; the shares with them end."""
     with account_book(state_directory(state_dir)) as book:
-        tokens = book.remove_user(name)
+        tokens = book.remove_user(name, time.time())
     console = Console("relay", as_json=as_json)
     console.event(user=name, tokens=tokens)
     console.step(f"The user {name} is gone, with {tokens} token{_s(tokens)}; their shares end.")
@@ -157,6 +157,7 @@ def list_tokens(state_dir: Path | None, as_json: bool) -> None:
     """Which there are, without what is secret of them."""
     with account_book(state_directory(state_dir)) as book:
         tokens, used = book.tokens(), book.used(int(time.time() // DAY))
+        elsewhere = book.revoked_elsewhere()
     now = time.time()
     Console("relay", as_json=as_json).event(
         tokens=[
@@ -172,11 +173,12 @@ def list_tokens(state_dir: Path | None, as_json: bool) -> None:
                 "state": each.state(now),
             }
             for each in tokens
-        ]
+        ],
+        revoked_elsewhere=[{"id": token, "revoked_at": at} for token, at in elsewhere],
     )
     if as_json:
         return
-    if not tokens:
+    if not tokens and not elsewhere:
         click.echo("there are no tokens: `vrelay token create --user NAME` makes one", err=True)
     print_table(
         (
@@ -191,6 +193,7 @@ def list_tokens(state_dir: Path | None, as_json: bool) -> None:
         )
         for each in tokens
     )
+    print_table((token, "another relay's, or gone", "revoked") for token, _ in elsewhere)
 
 
 @token.command("set")
@@ -218,16 +221,21 @@ def set_token(
 
 @token.command("revoke")
 @click.argument("token_id", metavar="ID")
+@click.option(
+    "--everywhere", is_flag=True, help="Also if another relay of the cluster made it, or is away."
+)
 @common
-def revoke_token(token_id: str, state_dir: Path | None, as_json: bool) -> None:
+def revoke_token(token_id: str, everywhere: bool, state_dir: Path | None, as_json: bool) -> None:
     """End a token, and the shares with it; a relay that runs knows within a second.
 
-    Who has found a token somewhere may give it in place of its ID.
+    Who has found a token somewhere may give it in place of its ID. Relays of a cluster tell each
+    other of tokens that are revoked, and keep that.
     """
     with suppress(UsageError):
         token_id = parse_token(token_id).id
     with account_book(state_directory(state_dir)) as book:
-        changed = book.revoke_token(token_id, time.time())
+        revoke = book.revoke_everywhere if everywhere else book.revoke_token
+        changed = revoke(token_id, time.time())
     console = Console("relay", as_json=as_json)
     console.event(id=token_id, revoked=changed)
     console.step(f"The token {token_id} {'is' if changed else 'was'} revoked.")

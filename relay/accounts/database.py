@@ -55,6 +55,11 @@ MIGRATIONS: Migrations = (
         " created_at REAL NOT NULL,"
         " PRIMARY KEY (kind, what)) WITHOUT ROWID",
     ),
+    (  # relay/accounts/revocations.py: of other relays' tokens, too
+        "CREATE TABLE revocations ( token TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+        "INSERT INTO revocations (token, at)"
+        " SELECT id, revoked_at FROM tokens WHERE revoked_at IS NOT NULL",
+    ),
 )
 
 

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay.accounts.bans import Ban, Bans, Kind
@@ -17,10 +17,12 @@ from relay.accounts.database import open_accounts, unusable
 from relay.accounts.limits import FIELDS, Limits
 from relay.accounts.permits import Permit, Permits, ReservedNames
 from relay.accounts.quotas import Quotas, Usage
+from relay.accounts.revocations import Revocation, keep_revocations, news, revocations
 
 LOOK_EVERY = 0.5  # seconds; a revocation is to be felt within a second or so
 SAVE_EVERY = 10  # looks between writes of what was used: as much may be lost with the process
 KEEP_USAGE = 31  # days
+RENEW_EVERY = 120  # looks between those at revocations whose tokens are still heard of
 _TOKENS = ", ".join(f"tokens.{field}" for field in FIELDS)
 _USERS = ", ".join(f"users.{field}" for field in FIELDS)
 _READ = (
@@ -38,12 +40,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """What is in one database: permits of tokens that are not revoked, bans, and reserved names
-    with their accounts."""
+    """What is in one database: permits of tokens that are not revoked, bans, reserved names with
+    their accounts, and tokens that are void wherever they were made."""
 
     permits: list[Permit]
     bans: list[Ban]
     names: list[tuple[str, int]]
+    revoked: list[Revocation] = field(default_factory=list)
 
 
 class AccountWatch:
@@ -68,6 +71,7 @@ class AccountWatch:
         self.on_change: Callable[[Accounts], None] = lambda own: None
         self._others: Sequence[Accounts] = ()
         self._heard = asyncio.Event()
+        self._renew_in = 0  # looks
 
     def hear(self, others: Sequence[Accounts]) -> None:
         """What other relays have that are one with this."""
@@ -83,7 +87,9 @@ class AccountWatch:
             found = [_permit(row) for row in self._db.execute(_READ)]
             bans = self._db.execute("SELECT kind, what, reason, until FROM bans").fetchall()
             names = self._db.execute("SELECT name, user_id FROM reserved_names").fetchall()
-            self.own = Accounts(found, [Ban(Kind(kind), *rest) for kind, *rest in bans], names)
+            void = revocations(self._db)
+            bans = [Ban(Kind(kind), *rest) for kind, *rest in bans]
+            self.own = Accounts(found, bans, names, void)
             self._use()
             self._version = version
             return True
@@ -94,6 +100,8 @@ class AccountWatch:
         self.bans.replace(ban for each in all_of_them for ban in each.bans)
         self.reserved.replace(entry for each in all_of_them for entry in each.names)
         permits = {permit.token: permit for each in all_of_them for permit in each.permits}
+        for token in {token for each in all_of_them for token, _ in each.revoked}:
+            permits.pop(token, None)
         self.permits.replace(permits)
 
     def count_for(self, quotas: Quotas) -> None:
@@ -135,6 +143,8 @@ class AccountWatch:
             if self._heard.is_set():
                 self._heard.clear()
                 self._use()
+                self._renew_in = 0
+            await self._keep_revocations()
             look()
             end_without(self._is_good)
             if self._quotas is not None:
@@ -143,6 +153,29 @@ class AccountWatch:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):
                     await self._heard.wait()
+
+    async def _keep_revocations(self) -> None:
+        """What was heard of is kept, also when who said it is gone."""
+        self._renew_in -= 1
+        if not self._others or self._renew_in > 0:
+            return
+        self._renew_in = RENEW_EVERY
+        try:
+            await asyncio.to_thread(self._keep_now, self._others)
+        except sqlite3.Error as error:
+            log.warning("revocations that were heard of cannot be kept on disk (%s)", error)
+
+    def _keep_now(self, others: Sequence[Accounts]) -> None:
+        now, own = time.time(), self.own
+        heard = [each for other in others for each in other.revoked]
+        elsewhere = (permit.token for other in others for permit in other.permits)
+        here = {permit.token for permit in own.permits}
+        new = news(own.revoked, heard, elsewhere, here, now)
+        if not new:
+            return
+        with self._in_use, self._changing():
+            keep_revocations(self._db, new, now)
+            self._version = -1  # SQLite tells of others' changes alone
 
     async def _save(self, quotas: Quotas) -> None:
         self._looks += 1
@@ -168,11 +201,17 @@ class AccountWatch:
     def _write(self, usage: Usage) -> None:
         if not usage:
             return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._changing():
             self._db.executemany(_SAVE, usage)
             oldest = max(day for day, _, _ in usage) - KEEP_USAGE
             self._db.execute("DELETE FROM usage WHERE day < ?", (oldest,))
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """All of what is done inside, or nothing. Raises sqlite3.Error."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             self._db.execute("COMMIT")
         finally:
             if self._db.in_transaction:

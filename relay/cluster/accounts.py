@@ -44,7 +44,7 @@ class SharedAccounts:
             for permit in own.permits
         ]
         names = [(name, everywhere(account, self._home)) for name, account in own.names]
-        said = Accounts(permits, own.bans, names)
+        said = Accounts(permits, own.bans, names, own.revoked)
         stamp = max(time.time_ns(), self._stamps.get(self._home, 0) + 1)
         self._stamps[self._home] = stamp
         text = msgspec.json.encode(said)

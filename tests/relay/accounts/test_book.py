@@ -25,7 +25,7 @@ def test_users_come_and_go_with_their_tokens(book: AccountBook) -> None:
         ("bob", 1),
     ]
     first = {user.name: user.id for user in book.users()}["bob"]
-    assert book.remove_user("bob") == 1
+    assert book.remove_user("bob", 9.0) == 1
     assert book.tokens() == []
     book.create_user("bob", 4.0)
     assert {user.name: user.id for user in book.users()}["bob"] != first  # another account
@@ -39,7 +39,7 @@ def test_what_is_not_to_be_had(book: AccountBook) -> None:
         with pytest.raises(UsageError, match="not a user's name"):
             book.create_user(name, 1.0)
     for call in (
-        lambda: book.remove_user("eve"),
+        lambda: book.remove_user("eve", 1.0),
         lambda: book.create_token("eve", Allowance(), 1.0),
     ):
         with pytest.raises(VshareError, match="no user 'eve'"):

@@ -56,7 +56,9 @@ def test_a_user_gets_a_token_which_is_shown_once(operator: Operator) -> None:
     assert found == {"id": token.id, "revoked": False}
     assert "revoked" in operator.say("token", "list")
     assert operator.ask("user", "remove", "bob") == {"user": "bob", "tokens": 0}
-    assert operator.ask("token", "list") == {"tokens": []}
+    gone = operator.ask("token", "list")
+    assert gone["tokens"] == []
+    assert [each["id"] for each in gone["revoked_elsewhere"]] == [token.id]
     assert operator.ask("user", "list") == {"users": []}
     modes = {stat.S_IMODE(path.stat().st_mode) for path in operator.folder.iterdir()}
     assert modes == {0o600}
@@ -134,3 +136,19 @@ def test_what_is_wrong_is_said(operator: Operator, vrelay: Command) -> None:
     vrelay("ban", "127.0.0.1", *where).check_error(2, "this host itself")
     vrelay("ban", "the-name", "--for", "soon", *where).check_error(2, "not a span")
     vrelay("unban", "the-name", *where).check_error(1, "is not banned")
+
+
+def test_a_token_of_another_relay_is_revoked_if_that_is_said(operator: Operator) -> None:
+    words = ("token", "revoke", "abcdefgh", "--state-dir", str(operator.folder))
+    outcome = operator.vrelay(*words)
+    assert outcome.code == 1
+    assert "no token 'abcdefgh' at this relay" in outcome.err
+    assert "--everywhere" in outcome.err
+    assert operator.ask("token", "revoke", "abcdefgh", "--everywhere") == {
+        "id": "abcdefgh",
+        "revoked": True,
+    }
+    assert operator.ask("token", "revoke", "abcdefgh", "--everywhere")["revoked"] is False
+    assert "abcdefgh" in operator.say("token", "list")
+    outcome = operator.vrelay("token", "revoke", "no-token", "--everywhere", *words[3:])
+    assert outcome.code == 2

@@ -27,7 +27,7 @@ def test_names_are_reserved_and_freed_and_go_with_their_user(book: AccountBook) 
     orders.free("acme-*")
     with pytest.raises(VshareError, match="is not reserved"):
         orders.free("acme-*")
-    book.remove_user("bob")
+    book.remove_user("bob", 1.0)
     assert orders.names() == []
 
 

@@ -130,7 +130,7 @@ def test_a_token_that_is_revoked_ends_its_shares_and_no_others(scene: Scene) -> 
             await until(lambda: not relay.registry.shares_of(one.id))
             assert len(relay.registry) == 1
             assert not stays.ended.done()
-            scene.book.remove_user("bob")
+            scene.book.remove_user("bob", 1.0)
             assert (await stays.ended).code == "token"
 
     run(main)

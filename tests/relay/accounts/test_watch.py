@@ -14,7 +14,7 @@ import pytest
 from relay.accounts import watch
 from relay.accounts.book import Allowance, account_book
 from relay.accounts.limits import Limits
-from relay.accounts.watch import AccountWatch, watched_accounts
+from relay.accounts.watch import Accounts, AccountWatch, watched_accounts
 from tests.loops import run, until
 
 Ask = Callable[[str], bool]
@@ -101,3 +101,41 @@ def test_while_it_cannot_be_read_all_stays_as_it_was(
     assert [record.getMessage() for record in caplog.records] == [
         "the accounts cannot be read (disk I/O error): they stay as they were"
     ]
+
+
+def test_what_another_relay_has_revoked_is_void_and_stays_so(tmp_path: Path) -> None:
+    async def main() -> None:
+        void: set[str] = set()
+        with account_book(tmp_path) as book:
+            book.create_user("bob", 1.0)
+            own = book.create_token("bob", Allowance(), 1.0)
+        with (
+            watched_accounts(tmp_path / "other") as other,
+            account_book(tmp_path / "other") as book,
+        ):
+            book.create_user("eve", 1.0)
+            theirs = book.create_token("eve", Allowance(), 1.0)
+            other.load()
+            tokens = (own.id, theirs.id)
+
+            def told(is_good: Ask) -> None:
+                void.clear()
+                void.update(token for token in tokens if not is_good(token))
+
+            with watched_accounts(tmp_path) as accounts:
+                accounts.hear([other.own])
+                async with running(accounts, told):
+                    await until(lambda: accounts.permits.get(theirs.id, 1.0) and not void)
+                    said = [(token, time.time()) for token in tokens]
+                    accounts.hear([other.own, Accounts([], [], [], [*said, ("no id", 1.0)])])
+                    await until(lambda: void == {*tokens})
+                    await until(lambda: {each for each, _ in accounts.own.revoked} == {*tokens})
+            # Who said it is gone, and the other has forgotten: it is void here all the same.
+            with watched_accounts(tmp_path) as accounts:
+                accounts.hear([other.own])
+                accounts._use()
+                assert accounts.permits.get(theirs.id, 1.0) is None
+        with account_book(tmp_path) as book:
+            assert book.token(own.id).revoked_at is not None  # where it was made it is marked
+
+    run(main)
