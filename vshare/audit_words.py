@@ -33,6 +33,7 @@ _SENTENCES = {  # those that need no more than their fields
     "page-passcode": "the guest page got a new passcode; visitors that put out: {out}",
     "page-closed": "the guest page was closed; visitors that put out: {out}",
     "page-opened": "the guest page was opened again",
+    "own-domain-removed": "{domain} leads to the share no more",
     "served": "port {port} was shared as {name}",
     "unserved": "port {port} is no more shared as {name}; streams cut: {streams}",
     "said": "all guests were told: {words}",

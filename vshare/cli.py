@@ -17,6 +17,7 @@ from tunnel.follow import Server
 from tunnel.own_domains import OwnDomain, parse_own_domain
 from vshare import (
     cli_always,
+    cli_domain,
     cli_login,
     cli_page,
     cli_rename,
@@ -326,6 +327,7 @@ def up(
 for command in (
     *cli_running.COMMANDS,
     *cli_always.COMMANDS,
+    *cli_domain.COMMANDS,
     *cli_login.COMMANDS,
     *cli_rename.COMMANDS,
     *cli_together.COMMANDS,

@@ -16,6 +16,7 @@ from vshare.guest_page.visitors import Visitor
 from vshare.invites import Invite
 from vshare.live_line import line_of
 from vshare.live_share import LiveShare
+from vshare.own_domain_requests import OwnDomainRow
 from vshare.policy import EVERYTHING, MACHINE, Policy, Rights
 
 KICKED = "the sharer removed you from this share"
@@ -68,8 +69,7 @@ class Handlers:
             since=share.since,
             process=os.getpid(),
             own_domains=[
-                requests.OwnDomainRow(**dataclasses.asdict(row))
-                for row in self._share.link.own_domains.rows
+                OwnDomainRow(**dataclasses.asdict(row)) for row in self._share.link.own_domains.rows
             ],
         )
 

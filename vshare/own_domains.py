@@ -1,4 +1,5 @@
-"""`--own-domain`: what the sharer is told of domains of his own, and what the relay is asked.
+"""`--own-domain`, `vshare domain`: what the sharer is told of domains of his own, and what
+the relay is asked.
 
 The relay looks at the DNS and decides (docs/protocol.md 4.2). Here is said which records it wants,
 and how it is.
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tunnel import control
 from tunnel.control import OwnDomainState, OwnDomainStates, Registered
+from tunnel.errors import UsageError
 from tunnel.own_domains import OwnDomain, challenge_name, challenge_value
 from vshare.news import Newsroom, Value
 
@@ -62,14 +64,21 @@ class DomainRow:
 
     @property
     def records(self) -> list[str]:
-        """What is wanted of the DNS, as in a zone's file."""
+        """What is missing in the DNS, as in a zone's file."""
         return records_of(asdict(self))
+
+    @property
+    def wanted_records(self) -> list[str]:
+        """What it needs, missing or not."""
+        return _all_records(asdict(self))
 
 
 def records_of(row: Mapping[str, Value]) -> list[str]:
-    """The same of a row's fields; nothing, where nothing is missing."""
-    if row["state"] != "unproven":
-        return []
+    """What is missing of a row's fields; nothing, where nothing is missing."""
+    return _all_records(row) if row["state"] == "unproven" else []
+
+
+def _all_records(row: Mapping[str, Value]) -> list[str]:
     return [
         f'{row["txt_name"]}. TXT "{row["txt_value"]}"',
         f"{row['domain']}. CNAME {row['cname']}. (or the relay's A and AAAA, where none can be)",
@@ -80,7 +89,7 @@ class OwnDomains:
     """Those of one share. Nobody is told anything before `begin`."""
 
     def __init__(self, hosts: Sequence[OwnDomain]) -> None:
-        self._hosts = tuple(hosts)
+        self.hosts = tuple(hosts)
         self._key_hash = b""
         self._registered: Registered | None = None
         self._states: dict[str, OwnDomainState] = {}
@@ -91,17 +100,46 @@ class OwnDomains:
         """What to ask of the relay that has registered `key`; None: nothing."""
         self._key_hash = hashlib.sha256(key.public_key().public_bytes_raw()).digest()
         self._registered = registered
-        if not self._hosts:
+        if not self.hosts:
             return None
         if registered.own_domains:
-            return control.OwnDomains(list(self._hosts))
-        refused = [OwnDomainState(host, "refused", text=NOT_OFFERED) for host in self._hosts]
+            return control.OwnDomains(list(self.hosts))
+        refused = [OwnDomainState(host, "refused", text=NOT_OFFERED) for host in self.hosts]
         self.heard(OwnDomainStates(refused))
         return None
 
+    def changed(self) -> control.OwnDomains | None:
+        """What to ask of that relay now that there are others than before; None: nothing."""
+        if self._registered is None or not self._registered.own_domains:
+            return None
+        return control.OwnDomains(list(self.hosts))
+
+    def add(self, host: OwnDomain) -> None:
+        """One more, which the relay is not asked for yet. Raises UsageError."""
+        if host in self.hosts:
+            raise UsageError(f"{host} is the share's already", "`vshare domain list` shows it")
+        if len(self.hosts) >= control.MAX_OWN_DOMAINS:
+            raise UsageError(
+                f"the share has {control.MAX_OWN_DOMAINS} own domains, and no more are possible",
+                "take one back first: vshare domain remove HOST",
+            )
+        self.hosts = (*self.hosts, host)
+
+    def remove(self, host: OwnDomain) -> DomainRow:
+        """No more that one, as it was. Raises UsageError."""
+        if host not in self.hosts:
+            raise UsageError(
+                f"{host} is no own domain of the share", "`vshare domain list` shows which are"
+            )
+        before = self.row(host)
+        self.hosts = tuple(each for each in self.hosts if each != host)
+        self._states.pop(host, None)
+        self._told.pop(host, None)
+        return before
+
     def heard(self, states: OwnDomainStates) -> None:
         """The relay says how it is."""
-        self._states = {each.host: each for each in states.domains if each.host in self._hosts}
+        self._states = {each.host: each for each in states.domains if each.host in self.hosts}
         self._tell()
 
     def begin(self, newsroom: Newsroom) -> None:
@@ -112,9 +150,10 @@ class OwnDomains:
     @property
     def rows(self) -> list[DomainRow]:
         """All of them, as they were asked for."""
-        return [self._row(host) for host in self._hosts]
+        return [self.row(host) for host in self.hosts]
 
-    def _row(self, host: OwnDomain) -> DomainRow:
+    def row(self, host: OwnDomain) -> DomainRow:
+        """How it is with `host`."""
         state = self._states.get(host, OwnDomainState(host, ""))
         name, domain, https_url = "", "", ""
         if self._registered is not None:

@@ -52,6 +52,7 @@ class Registration:
 
     def __init__(self, make_link: MakeLink, name: ShareName | None) -> None:
         self._make_link, self._name = make_link, name
+        self.keeps_name = name is not None  # else nobody has its key when the share has ended
         self._group = asyncio.TaskGroup()
         self._holds: list[_Hold] = []
         self._held: _Held
@@ -81,6 +82,7 @@ class Registration:
         """
         held = await self._hold(name, self._held.key)
         before = self._held
+        self.keeps_name = True
         self._is_held(held)
         before.leave.set()
 

@@ -157,6 +157,13 @@ class RelayLink:
             self._published = Publish(sites, before.certificate, before.ca)
             await self._send_published()
 
+    async def ask_own_domains(self) -> None:
+        """They are others than before; told again after each reconnection."""
+        wanted = self.own_domains.changed()
+        if self._channel is not None and wanted is not None:
+            with contextlib.suppress(WebSocketException):  # lost
+                await self._channel.send(control.serialize(wanted))
+
     async def extend(self, expires_at: float) -> float:
         """Let the share end at `expires_at` (seconds since the epoch), sooner or later.
 

@@ -53,7 +53,7 @@ class Renaming:
     ) -> None:
         self._share, self._found, self._options = share, found, options
         self._console, self._named = console, named
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()  # held while the share gets another name
         self.socket: ControlSocket
 
     def table(self) -> Mapping[type[requests.Request], Handler]:
@@ -63,7 +63,7 @@ class Renaming:
     async def rename(self, request: requests.Rename) -> requests.Renamed:
         """See requests.Rename. Where it raises VshareError, nothing has changed."""
         share, name = self._share, parse_name(request.name)
-        async with self._turn:
+        async with self.turn:
             before = share.name
             if name == before:
                 raise UsageError(f"the share is called {name!r} already", "give another name")
@@ -98,7 +98,7 @@ class Renaming:
         if self._named.tls_door is None or wanted is None:
             return None
         sites, domain = self._share.streams.visits.sites, self._share.link.registered.domain
-        hosts = hosts_of(sites, name, domain, self._options.own_domains)
+        hosts = hosts_of(sites, name, domain, self._share.link.own_domains.hosts)
         return hosts, certificate_for(hosts, wanted)
 
     def _is_renamed(

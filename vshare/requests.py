@@ -20,6 +20,7 @@ from tunnel.requests import serialize_failure as serialize_failure
 from tunnel.requests import serialize_result as serialize_result
 from vshare.guest_page.requests import ChangePage, GuestPage
 from vshare.news import News
+from vshare.own_domain_requests import AddDomain, Domains, OwnDomainRow, RemoveDomain
 from vshare.terminals.requests import (
     EndTerminal,
     GrantTerminal,
@@ -164,20 +165,10 @@ AnyRequest: TypeAlias = (
     | EndTerminal
     | GuestPage
     | ChangePage
+    | AddDomain
+    | RemoveDomain
+    | Domains
 )
-
-
-class OwnDomainRow(Result, frozen=True):
-    """One own domain of the sharer's: see vshare.own_domains.DomainRow."""
-
-    domain: str
-    state: str
-    certificate: str
-    url: str
-    txt_name: str
-    txt_value: str
-    cname: str
-    reason: str
 
 
 class ShareState(Result, frozen=True):

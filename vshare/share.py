@@ -50,6 +50,7 @@ from vshare.news import Newsroom
 from vshare.no_sleep import awake
 from vshare.notify import Notifier
 from vshare.options import Options
+from vshare.own_domain_handlers import DomainHandlers
 from vshare.own_domains import OwnDomains
 from vshare.policy import Policy
 from vshare.reach_machine import MachineReach
@@ -321,7 +322,8 @@ async def _serve_at(
         named = Named(log, notifier, tls_door, is_detached=sharing.leaving is not None)
         renaming = Renaming(share, sharing.found, options, console, named)
         page = PageHandlers(share.guest_page)
-        tables = (Handlers(share), share.together, terminals, page, renaming)
+        domains = DomainHandlers(share, renaming.turn)
+        tables = (Handlers(share), share.together, terminals, page, renaming, domains)
         handlers = {kind: handle for each in tables for kind, handle in each.table().items()}
         made = share_socket(share.name, handlers, newsroom, terminals.sessions())
         renaming.socket = await stack.enter_async_context(made)

@@ -104,9 +104,23 @@ class TlsDoor:
 
         A self-made certificate is for the names that there were: a new name gets one of its own,
         with the same key, so that nobody has to accept the others again."""
-        domain = next(iter(self.hosts)).partition(".")[2]
-        hosts, told = {f"{host_label(name, label)}.{domain}": label for label in labels}, []
-        own = [host for host in self.hosts if not host.endswith(f".{domain}")]
+        own = [host for host in self.hosts if not host.endswith(f".{self._domain}")]
+        hosts = {f"{host_label(name, label)}.{self._domain}": label for label in labels}
+        return self._set_hosts(hosts, own)
+
+    def set_own_domains(self, own: Iterable[str]) -> list[str]:
+        """These of the sharer's lead to the main site from now on; what he is to be told."""
+        ends = f".{self._domain}"
+        sites = {host: label for host, label in self.hosts.items() if host.endswith(ends)}
+        return self._set_hosts(sites, own)
+
+    @property
+    def _domain(self) -> str:
+        """The relay's, for shares."""
+        return next(iter(self.hosts)).partition(".")[2]
+
+    def _set_hosts(self, hosts: dict[str, str], own: Iterable[str]) -> list[str]:
+        told = []
         hosts |= dict.fromkeys(own if MAIN in hosts.values() else (), MAIN)
         known = self.hosts.keys() | self._own_contexts.keys()
         for host in self.certificate.lacks([each for each in hosts if each not in known]):
