@@ -45,10 +45,16 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Page:
     """The newest rows first: `limit` of those with an ID below `before`, the last one's of the
-    page before; None: the first page."""
+    page before; None: the first page.
+
+    Several relays' rows have no order by their IDs: `by_time` they are in that of when they were
+    (a session or a visit: began), and then of their IDs; `below`, in that order.
+    """
 
     before: int | None = None
     limit: int = 50
+    by_time: bool = False
+    below: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +151,8 @@ class HistoryReader:
         where = self._where(wanted, "sessions.id", page)
         where.add_time("began_at", "coalesce(ended_at, 1e18)", wanted)
         where.add_search(wanted.search, "name", "token")
-        rows = self._all(f"SELECT {_SESSION} FROM sessions {where} {_last('sessions.id')}", where)
+        order = _last("sessions.id", "began_at", page)
+        rows = self._all(f"SELECT {_SESSION} FROM sessions {where} {order}", where)
         return [_session(row) for row in rows]
 
     def session(self, id_: int) -> SessionEntry | None:
@@ -164,7 +171,8 @@ class HistoryReader:
         rows = self._all(
             "SELECT visits.id, session, name, kind, label, source, visits.began_at,"
             " visits.ended_at, seconds, visits.received, visits.sent FROM visits"
-            f" JOIN sessions ON sessions.id = session {where} {_last('visits.id')}",
+            f" JOIN sessions ON sessions.id = session {where}"
+            f" {_last('visits.id', 'visits.began_at', page)}",
             where,
         )
         return [VisitEntry(*row) for row in rows]
@@ -182,7 +190,8 @@ class HistoryReader:
             "SELECT requests.id, requests.session, visit, name, coalesce(label, ''),"
             " coalesce(source, ''), at, method, path, status, requests.received, requests.sent,"
             " requests.seconds FROM requests JOIN sessions ON sessions.id = requests.session"
-            f" LEFT JOIN visits ON visits.id = visit {where} {_last('requests.id')}",
+            f" LEFT JOIN visits ON visits.id = visit {where}"
+            f" {_last('requests.id', 'at', page)}",
             where,
         )
         return [RequestEntry(*row) for row in rows]
@@ -251,6 +260,9 @@ class HistoryReader:
             where.add("token IN (SELECT value FROM json_each(?))", self._tokens)
         if page.before is not None:
             where.add(f"{key} < ?", page.before)
+        if page.below is not None:
+            at = "requests.at" if table == "requests" else f"{table}.began_at"
+            where.add(f"({at}, {key}) < (?, ?)", *page.below)
         if wanted.session is not None:
             where.add("sessions.id = ?", wanted.session)
         if wanted.name:
@@ -286,10 +298,11 @@ class _Where:
         self._values += values
 
     def add_time(self, begin: str, end: str, wanted: Wanted) -> None:
+        # The plus: rows come in the order of their IDs, without being sorted.
         if wanted.since is not None:
-            self.add(f"{end} >= ?", wanted.since)
+            self.add(f"+{end} >= ?", wanted.since)
         if wanted.until is not None:
-            self.add(f"{begin} < ?", wanted.until)
+            self.add(f"+{begin} < ?", wanted.until)
 
     def add_search(self, text: str, *columns: str) -> None:
         if text:
@@ -317,8 +330,8 @@ def like(text: str) -> str:
     return f"%{text}%"
 
 
-def _last(key: str) -> str:
-    return f"ORDER BY {key} DESC LIMIT ?"
+def _last(key: str, at: str, page: Page) -> str:
+    return f"ORDER BY {f'{at} DESC, ' * page.by_time}{key} DESC LIMIT ?"
 
 
 def _session(row: tuple[Any, ...]) -> SessionEntry:

@@ -62,6 +62,11 @@ MIGRATIONS: Migrations = (
         " PRIMARY KEY (session, at)) WITHOUT ROWID",
         "CREATE TABLE alive (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL)",
     ),
+    (  # for those who put the rows of several relays in order
+        "CREATE INDEX sessions_by_time ON sessions (began_at)",
+        "CREATE INDEX visits_by_time ON visits (began_at)",
+        "CREATE INDEX requests_by_time ON requests (at)",
+    ),
 )
 
 
