@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from relay.accounting import How
+from relay.accounts.holders import TOKEN
 from relay.accounts.permits import Permit, Permits
 from relay.accounts.rules import Applicant, Rules
 from relay.channel import POLICY_VIOLATION, SERVICE_RESTART
@@ -185,7 +186,7 @@ class Control:
     def wish(self, request: Register, signed: bytes, session: ShareSession) -> Wish:
         """What the share asks a cluster for, if this node would let it. Raises RejectionError."""
         applicant = self._applicant(request, signed, session)
-        account, permit = applicant.account, applicant.permit
+        account = applicant.account
         names = [self._parse_name(request.name)] if request.name else []
         if not self._is_own(request, applicant.key_hash):
             self._take_new_name(applicant)
@@ -201,8 +202,8 @@ class Control:
             request.http,
             request.passthrough,
             account,
-            permit.token if permit else "",
-            permit.shares if permit else None,
+            next(iter(applicant.holders), "").removeprefix(TOKEN),
+            self._registry.quotas.share_limit(applicant.holders),
             bool(request.name) and self._rules.is_by_right(names[0], account),
         )
 

@@ -69,6 +69,18 @@ class Meter:
             int(self.budget.modest) if is_paced else 0,
         )
 
+    @property
+    def fullness(self) -> float:
+        """What part of a limit is reached, of that which is reached most."""
+        limits, active = self.limits, sum(bool(flow.lately) for flow in self.flows)
+        reached = (
+            (limits.bytes_per_day, self.moved),
+            (limits.guests, self.guests),
+            (limits.streams, len(self.flows)),
+            (limits.bandwidth, limits.bandwidth if active else 0),
+        )
+        return max((count or 0) / limit if limit else 0.0 for limit, count in reached)
+
     def tell(self, code: str, text: str) -> None:
         """Tell its sharers."""
         for share in list(self.shares):

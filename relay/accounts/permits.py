@@ -38,11 +38,6 @@ class Permit:
         """Whether its time is."""
         return self.expires_at is not None and self.expires_at <= now
 
-    @property
-    def shares(self) -> int | None:
-        """How many shares its own limits let it have at once; None: that is not said there."""
-        return self.limits.shares or None
-
     def may_take(self, name: str) -> bool:
         """Whether a share with this token may have that name (empty: any), for all that its scopes
         say."""

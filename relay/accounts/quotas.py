@@ -8,6 +8,7 @@ kernel paces the sockets (SO_MAX_PACING_RATE), and what has moved is looked at t
 from __future__ import annotations
 
 import contextlib
+import heapq
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -93,13 +94,14 @@ class Quotas:
         meter = self._meters.get(holders[0]) if holders else None
         return meter.moved if meter else 0
 
-    def present(self) -> Iterator[tuple[str, Numbers]]:
-        """What each holder has here that has limits; those who have nothing are left out."""
-        for meter in self._meters.values():
-            if meter.moved or meter.flows:
-                numbers = meter.numbers
-                if numbers != NOTHING:
-                    yield meter.holder, numbers
+    def present(self, most: int) -> list[tuple[str, Numbers]]:
+        """What each holder has here that has limits, and anything; if they are more than `most`,
+        of those that are nearest to a limit."""
+        active = (meter for meter in self._meters.values() if meter.moved or meter.flows)
+        found = [(meter, here) for meter in active if (here := meter.numbers) != NOTHING]
+        if len(found) > most:
+            found = heapq.nlargest(most, found, key=lambda each: each[0].fullness)
+        return [(meter.holder, here) for meter, here in found]
 
     # -- shares
 

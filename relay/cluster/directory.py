@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from relay.cluster.records import NodeInfo, Record
 from tunnel.names import ShareName
 
+NOBODY = "0"  # the account of names that are nobody's
+
 
 class Directory:
     """As the node `own` knows it. `secret` decides who answers for names that nobody has."""
@@ -21,6 +23,7 @@ class Directory:
         self.records: dict[ShareName, Record] = {}
         self.nodes: dict[str, NodeInfo] = {}  # that live, by their IDs
         self._routes: dict[str, ShareName] = {}
+        self._names: dict[str, set[ShareName]] = {}  # by their accounts
 
     def note(self, name: ShareName, record: Record) -> bool:
         """A record was read, or told; whether it is news."""
@@ -28,6 +31,10 @@ class Directory:
         if known is not None and known.version >= record.version:
             return False
         self.records[name] = record
+        if known is not None and known.account != record.account:
+            self._disown(known.account, name)
+        if record.account != NOBODY:
+            self._names.setdefault(record.account, set()).add(name)
         if known is not None and known.route != record.route:
             self._unroute(known.route, name)
         if record.route and record.node and not self._is_before_another(name, record):
@@ -47,7 +54,19 @@ class Directory:
     def forget_old(self, before: float) -> None:
         """Drop what is of names whose leases ended before that time."""
         for name in [name for name, each in self.records.items() if each.until < before]:
-            self._unroute(self.records.pop(name).route, name)
+            record = self.records.pop(name)
+            self._unroute(record.route, name)
+            self._disown(record.account, name)
+
+    def _disown(self, account: str, name: ShareName) -> None:
+        names = self._names.get(account, set())
+        names.discard(name)
+        if not names:
+            self._names.pop(account, None)
+
+    def names_of(self, account: str) -> Iterable[ShareName]:
+        """The names that are that account's, wherever their shares are."""
+        return self._names.get(account, ())
 
     def living(self, nodes: Iterable[NodeInfo], *, are_all: bool = True) -> None:
         """These nodes live; unless they `are_all`, those that did before as well."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from relay.accounts.holders import SOURCE, TOKEN, too_many_shares
 from relay.accounts.watch import AccountWatch
 from relay.certificate import kept
 from relay.cluster.accounts import SharedAccounts
@@ -26,6 +27,7 @@ from relay.cluster.records import Lease, NodeInfo, Wish
 from relay.cluster.seals import Seals
 from relay.cluster.store import NotGrantedError, StoreError, open_store, read_secret
 from relay.cluster.trust import ClusterTrust
+from relay.cluster.usage import SharedUsage
 from relay.control import Control, RejectionError, ShareSession
 from relay.front import Answer
 from relay.limits import Admission
@@ -69,6 +71,7 @@ class ClusterNode:
             seals=Seals(secret),
         )
         self.member.info = NodeInfo(self.id, home, config.host, config.port, config.public_address)
+        self._usage = SharedUsage(self.member, registry.quotas)
         self._admission = admission
         self.place = (config.host, config.port)  # where other nodes are to come
         self._elsewhere = Elsewhere(registry, directory, dialler, admission)
@@ -121,6 +124,7 @@ class ClusterNode:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                group.create_task(self._usage.run(), name="usage")
                 await member.run()
         finally:
             self._group = None
@@ -162,7 +166,7 @@ class ClusterNode:
 
     async def _claim(self, wish: Wish) -> Lease:
         try:
-            return await self.member.claim(wish)
+            return await self.member.claim(self._usage.hide(wish))
         except StoreError as error:
             log.info("a share was not registered: %s", error.text)
             raise RejectionError("unavailable", AWAY) from error
@@ -190,8 +194,8 @@ def _rejection(code: str, wish: Wish) -> RejectionError:
         case "route-taken":
             text = "that route belongs to somebody else"
         case "quota":
-            shares = f"{wish.shares} share{'' if wish.shares == 1 else 's'}"
-            text = f"its token is for {shares} at once, and has as many"
+            holder = wish.token if wish.token.startswith(SOURCE) else f"{TOKEN}{wish.token}"
+            text = too_many_shares(holder, wish.shares or 0)
         case "full":
             text = "no free name was found"
         case _:  # grace, stale

@@ -27,9 +27,10 @@ class Record(msgspec.Struct, frozen=True, rename={"key": "k", "account": "a", "u
 
     `key` is the hash of the share's key (hex), `account` a number that no other account has (0:
     none), `node` the node's ID (empty: the share is away), `fence` the number of that lease: who
-    writes has to name it. `token` is the ID of the share's token, `before` another name of the same
-    share that its `route` led to before. `version` is when it was written (microseconds, always
-    later). `was`: the fence that a node had before Redis forgot it.
+    writes has to name it. `token` is the ID of the share's token, or its source (see Wish),
+    `before` another name of the same share that its `route` led to before. `version` is when it
+    was written (microseconds, always later). `was`: the fence that a node had before Redis forgot
+    it.
     """
 
     key: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,32}\Z")]
@@ -70,8 +71,9 @@ class Change(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A name that a share asks for; `names` are tried in turn, `drawn` ones if nobody ever had
-    them. `shares`: the most that its token is for at once; None: any number. `by_right`: no
-    lease of another key stands in its way."""
+    them. `shares`: the most that its `token` is for at once (where there are none `source:` and
+    what stands for where it comes from); None: any number. `by_right`: no lease of another key
+    stands in its way."""
 
     names: tuple[str, ...]
     drawn: bool

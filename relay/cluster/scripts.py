@@ -142,6 +142,7 @@ local function change(name, fence, what, lasts)
       r.u = math.min(r.u, now)
       r.g = math.min(r.g, now)
     end
+    if r.t ~= '' then redis.call('SREM', P .. 'token:' .. r.t, name) end
     r.n, r.f, r.w = '', '', ''
     local b = r.b ~= '' and record(r.b)
     if b and b.k == r.k and b.r == r.r and b.u > now and
@@ -211,6 +212,7 @@ for _, name in ipairs(old) do
   if r and redis.call('HGET', P .. 'routes', r.r) == name then
     redis.call('HDEL', P .. 'routes', r.r)
   end
+  if r and r.t ~= '' then redis.call('SREM', P .. 'token:' .. r.t, name) end
   redis.call('HDEL', P .. 'names', name)
   redis.call('ZREM', P .. 'until', name)
 end

@@ -15,6 +15,7 @@ from relay.cluster.records import NodeInfo
 from tunnel.errors import RemoteProtocolError
 
 _STAMP = 20  # digits at most of when something was said
+_HIDDEN = 32  # characters, of 4 bits: no two are the same
 
 
 class Seals:
@@ -47,6 +48,10 @@ class Seals:
         if not hmac.compare_digest(proof, said.encode()) or not is_number:
             raise RemoteProtocolError("it was not said by a node")
         return int(stamp), text
+
+    def hide(self, text: str) -> str:
+        """What stands for `text` at all nodes, and tells nobody else what that is."""
+        return self._proof("hidden", text)[:_HIDDEN]
 
     def _proof(self, *parts: str | bytes) -> str:
         """Of these, each with its length, so that none can be taken for another."""
