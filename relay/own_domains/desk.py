@@ -42,8 +42,9 @@ class Texts(Protocol):
 class Shown(Protocol):
     """The certificates of own domains (relay/own_domains/certificates.py)."""
 
-    def want(self, host: OwnDomain) -> None:
-        """A share has `host`, and browsers' TLS ends at the relay. May be said again."""
+    def want(self, host: OwnDomain, payer: str) -> None:
+        """A share has `host`, and browsers' TLS ends at the relay. May be said again. `payer`: whom
+        an order counts for (as in Holders); empty: not known, or nobody."""
 
     def drop(self, host: OwnDomain) -> None:
         """It is so no more."""
@@ -183,7 +184,7 @@ class OwnDomainDesk:
         """See to the certificate, and to who asks."""
         holder = claim.holder
         if holder is not None and not self._registry.passes_through(holder.name):
-            self._shown.want(claim.host)
+            self._shown.want(claim.host, self._payer(holder))
         else:
             self._shown.drop(claim.host)
         if claim.is_over:
@@ -191,6 +192,11 @@ class OwnDomainDesk:
             self._when.pop(claim, None)
         self._tell_all(claim)
         self.on_change()
+
+    def _payer(self, holder: Holder) -> str:
+        """Its account, or without accounts where it comes from."""
+        share = self._registry.get(holder.name)
+        return share.holders[-1] if share is not None and share.holders else ""
 
     def _tell_all(self, claim: Claim) -> None:
         for asker in list(claim.asking):

@@ -140,4 +140,14 @@ OWNING = (
         "        if len(self._orders) > MAX_ORDERS:\n",
         ("tests/relay/own_domains/test_certificates.py::test_all_of_them_are_bounded",),
     ),
+    Mutation(
+        "one account orders certificates until nobody can",
+        "relay/own_domains/certificates.py",
+        "        return orders[0] + DAY if orders and len(orders) >= MAX_OF_ONE else 0.0\n",
+        "        return 0.0\n",
+        (
+            "tests/relay/own_domains/test_certificates.py"
+            "::test_one_account_leaves_the_others_their_orders",
+        ),
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_one_for_each_kept_and_not_asked_for_again(tmp_path: Path) -> None:
     async def first(shown: OwnCertificates, server: Server) -> None:
         shown.on_change = changed.append
         for host in (HOST, OTHER, HOST):
-            shown.want(host)
+            shown.want(host, "")
         await until(lambda: shown.identity(HOST) and shown.identity(OTHER))
         assert sorted(server.asked) == sorted(changed) == [HOST, OTHER]
         assert shown.fault(HOST) == ""
@@ -65,7 +66,7 @@ def test_one_for_each_kept_and_not_asked_for_again(tmp_path: Path) -> None:
         assert shown.identity(OTHER) is None
 
     async def second(shown: OwnCertificates, server: Server) -> None:
-        shown.want(HOST)
+        shown.want(HOST, "")
         assert shown.identity(HOST) is not None
         await asyncio.sleep(0.01)
         assert not server.asked
@@ -81,7 +82,7 @@ def test_who_came_first_is_first_whatever_it_is_called() -> None:
 
     async def test(shown: OwnCertificates, server: Server) -> None:
         for host in (OTHER, HOST, *late):
-            shown.want(host)
+            shown.want(host, "")
         await until(lambda: len(server.asked) == 5)
         assert server.asked == [OTHER, HOST, *late]
 
@@ -93,7 +94,7 @@ def test_a_file_of_no_use_is_asked_for_again(tmp_path: Path) -> None:
         for content in (b"spoilt", pair(domain="another.example")):
             (tmp_path / f"{HOST}.pem").write_bytes(content)
             server.asked.clear()
-            shown.want(HOST)
+            shown.want(HOST, "")
             await until(lambda: shown.identity(HOST))
             assert server.asked == [HOST]
             shown.drop(HOST)
@@ -106,7 +107,7 @@ def test_it_is_renewed_when_a_third_is_left(tmp_path: Path) -> None:
     (tmp_path / f"{HOST}.pem").write_bytes(old)
 
     async def test(shown: OwnCertificates, server: Server) -> None:
-        shown.want(HOST)
+        shown.want(HOST, "")
         before = shown.identity(HOST)
         assert before is not None  # until there is another
         await until(lambda: shown.identity(HOST) is not before)
@@ -119,10 +120,10 @@ def test_failures_are_told_and_tried_again_less_and_less_often(
 ) -> None:
     async def test(shown: OwnCertificates, server: Server) -> None:
         server.fault = "it looks at another server"
-        shown.want(HOST)
+        shown.want(HOST, "")
         await until(lambda: shown.fault(HOST) == server.fault)
         shown.drop(HOST)
-        shown.want(HOST)  # going and coming back begins nothing anew
+        shown.want(HOST, "")  # going and coming back begins nothing anew
         await asyncio.sleep(0.01)
         assert server.asked == [HOST]
         assert shown._wanted[HOST].pause == certificates.FIRST_PAUSE * certificates.GROWS
@@ -141,7 +142,7 @@ def test_what_is_no_use_is_not_shown() -> None:
     async def test(shown: OwnCertificates, server: Server) -> None:
         for host, content in ((HOST, b"no certificate"), (OTHER, pair(domain=HOST))):
             server.content = content
-            shown.want(host)
+            shown.want(host, "")
             wanted = shown._wanted[host]
             await until(lambda wanted=wanted: wanted.not_before)  # type: ignore[misc]
             assert shown.identity(host) is None
@@ -152,7 +153,7 @@ def test_what_is_no_use_is_not_shown() -> None:
 def test_all_of_them_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(shown: OwnCertificates, server: Server) -> None:
         for number in range(certificates.MAX_ORDERS + 5):
-            shown.want(OwnDomain(f"a{number}.example.com"))
+            shown.want(OwnDomain(f"a{number}.example.com"), "")
         await until(lambda: len(server.asked) == certificates.MAX_ORDERS)
         await asyncio.sleep(0.02)
         assert len(server.asked) == certificates.MAX_ORDERS
@@ -160,6 +161,52 @@ def test_all_of_them_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     server_pair = pair()
     monkeypatch.setattr(Server, "certify", _quick(server_pair))
     with_certificates(test)
+
+
+def test_one_account_leaves_the_others_their_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "MAX_OF_ONE", 3)
+    monkeypatch.setattr(Server, "certify", _quick(pair()))
+    greedy = [OwnDomain(f"a{number}.example.com") for number in range(5)]
+
+    async def test(shown: OwnCertificates, server: Server) -> None:
+        changed: list[str] = []
+        shown.on_change = changed.append
+        for host in greedy:
+            shown.want(host, "user:1")
+        for host, payer in ((HOST, "user:2"), (OTHER, "")):
+            shown.want(host, payer)
+        await until(lambda: len(server.asked) == 5)
+        assert server.asked == [*greedy[:3], HOST, OTHER]
+        for host in greedy[3:]:
+            assert shown.fault(host).startswith(
+                "3 certificates were asked for in a day for its user"
+            )
+            assert changed.count(host) == 1  # it is told once
+        shown._of_one["user:1"].clear()  # a day later
+        shown._wake.set()
+        await until(lambda: len(server.asked) == 7)
+        assert sorted(server.asked[5:]) == greedy[3:]
+
+    with_certificates(test)
+
+
+def test_files_of_domains_that_nobody_has_for_long_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{HOST}.pem", f"{OTHER}.pem", "gone.example.com.pem", "gone.example.com.pem.77"]
+    for name in (*names, "account.key"):
+        (tmp_path / name).write_bytes(pair(domain=name.removesuffix(".pem")))
+        os.utime(tmp_path / name, (1.0, 1.0))
+    os.utime(tmp_path / f"{OTHER}.pem")  # it was there until lately
+
+    async def test(shown: OwnCertificates, server: Server) -> None:
+        shown.want(HOST, "")
+        left = sorted([f"{HOST}.pem", "account.key", f"{OTHER}.pem"])
+        await until(lambda: sorted(os.listdir(tmp_path)) == left)
+        assert (tmp_path / f"{HOST}.pem").stat().st_mtime > 1.0  # the next relay knows, too
+
+    monkeypatch.setattr(certificates, "HOUSE_EVERY", 0.02)
+    with_certificates(test, tmp_path)
 
 
 def _quick(content: bytes) -> Callable[[Server, list[str]], Awaitable[bytes]]:
@@ -172,12 +219,12 @@ def _quick(content: bytes) -> Callable[[Server, list[str]], Awaitable[bytes]]:
 
 def test_without_an_authority_and_where_there_is_no_need() -> None:
     shown = OwnCertificates(None, None)
-    shown.want(HOST)
+    shown.want(HOST, "")
     assert (shown.identity(HOST), shown.fault(HOST)) == (None, NO_AUTHORITY)
 
     async def test(shown: OwnCertificates, server: Server) -> None:
         shown.is_covered = lambda host: True
-        shown.want(HOST)
+        shown.want(HOST, "")
         await asyncio.sleep(0.01)
         assert not server.asked
 

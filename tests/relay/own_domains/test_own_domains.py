@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from relay.config import RelayConfig
 from relay.own_domains import claims, desk
+from relay.own_domains.certificates import OwnCertificates
 from relay.own_domains.lookup import Lookup
 from tests.loops import until
 from tests.relay.own_domains.world import DOMAIN, HOST, World, with_world
@@ -218,3 +219,23 @@ def test_a_look_that_fails_costs_itself_alone(
 
     with_world(test)
     assert "could not be asked for" in caplog.text
+
+
+def test_a_certificate_counts_for_the_shares_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[tuple[str, str]] = []
+
+    def want(self: OwnCertificates, host: OwnDomain, payer: str) -> None:
+        wanted.append((host, payer))
+
+    monkeypatch.setattr(OwnCertificates, "want", want)
+
+    async def test(world: World) -> None:
+        async with world.share("shop") as shop:
+            await shop.is_("unproven")
+            assert not wanted
+            world.session("shop").holders = ("token:abc", "user:7")
+            world.zone.prove(shop.row)
+            await shop.is_("good")
+            assert set(wanted) == {(HOST, "user:7")}
+
+    with_world(test)
