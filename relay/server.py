@@ -65,6 +65,7 @@ from tunnel.source import source_of
 
 if TYPE_CHECKING:
     from relay.cluster.ends import SharesElsewhere
+    from relay.cluster.histories import HistoriesElsewhere
     from relay.cluster.node import ClusterNode
     from relay.own_domains.desk import OwnDomainDesk
 
@@ -106,6 +107,7 @@ class Relay:
         self._files: CertificateFiles | None = None
         self._acme: AcmeCertificate | None = None
         self._elsewhere: SharesElsewhere | None = None
+        self._histories: HistoriesElsewhere | None = None
         self._proof = HttpProof()
         self.registry: LocalRegistry  # while it serves
         self.cluster: ClusterNode | None = None
@@ -280,6 +282,7 @@ class Relay:
             config.limits,
             domains.states_of if domains else None,
             self._elsewhere,
+            histories=self._histories,
         )
         return make_website(config.pages_host, parts)
 
@@ -291,10 +294,12 @@ class Relay:
         if config.cluster is None:
             return None
         from relay.cluster.ends import SharesElsewhere  # with what speaks to Redis
+        from relay.cluster.histories import HistoriesElsewhere
         from relay.cluster.node import ClusterNode
 
         node = ClusterNode(config.cluster, self.registry, names, admission, config.state_dir)
         self._elsewhere = SharesElsewhere(node.member, self.registry, control.end_lease)
+        self._histories = HistoriesElsewhere(node.member, self.registry, config.state_dir)
         control.cluster = self.cluster = node
         return node
 

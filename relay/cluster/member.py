@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -164,6 +164,12 @@ class Member:
             self._posts[topic] = text
             self._unposted.add(topic)
             self._poke.set()
+
+    async def ask_all(
+        self, nodes: Iterable[NodeInfo], topic: str, question: bytes, within: float
+    ) -> list[tuple[NodeInfo, bytes | None]]:
+        """See NodeDialler."""
+        return await self._dialler.ask_all(nodes, topic, question, within)
 
     # -- at work
 

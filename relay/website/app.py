@@ -21,6 +21,7 @@ from relay.control import Urls
 from relay.registry import LocalRegistry, Share
 from relay.website.door import SECRET, Door
 from relay.website.hardened import Hardened
+from relay.website.histories import AllHistories, Histories, Others, OwnHistory
 from relay.website.history import HistoryPages
 from relay.website.holdings import Elsewhere, Holdings
 from relay.website.pages import Pages
@@ -34,7 +35,8 @@ from relay.website.tokens import TokenPages
 class Parts:
     """What the pages show and change. Who signs in has a token in `permits`, whose limits are these
     by `defaults`; accounts and history are in the state directory `folder`; `end_lease` as Control
-    has it; `states_of` tells of a share's own domains; `elsewhere` of other relays' shares."""
+    has it; `states_of` tells of a share's own domains; `elsewhere` of other relays' shares,
+    `histories` of what was there."""
 
     registry: LocalRegistry
     permits: Permits
@@ -44,6 +46,7 @@ class Parts:
     defaults: Limits = UNLIMITED
     states_of: StatesOf | None = None
     elsewhere: Elsewhere | None = None
+    histories: Others | None = None
 
 
 def make_website(host: str, parts: Parts) -> ASGIApp:
@@ -56,7 +59,9 @@ def make_website(host: str, parts: Parts) -> ASGIApp:
         Holdings(parts.registry, permits, parts.end_lease, parts.elsewhere),
         Records(parts.folder, permits),
     )
-    history = HistoryPages(door, records)
+    others = parts.histories
+    histories: Histories = OwnHistory(records) if others is None else AllHistories(records, others)
+    history = HistoryPages(door, records, histories)
     routes = [
         *door.routes,
         *SharePages(door, holdings, urls, history, parts.states_of).routes,

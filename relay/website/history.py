@@ -3,51 +3,30 @@
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from relay.history.reader import (
-    MAX_SEARCH,
-    Event,
-    HistoryReader,
-    Page,
-    RequestEntry,
-    SessionEntry,
-    VisitEntry,
-    Wanted,
-)
+from relay.history.reader import MAX_SEARCH
+from relay.website.asking import ListAsked
 from relay.website.door import Door, Viewer
-from relay.website.graph import Graph, graph_of, step_for
+from relay.website.histories import Histories, Story, UnansweredError
 from relay.website.records import Records
 from tunnel.errors import VshareError
 
 log = logging.getLogger(__name__)
 
 PER_PAGE = 50  # rows
-FEW = 20  # rows of the lists on a session's page
-_DIGITS = 15  # of an ID: more are none
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """One session, and what is told of it."""
-
-    session: SessionEntry
-    graph: Graph
-    events: list[Event]
-    visits: list[VisitEntry]
-    requests: list[RequestEntry]
 
 
 class HistoryPages:
     """See the module."""
 
-    def __init__(self, door: Door, records: Records) -> None:
-        self._door, self._records = door, records
+    def __init__(self, door: Door, records: Records, histories: Histories) -> None:
+        self._door, self._records, self._histories = door, records, histories
         self.routes = [
             Route("/history", door.looking(self._list, "history")),
             Route("/history/{id}", door.looking(self._one, "history")),
@@ -56,106 +35,70 @@ class HistoryPages:
 
     async def current(self, viewer: Viewer, name: str) -> Story | None:
         """That of the share that is connected with that name, if it is his, and can be read: the
-        share is shown, and ended, without."""
-
-        def act(reader: HistoryReader) -> Story | None:
-            found = reader.sessions(Wanted(name=name, lasting=True), Page(limit=1))
-            return _story(reader, found[0], time.time()) if found else None
-
+        share is shown, and ended, without. Raises UnansweredError."""
         try:
-            return await self._records.history(viewer, act)
+            return await self._histories.current(viewer, name)
         except VshareError as error:
             log.warning("the pages: %s", error.text)
             return None
 
     async def _list(self, request: Request, viewer: Viewer) -> Response:
-        search, before = _search(request), _before(request)
-        page = Page(before, PER_PAGE + 1)
-        found = await self._records.history(
-            viewer, lambda reader: reader.sessions(Wanted(search=search), page)
-        )
-        return self._show(request, viewer, "history.html", "/history", found, search=search)
+        return await self._show(request, viewer, "history.html", "/history", "sessions")
 
     async def _one(self, request: Request, viewer: Viewer) -> Response:
-        number = _number(request.path_params["id"])
-
-        def act(reader: HistoryReader) -> Story | None:
-            session = reader.session(number) if number is not None else None
-            return _story(reader, session, time.time()) if session is not None else None
-
-        story = await self._records.history(viewer, act)
+        try:
+            story = await self._histories.story(viewer, request.path_params["id"])
+        except UnansweredError as error:
+            title = f"{error.place} did not answer"
+            text = "What is asked for is at that relay of the cluster. Look again in a while."
+            return self._door.refuse(viewer, HTTPStatus.SERVICE_UNAVAILABLE, title, text)
         if story is None:
             return self._door.not_found(viewer)
         return self._door.show(request, viewer, "session.html", at="/history", story=story)
 
     async def _log(self, request: Request, viewer: Viewer) -> Response:
-        search, before = _search(request), _before(request)
         status = request.query_params.get("status", "")
         digit = int(status) if status in ("1", "2", "3", "4", "5") else None
         is_visits = request.query_params.get("of", "") == "connections"
-        wanted, page = Wanted(search=search, status=digit), Page(before, PER_PAGE + 1)
-
-        def act(reader: HistoryReader) -> list[VisitEntry] | list[RequestEntry]:
-            return reader.visits(wanted, page) if is_visits else reader.requests(wanted, page)
-
-        found = await self._records.history(viewer, act)
-        return self._show(
+        of: Literal["visits", "requests"] = "visits" if is_visits else "requests"
+        return await self._show(
             request,
             viewer,
             "log.html",
             "/log",
-            found,
-            search=search,
-            status="" if digit is None or is_visits else status,
+            of,
+            None if is_visits else digit,
             is_visits=is_visits,
+            status="" if digit is None or is_visits else status,
         )
 
-    def _show(
+    async def _show(
         self,
         request: Request,
         viewer: Viewer,
         template: str,
         at: str,
-        found: list[SessionEntry] | list[VisitEntry] | list[RequestEntry],
+        of: Literal["sessions", "visits", "requests"],
+        digit: int | None = None,
         **context: object,
     ) -> Response:
-        """A list; of `found` the last is there only if there are more."""
-        rows = found[:PER_PAGE]
+        """A list."""
+        search = _search(request)
+        asked = ListAsked(of, None, PER_PAGE + 1, search, digit)
+        before = request.query_params.get("before", "")
+        listing = await self._histories.rows(viewer, asked, before)
         return self._door.show(
             request,
             viewer,
             template,
             at=at,
-            rows=rows,
-            older=rows[-1].id if len(found) > PER_PAGE else None,
-            is_first=_before(request) is None,
-            is_kept=self._records.has_history,
+            listing=listing,
+            rows=listing.rows,
+            search=search,
+            is_kept=self._records.has_history or listing.are_several,
             **context,
         )
 
 
-def _story(reader: HistoryReader, session: SessionEntry, now: float) -> Story:
-    until = min(now, session.ended_at or now)
-    step = step_for(session.began_at, until)
-    of_it, few = Wanted(session=session.id), Page(limit=FEW)
-    points = reader.traffic(Wanted(session=session.id, since=session.began_at - step), step)
-    return Story(
-        session,
-        graph_of(points, session.began_at, until, step),
-        reader.events(of_it, FEW),
-        reader.visits(of_it, few),
-        reader.requests(of_it, few),
-    )
-
-
 def _search(request: Request) -> str:
     return request.query_params.get("q", "").strip()[:MAX_SEARCH]
-
-
-def _before(request: Request) -> int | None:
-    return _number(request.query_params.get("before", ""))
-
-
-def _number(text: str) -> int | None:
-    """An ID; None: it is none."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,20 +35,38 @@ class Records:
         return await self._in_thread(work)
 
     async def history(self, viewer: Viewer, act: Callable[[HistoryReader], T]) -> T:
-        """What `act` gives with the history of his shares, those of revoked tokens among them; an
-        administrator's are everybody's. An account of another relay of the cluster is not in the
-        book: of that it is the tokens which are good."""
+        """What `act` gives with the history of his shares (see `tokens`)."""
         alive = self._permits.tokens_of(viewer.account)
 
         def work() -> T:
-            tokens = None
-            if not viewer.is_admin:
-                with account_book(self._folder) as book:
-                    tokens = [*alive, *(each.id for each in tokens_of(book, viewer))]
-            with history_reader(self._folder, tokens) as reader:
-                return act(reader)
+            return self._read(self._tokens(viewer, alive), act)
 
         return await self._in_thread(work)
+
+    async def history_of(
+        self, tokens: Collection[str] | None, act: Callable[[HistoryReader], T]
+    ) -> T:
+        """What `act` gives with the history of the shares with these tokens; None: of all."""
+        return await self._in_thread(lambda: self._read(tokens, act))
+
+    async def tokens(self, viewer: Viewer) -> list[str] | None:
+        """The IDs of those with whose shares he has to do, revoked ones among them; None: he is an
+        administrator, and it is everybody. An account of another relay of the cluster is not in
+        the book: of that it is the tokens which are good."""
+        if viewer.is_admin:
+            return None
+        alive = self._permits.tokens_of(viewer.account)
+        return await self._in_thread(lambda: self._tokens(viewer, alive))
+
+    def _tokens(self, viewer: Viewer, alive: list[str]) -> list[str] | None:
+        if viewer.is_admin:
+            return None
+        with account_book(self._folder) as book:
+            return [*alive, *(each.id for each in tokens_of(book, viewer))]
+
+    def _read(self, tokens: Collection[str] | None, act: Callable[[HistoryReader], T]) -> T:
+        with history_reader(self._folder, tokens) as reader:
+            return act(reader)
 
     @property
     def has_history(self) -> bool:

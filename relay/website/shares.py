@@ -11,12 +11,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.control import Urls
+from relay.ends import Owned
 from relay.registry import Share
 from relay.website.door import Door, Viewer
 from relay.website.forms import Form
+from relay.website.histories import UnansweredError
 from relay.website.history import HistoryPages
 from relay.website.holdings import Holdings
 from tunnel.control import OwnDomainState
+from tunnel.names import ShareName
 from tunnel.own_domains import OwnDomain, challenge_name, challenge_value
 
 PER_PAGE = 50  # shares
@@ -67,10 +70,7 @@ class SharePages:
             owned = self._holdings.elsewhere(viewer, name)
             if owned is None:
                 return self._door.not_found(viewer)
-            now = time.time()
-            return self._door.show(
-                request, viewer, "elsewhere.html", at="/shares", share=owned, now=now
-            )
+            return await self._elsewhere(request, viewer, owned)
         visits = self._holdings.visits(share)
         return self._door.show(
             request,
@@ -78,11 +78,29 @@ class SharePages:
             "share.html",
             at="/shares",
             share=share,
-            url=self._url(share),
+            url=self._url(share.name) if share.http else "",
             domains=self._domains(share),
             story=await self._history.current(viewer, share.name),
             visits=visits[:MAX_VISITS],
             count=len(visits),
+            now=time.time(),
+        )
+
+    async def _elsewhere(self, request: Request, viewer: Viewer, share: Owned) -> Response:
+        story, silent = None, ""
+        try:
+            story = await self._history.current(viewer, share.name)
+        except UnansweredError as error:
+            silent = error.place
+        return self._door.show(
+            request,
+            viewer,
+            "elsewhere.html",
+            at="/shares",
+            share=share,
+            url=self._url(share.name) if story is not None and story.told.session.http else "",
+            story=story,
+            silent=silent,
             now=time.time(),
         )
 
@@ -105,7 +123,5 @@ class SharePages:
             for each in states
         ]
 
-    def _url(self, share: Share) -> str:
-        if not share.http:
-            return ""
-        return self._urls.https(share.name) or self._urls.http(share.name)
+    def _url(self, name: ShareName) -> str:
+        return self._urls.https(name) or self._urls.http(name)
