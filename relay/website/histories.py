@@ -234,18 +234,20 @@ class AllHistories:
         at whose home his account is knows them. And its home, if it did not answer: what is good
         still is known here, too."""
         tokens = await self._records.tokens(viewer)
-        home = self._others.home_of(viewer.account) if tokens is not None else None
-        if tokens is None or home is None:
-            return tokens if tokens is None else tokens[:MAX_TOKENS], ""
-        place, account = home
-        try:
-            more = parse_tokens(await self._answer_of(place, TokensAsked(account)))
-        except UnansweredError:
-            return tokens[:MAX_TOKENS], place.home
-        except RemoteProtocolError as error:
-            log.warning("what %s answered: %s", place.name, error.text)
-            return tokens[:MAX_TOKENS], place.home
-        return list(dict.fromkeys([*tokens, *more]))[:MAX_TOKENS], ""
+        home = self._others.home_of(viewer.account)
+        if tokens is None:
+            return None, ""
+        silent = ""
+        if home is not None:
+            place, account = home
+            try:
+                tokens += parse_tokens(await self._answer_of(place, TokensAsked(account)))
+            except UnansweredError:
+                silent = place.home
+            except RemoteProtocolError as error:
+                log.warning("what %s answered: %s", place.name, error.text)
+                silent = place.home
+        return list(dict.fromkeys(tokens))[:MAX_TOKENS], silent
 
 
 def _merged(

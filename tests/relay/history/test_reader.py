@@ -170,3 +170,36 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         later.execute("PRAGMA user_version = 99")
     with pytest.raises(VshareError, match="later vrelay"), history_reader(tmp_path):
         pass
+
+
+def test_rows_in_the_order_of_their_times(tmp_path: Path, database: sqlite3.Connection) -> None:
+    """Whatever their IDs: page after page has each once, whose tokens they may be."""
+    with database:
+        for number in range(40):
+            at = 100.0 + number * 7 % 5
+            database.execute(
+                "INSERT INTO sessions (id, name, token, http, passthrough, began_at, ended_at, how)"
+                " VALUES (?, 'n', ?, 1, 0, ?, NULL, '')",
+                (number, "T-ada" if number % 2 else "T-bob", at),
+            )
+            database.execute(
+                "INSERT INTO visits VALUES (?, ?, 'http', '', '', ?, NULL, 1, 10, 20)",
+                (number, number, at),
+            )
+            database.execute(
+                "INSERT INTO requests VALUES (?, ?, ?, ?, 'GET', '/', 200, 1, 1, 0.5)",
+                (number, number, number, at),
+            )
+    for tokens, expected in ((None, 40), (["T-ada"], 20)):
+        with history_reader(tmp_path, tokens) as reader:
+            for of in ("sessions", "visits", "requests"):
+                found: list[tuple[float, int]] = []
+                while True:
+                    below = found[-1] if found else None
+                    page = getattr(reader, of)(Wanted(), Page(limit=3, by_time=True, below=below))
+                    if not page:
+                        break
+                    at = "at" if of == "requests" else "began_at"
+                    found += [(getattr(row, at), row.id) for row in page]
+                assert len(found) == expected
+                assert found == sorted(set(found), reverse=True)
