@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 import secrets
@@ -203,6 +204,9 @@ def test_a_relay_that_does_not_answer_is_named(
 ) -> None:
     monkeypatch.setattr(histories, "MAX_WAITING", 0)  # none answers another
 
+    async def stuck(question: bytes) -> bytes:
+        return await asyncio.Future()
+
     async def main(two: Two) -> None:
         fill(two)
         for at, other in ((1, 0), (0, 1)):
@@ -217,6 +221,9 @@ def test_a_relay_that_does_not_answer_is_named(
             assert answer.status == 503
             assert f"{two.place(other)} did not answer" in answer.text
             assert (await browser.get(f"/history/{two.home(at)}-8")).status == 200
+        monkeypatch.setattr(histories, "WITHIN", 0.2)
+        member(two.relays[1]).questions.answer(histories.TOPIC, stuck)
+        assert f"{two.place(1)} did not answer" in (await browser.get("/history")).text
 
     with_two(tmp_path, main)
 

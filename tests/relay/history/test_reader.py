@@ -199,7 +199,7 @@ def test_rows_in_the_order_of_their_times(tmp_path: Path, database: sqlite3.Conn
                     page = getattr(reader, of)(Wanted(), Page(limit=3, by_time=True, below=below))
                     if not page:
                         break
-                    at = "at" if of == "requests" else "began_at"
-                    found += [(getattr(row, at), row.id) for row in page]
+                    field = "at" if of == "requests" else "began_at"
+                    found += [(getattr(row, field), row.id) for row in page]
                 assert len(found) == expected
                 assert found == sorted(set(found), reverse=True)
