@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from relay.cluster.ends import SharesElsewhere
     from relay.cluster.histories import HistoriesElsewhere
     from relay.cluster.node import ClusterNode
+    from relay.cluster.pages import PagesTogether
     from relay.own_domains.desk import OwnDomainDesk
 
 HTTP_PORT = 80  # where browsers come that are given no port
@@ -108,6 +109,7 @@ class Relay:
         self._acme: AcmeCertificate | None = None
         self._elsewhere: SharesElsewhere | None = None
         self._histories: HistoriesElsewhere | None = None
+        self._together: PagesTogether | None = None
         self._proof = HttpProof()
         self.registry: LocalRegistry  # while it serves
         self.cluster: ClusterNode | None = None
@@ -283,6 +285,7 @@ class Relay:
             domains.states_of if domains else None,
             self._elsewhere,
             histories=self._histories,
+            together=self._together,
         )
         return make_website(config.pages_host, parts)
 
@@ -296,10 +299,13 @@ class Relay:
         from relay.cluster.ends import SharesElsewhere  # with what speaks to Redis
         from relay.cluster.histories import HistoriesElsewhere
         from relay.cluster.node import ClusterNode
+        from relay.cluster.pages import PagesTogether
+        from relay.cluster.store import read_secret
 
         node = ClusterNode(config.cluster, self.registry, names, admission, config.state_dir)
         self._elsewhere = SharesElsewhere(node.member, self.registry, control.end_lease)
         self._histories = HistoriesElsewhere(node.member, self.registry, config.state_dir)
+        self._together = PagesTogether(node.member, read_secret(config.cluster.secret_file))
         control.cluster = self.cluster = node
         return node
 

@@ -19,15 +19,18 @@ from relay.accounts.limits import UNLIMITED, Limits
 from relay.accounts.permits import Permits
 from relay.control import Urls
 from relay.registry import LocalRegistry, Share
-from relay.website.door import SECRET, Door
+from relay.website.door import Door
 from relay.website.hardened import Hardened
 from relay.website.histories import AllHistories, Histories, Others, OwnHistory
 from relay.website.history import HistoryPages
 from relay.website.holdings import Elsewhere, Holdings
 from relay.website.pages import Pages
 from relay.website.records import Records
+from relay.website.sealed import KEY_SIZE, Seal
 from relay.website.sessions import Sessions
 from relay.website.shares import SharePages, StatesOf
+from relay.website.sign_outs import SignOuts
+from relay.website.together import Together
 from relay.website.tokens import TokenPages
 
 
@@ -36,7 +39,7 @@ class Parts:
     """What the pages show and change. Who signs in has a token in `permits`, whose limits are these
     by `defaults`; accounts and history are in the state directory `folder`; `end_lease` as Control
     has it; `states_of` tells of a share's own domains; `elsewhere` of other relays' shares,
-    `histories` of what was there."""
+    `together` of their pages, `histories` of what was there."""
 
     registry: LocalRegistry
     permits: Permits
@@ -46,6 +49,7 @@ class Parts:
     defaults: Limits = UNLIMITED
     states_of: StatesOf | None = None
     elsewhere: Elsewhere | None = None
+    together: Together | None = None
     histories: Others | None = None
 
 
@@ -53,8 +57,12 @@ def make_website(host: str, parts: Parts) -> ASGIApp:
     """The pages at `host`."""
     permits, urls = parts.permits, parts.urls
     pages = Pages(urls.domain)
-    sessions = Sessions(lambda: secrets.token_urlsafe(SECRET), time.monotonic)
-    door = Door(permits, pages, sessions)
+    together, sign_outs = parts.together, SignOuts(time.time)
+    seal = Seal(together.key if together else secrets.token_bytes(KEY_SIZE), secrets.token_bytes)
+    sessions = Sessions(seal, sign_outs, secrets.token_bytes, time.time)
+    if together is not None:
+        together.share_sign_outs(sign_outs)
+    door = Door(permits, pages, sessions, seal)
     holdings, records = (
         Holdings(parts.registry, permits, parts.end_lease, parts.elsewhere),
         Records(parts.folder, permits),

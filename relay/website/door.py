@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import logging
 import secrets
@@ -21,7 +19,8 @@ from relay.operation.events import Event, tell
 from relay.source_buckets import SourceBuckets
 from relay.website.forms import Form, FormError, read_form
 from relay.website.pages import Pages
-from relay.website.sessions import COOKIE, LASTS, Session, Sessions
+from relay.website.sealed import Seal
+from relay.website.sessions import COOKIE, ONCE, ONCE_WITHIN, Session, Sessions
 from tunnel.errors import VshareError
 from tunnel.relay_token import MAX_TOKEN
 from tunnel.source import source_of
@@ -63,12 +62,13 @@ Act = Callable[[Request, Viewer, Form], Awaitable[Response]]
 
 
 class Door:
-    """Lets in who has a token. Nothing of a token is logged, or put into an address or a page."""
+    """Lets in who has a token. Nothing of a token is logged, or put into an address or a page.
+    With `seal` the sign-in forms are known again."""
 
-    def __init__(self, permits: Permits, pages: Pages, sessions: Sessions) -> None:
+    def __init__(self, permits: Permits, pages: Pages, sessions: Sessions, seal: Seal) -> None:
         self._permits, self._pages, self._sessions = permits, pages, sessions
+        self._seal = seal
         self._failures = SourceBuckets(FAILURES, REFILL)
-        self._key = secrets.token_bytes(32)  # of the sign-in forms
         self.routes = [
             Route("/", self._front),
             Route("/sign-in", self._show_form, methods=["GET"]),
@@ -85,7 +85,8 @@ class Door:
             viewer = self._viewer(request)
             if viewer is None:
                 return _go(f"/sign-in?next={where}")
-            return await self._try(look(request, viewer), viewer)
+            response = await self._try(look(request, viewer), viewer)
+            return self._kept(request, response, viewer.session)
 
         return endpoint
 
@@ -104,9 +105,27 @@ class Door:
                 return _go("/sign-in")
             if not _equal(form.get("csrf", ""), viewer.session.csrf):
                 return self._from_elsewhere()
-            return await self._try(act(request, viewer, form), viewer)
+            response = await self._try(act(request, viewer, form), viewer)
+            return self._kept(request, response, viewer.session)
 
         return endpoint
+
+    def _kept(self, request: Request, response: Response, session: Session) -> Response:
+        """`response`, with what the browser is to keep from now on."""
+        if self._sessions.has_ended(session):
+            _set_cookie(response, COOKIE, "", 0)
+            _set_cookie(response, ONCE, "", 0)
+            return response
+        if LIVE in request.headers:
+            return response
+        if self._sessions.click(session):
+            cookie = self._sessions.cookie(session)
+            _set_cookie(response, COOKIE, cookie, self._sessions.lasts(session))
+        if session.fresh:
+            _set_cookie(response, ONCE, self._sessions.once(session), int(ONCE_WITHIN))
+        elif ONCE in request.cookies:
+            _set_cookie(response, ONCE, "", 0)
+        return response
 
     async def _try(self, answer: Awaitable[Response], viewer: Viewer) -> Response:
         """What cannot be read or written now (the disk is full) is said, and logged."""
@@ -145,10 +164,12 @@ class Door:
     def _viewer(self, request: Request) -> Viewer | None:
         now = time.time()
         cookie = request.cookies.get(COOKIE, "")
-        counts = LIVE not in request.headers
-        session = self._sessions.find(cookie, lambda t: self._let_in(t, now), counts=counts)
+        session = self._sessions.find(cookie, lambda token: self._let_in(token, now))
         permit = self._permits.get(session.token, now) if session is not None else None
-        return Viewer(session, permit) if session is not None and permit is not None else None
+        if session is None or permit is None:
+            return None
+        session.fresh = self._sessions.fresh(session, request.cookies.get(ONCE, ""))
+        return Viewer(session, permit)
 
     def _let_in(self, token: str, now: float) -> bool:
         permit = self._permits.get(token, now)
@@ -207,8 +228,8 @@ class Door:
         if earlier is not None:
             self._sessions.end(earlier.session)
         response = _go(WAYS[way])
-        made = self._sessions.begin(permit.token, permit.account)
-        _set_cookie(response, COOKIE, made, int(LASTS))
+        made = self._sessions.begin(permit.token)
+        _set_cookie(response, COOKIE, self._sessions.cookie(made), self._sessions.lasts(made))
         _set_cookie(response, FORM_COOKIE, "", 0)
         text = f"the token {permit.token} signed in at the pages"
         tell(log, logging.INFO, Event.SIGNED_IN, text, token=permit.token, source=source)
@@ -216,14 +237,11 @@ class Door:
 
     async def _sign_out(self, request: Request, viewer: Viewer, form: Form) -> Response:
         self._sessions.end(viewer.session)
-        response = _go("/")
-        _set_cookie(response, COOKIE, "", 0)
-        return response
+        return _go("/")
 
     def _proof(self, cookie: str) -> str:
         """What a sign-in form has in it that goes with that cookie, and only that."""
-        proof = hmac.digest(self._key, cookie.encode("utf-8", "replace"), hashlib.sha256)
-        return base64.urlsafe_b64encode(proof).decode().rstrip("=")
+        return self._seal.proof("sign-in", cookie)
 
     def _from_elsewhere(self) -> Response:
         return self._pages.problem(

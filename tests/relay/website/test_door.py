@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from relay.operation.events import Event
-from relay.website import door, forms
+from relay.website import door, forms, sessions
 from relay.website.sessions import COOKIE
 from tests.relay.website.browser import FAR, HOST
 from tests.relay.website.scene import Scene, act
@@ -96,7 +97,7 @@ def test_a_session_is_never_one_that_the_browser_brought(tmp_path: Path) -> None
         assert first != "planted"
         await browser.sign_in(token.text)
         assert browser.cookies[COOKIE] not in ("planted", first)
-        for old in ("planted", first):  # signing in again ends what was
+        for old in ("planted", first):  # signing in again ends what was, wherever it is kept
             stale = scene.browser()
             stale.cookies[COOKIE] = old
             assert (await stale.get("/shares")).status == 303
@@ -119,6 +120,31 @@ def test_nobody_is_sent_elsewhere(tmp_path: Path) -> None:
             assert answer.status == 404
             assert not answer.get("x-evil")
             assert "\r" not in str(answer.headers)
+
+    act(tmp_path, main)
+
+
+def test_a_cookie_of_before_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replayed after an hour, while its owner clicked on; and after the end of the day."""
+    real, later = time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: real() + later)
+
+    async def main(scene: Scene) -> None:
+        nonlocal later
+        browser = await scene.signed_in(scene.token())
+        first = browser.cookies[COOKIE]
+        await browser.get("/shares")
+        assert browser.cookies[COOKIE] == first  # it is new enough
+        for _ in range(3):
+            later += sessions.IDLE - 60
+            assert (await browser.get("/shares")).status == 200
+            answer = await browser.get("/shares", **{door.LIVE: "1"})
+            assert not answer.all("set-cookie")
+        thief = scene.browser()
+        thief.cookies[COOKIE] = first
+        assert (await thief.get("/shares")).status == 303
+        later += sessions.IDLE
+        assert (await browser.get("/shares")).status == 303
 
     act(tmp_path, main)
 

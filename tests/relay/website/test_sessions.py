@@ -1,73 +1,105 @@
-from relay.website import sessions
-from relay.website.sessions import IDLE, LASTS, Session, Sessions
+import secrets
+
+import msgspec
+
+from relay.website.sealed import Seal
+from relay.website.sessions import IDLE, ONCE_WITHIN, RENEW, SKEW, Session, Sessions
+from relay.website.sign_outs import LASTS, SignOuts
+
+KEY = bytes(32)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self._count = 0
+class Relay:
+    """The sessions of one; `clock` is all relays'."""
 
-    def time(self) -> float:
-        return self.now
+    def __init__(self, clock: list[float], key: bytes = KEY) -> None:
+        self.sign_outs = SignOuts(lambda: clock[0])
+        seal = Seal(key, secrets.token_bytes)
+        self.sessions = Sessions(seal, self.sign_outs, secrets.token_bytes, lambda: clock[0])
 
-    def secret(self) -> str:
-        self._count += 1
-        return f"secret-{self._count}"
-
-
-def find(table: Sessions, cookie: str, *, counts: bool = True) -> Session | None:
-    return table.find(cookie, lambda token: True, counts=counts)
+    def find(self, cookie: str) -> Session | None:
+        return self.sessions.find(cookie, lambda token: True)
 
 
 def test_a_session_is_found_by_its_cookie_and_ends() -> None:
-    clock = Clock()
-    table = Sessions(clock.secret, clock.time)
-    cookie = table.begin("token", 7)
-    found = find(table, cookie)
+    relay = Relay([1e6])
+    begun = relay.sessions.begin("token")
+    cookie = relay.sessions.cookie(begun)
+    found = relay.find(cookie)
     assert found is not None
-    assert (found.token, found.account) == ("token", 7)
-    assert found.csrf not in ("", cookie)
-    assert find(table, "") is find(table, found.csrf) is find(table, "\ud800") is None
-    assert cookie not in repr(vars(table))  # what is kept is no cookie
-    table.end(found)
-    table.end(found)
-    assert find(table, cookie) is None
+    assert (found.token, found.csrf, found.id) == ("token", begun.csrf, begun.id)
+    assert "token" not in cookie
+    assert begun.csrf not in repr(begun)
+    for other in ("", begun.id, begun.csrf, "\ud800", "ü", cookie[:-2], cookie + "AAAA"):
+        assert relay.find(other) is None
+    relay.sessions.end(found)
+    relay.sessions.end(found)
+    assert relay.find(cookie) is None
+    another = relay.sessions.begin("token")
+    assert (another.id, another.csrf) != (begun.id, begun.csrf)
+
+
+def test_it_is_good_at_all_relays_with_one_key_and_its_end_is() -> None:
+    clock = [1e6]
+    one, two, stranger = Relay(clock), Relay(clock), Relay(clock, b"x" * 32)
+    begun = one.sessions.begin("token")
+    cookie = one.sessions.cookie(begun)
+    found = two.find(cookie)
+    assert found is not None
+    assert found.csrf == begun.csrf
+    assert stranger.find(cookie) is None
+    two.sessions.end(found)
+    one.sign_outs.hear(two.sign_outs.rows())
+    assert one.find(cookie) is two.find(cookie) is None
 
 
 def test_who_does_nothing_is_out_and_so_is_everybody_in_the_end() -> None:
-    clock = Clock()
-    table = Sessions(clock.secret, clock.time)
-    idle, busy = table.begin("token", 1), table.begin("token", 1)
+    clock = [1e6]
+    relay = Relay(clock)
+    begun = relay.sessions.begin("token")
+    first = cookie = relay.sessions.cookie(begun)
+    assert not relay.sessions.click(begun)  # just now: the cookie stays as it is
     for _ in range(int(LASTS / (IDLE - 1))):
-        clock.now += IDLE - 1
-        assert find(table, busy) is not None
-        find(table, idle, counts=False)  # the page's own looks are no sign of life
-    assert find(table, idle) is None
-    clock.now += IDLE - 1
-    assert find(table, busy) is None
+        clock[0] += IDLE - 1
+        found = relay.find(cookie)
+        assert found is not None
+        assert relay.sessions.click(found)
+        cookie = relay.sessions.cookie(found)
+    assert relay.find(first) is None  # replayed: nobody has clicked with that
+    assert relay.sessions.lasts(begun) < IDLE
+    clock[0] += IDLE - 1
+    assert relay.find(cookie) is None
+    assert relay.sessions.lasts(begun) == 0
+    assert RENEW < IDLE
 
 
 def test_a_session_ends_with_its_token() -> None:
-    clock = Clock()
-    table = Sessions(clock.secret, clock.time)
-    cookie = table.begin("token", 1)
-    assert table.find(cookie, lambda token: token != "token", counts=True) is None
-    assert find(table, cookie) is None  # for good
-    assert not len(table)
+    relay = Relay([1e6])
+    cookie = relay.sessions.cookie(relay.sessions.begin("token"))
+    assert relay.sessions.find(cookie, lambda token: token != "token") is None
 
 
-def test_there_are_not_too_many() -> None:
-    clock = Clock()
-    table = Sessions(clock.secret, clock.time)
-    other = table.begin("other", 2)
-    mine = []
-    for _ in range(sessions.MAX_OF_ACCOUNT + 1):
-        clock.now += 1
-        mine.append(table.begin("token", 1))
-    assert find(table, mine[0]) is None  # one's own makes room
-    assert find(table, other) is not None
-    for account in range(10, 10 + sessions.MAX_SESSIONS):
-        clock.now += 0.001
-        table.begin("token", account)
-    assert len(table) == sessions.MAX_SESSIONS
-    assert find(table, mine[1]) is None
+def test_what_is_sealed_for_something_else_is_no_session() -> None:
+    relay, seal = Relay([1e6]), Seal(KEY, secrets.token_bytes)
+    begun = relay.sessions.begin("token")
+    begun.fresh["said"] = "done"
+    assert relay.find(relay.sessions.once(begun)) is None
+    for said in (b"", b"[]", b"{}", b"\xff", msgspec.json.encode([1, 2, 3, 4, 5])):
+        assert relay.find(seal.close("session", said)) is None
+    ahead = msgspec.json.encode(["id", "token", "csrf", 1e6, 1e6 + SKEW + 1])
+    assert relay.find(seal.close("session", ahead)) is None
+
+
+def test_what_is_shown_once_is_the_next_pages_of_that_session() -> None:
+    clock = [1e6]
+    one, two = Relay(clock), Relay(clock)
+    begun, other = one.sessions.begin("token"), one.sessions.begin("token")
+    begun.fresh = {"token": "vsr_secret"}
+    once = one.sessions.once(begun)
+    assert "secret" not in once + repr(begun)
+    assert two.sessions.fresh(begun, once) == begun.fresh
+    assert two.sessions.fresh(other, once) == {}
+    assert two.sessions.fresh(begun, one.sessions.cookie(begun)) == {}
+    assert two.sessions.fresh(begun, "") == {}
+    clock[0] += ONCE_WITHIN
+    assert two.sessions.fresh(begun, once) == {}
