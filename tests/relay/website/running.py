@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from relay.accounting import Kind, Visit
 from relay.accounts.book import Allowance, account_book
+from relay.cluster.config import ClusterConfig
 from relay.config import HistoryConfig, RelayConfig
 from relay.history.reader import Page, Wanted, history_reader
 from relay.server import Relay
@@ -29,10 +30,11 @@ DOMAIN, HOST = "shares.localhost", "pages.localhost"
 
 
 class RunningRelay:
-    """`with` it; `url` is where its pages are, `certificate` what it shows there."""
+    """`with` it; `url` is where its pages are, `certificate` what it shows there. `cluster`: it is
+    a node of that."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, cluster: ClusterConfig | None = None) -> None:
+        self.folder, self._cluster = folder, cluster
         self.relay: Relay
         self._ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
@@ -56,6 +58,7 @@ class RunningRelay:
             state_dir=self.folder,
             accounts=True,
             history=HistoryConfig(),
+            cluster=self._cluster,
         )
         async with Relay(config) as self.relay, contextlib.AsyncExitStack() as self._shares:
             self._ready.set()

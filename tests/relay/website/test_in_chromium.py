@@ -231,7 +231,7 @@ def _tell(running: RunningRelay, token: str, now: int) -> None:
             )
 
 
-def _faults(page: Page) -> list[str]:
+def faults_of(page: Page) -> list[str]:
     """What axe-core finds against the page."""
     found = page.evaluate("async () => (await axe.run(document)).violations")
     return [
@@ -261,7 +261,7 @@ def test_nothing_keeps_anybody_out(
 
         def check() -> None:
             page.evaluate(AXE.read_text())
-            faults.extend(_faults(page))
+            faults.extend(faults_of(page))
             assert window.is_wide_enough(), page.url
 
         window.goto("/sign-in")
