@@ -73,7 +73,7 @@ class SharesElsewhere:
         node = self._member.directory.node_of(name)
         if node is None:
             return None
-        return Owned(name, record.token, record.until / 1000, place=node.public or node.host)
+        return Owned(name, record.token, record.until / 1000, place=node.place)
 
     def _heard(self, notices: dict[str, bytes]) -> None:
         for home, text in notices.items():

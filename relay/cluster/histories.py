@@ -150,4 +150,4 @@ class HistoriesElsewhere:
 
 
 def _place(node: NodeInfo) -> Place:
-    return Place(node.home, node.public or f"{node.host}:{node.port}")
+    return Place(node.home, node.place)

@@ -59,6 +59,11 @@ class NodeInfo(msgspec.Struct, frozen=True):
     public: str = ""
     proof: str = ""
 
+    @property
+    def place(self) -> str:
+        """Where clients reach it, for people: without what its certificate is known by."""
+        return self.public.partition("#")[0] or f"{self.host}:{self.port}"
+
 
 class Change(msgspec.Struct, frozen=True):
     """What is told to all nodes: a name's new record, or that a notice was changed."""

@@ -59,7 +59,7 @@ class Two:
         return [self.folder / "one", self.folder / "two"]
 
     def place(self, at: int) -> str:
-        return str(self.relays[at].address)
+        return f"127.0.0.1:{self.relays[at].port}"
 
     def home(self, at: int) -> str:
         return member(self.relays[at]).info.home
