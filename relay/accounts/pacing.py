@@ -16,6 +16,9 @@ LEAST_PART = 0.1
 # However many are quiet, together they may begin with so many times the bandwidth, until the next
 # look: one that begins alone has most of it at once.
 MOST_AT_ONCE = 4
+# What passes comes in lumps (a pipe's MiB), with looks between that see nothing: other relays hear
+# of what there was within this time.
+LUMPS = 3.0  # seconds
 LEAST_RATE = 4_096  # bytes a second, for each: a page still comes, slowly
 
 
@@ -29,12 +32,13 @@ class Used:
 
 
 class Budget:
-    """Of one who has a bandwidth. `wanting` were those that wanted more at the last look, `modest`
-    is what the others used, in bytes a second."""
+    """Of one who has a bandwidth. `wanting` are those that lately wanted more, `modest` is what the
+    others use, in bytes a second."""
 
     def __init__(self) -> None:
         self._owed = 0.0  # bytes more than were due
         self.wanting, self.modest = 0, 0.0
+        self._wanted_for = 0.0  # seconds since so many did
 
     def divide(
         self, bandwidth: int, seconds: float, used: Sequence[Used], there: Numbers = NOTHING
@@ -53,11 +57,18 @@ class Budget:
             each.moved / seconds for each, more in zip(used, hungry, strict=True) if not more
         )
         many = sum(hungry)
-        self.wanting, self.modest = many, modest
-        due = part_of(bandwidth, many, modest, there)
+        self._remember(many, modest, seconds)
+        due = part_of(bandwidth, self.wanting, self.modest, there)
         moved = sum(each.moved for each in used)
         self._owed = max(0.0, self._owed + moved - due * seconds)
         total = max(due * LEAST_PART, due - self._owed / PAY_BACK_WITHIN)
         left = max(total - modest, total / (many + 1))
         first = left / (many + 1 + (len(used) - many) / MOST_AT_ONCE)
         return [max(LEAST_RATE, left / many if more else first) for more in hungry]
+
+    def _remember(self, wanting: int, modest: float, seconds: float) -> None:
+        """For other relays, which would else follow each lump."""
+        self._wanted_for += seconds
+        if wanting >= self.wanting or self._wanted_for >= LUMPS:
+            self.wanting, self._wanted_for = wanting, 0.0
+        self.modest += (modest - self.modest) * min(1.0, seconds / LUMPS)

@@ -9,7 +9,8 @@ import pytest
 from relay.accounts.elsewhere import NOTHING, Numbers, part_of
 from relay.accounts.limits import Limits
 from relay.accounts.pacing import Budget, Used
-from tests.relay.accounts.test_quotas import DAY, PlayedShare, Scene, pacing_of
+from relay.accounts.quotas import DAY
+from tests.relay.accounts.test_quotas import PlayedShare, Scene, pacing_of
 from tunnel.names import ShareName
 
 RATE = 1_000_000  # bytes a second
@@ -69,7 +70,7 @@ def test_bytes_elsewhere_end_what_uses_them_here(scene: Scene, there: There) -> 
     there.had["token:a"] = Numbers(moved=500)
     scene.quotas.look()
     assert share.told == ["quota-day: 80% of today's 1 kB of its token are used"]
-    assert not visit.is_cut
+    assert scene.quotas.spent(share) is None
     there.had["token:a"] = Numbers(moved=700)
     assert scene.quotas.spent(share)
     scene.quotas.look()
