@@ -8,6 +8,8 @@ _PERMITS = "relay/accounts/permits.py"
 _CONTROL = "relay/control.py"
 _QUOTAS = "relay/accounts/quotas.py"
 _HOLDERS = "relay/accounts/holders.py"
+_ELSEWHERE = "relay/accounts/elsewhere.py"
+_USAGE = "relay/cluster/usage.py"
 _RULES = "relay/accounts/rules.py"
 _FRONT = "relay/front.py"
 _TEST_PERMITS = "tests/relay/accounts/test_permits.py"
@@ -15,6 +17,8 @@ _TEST_WATCH = "tests/relay/accounts/test_watch.py"
 _TEST_BOOK = "tests/relay/accounts/test_book.py"
 _TEST_SHARES = "tests/relay/accounts/test_registering.py"
 _TEST_QUOTAS = "tests/relay/accounts/test_quotas.py"
+_TEST_THERE = "tests/relay/accounts/test_quotas_elsewhere.py"
+_TEST_USAGE = "tests/relay/cluster/test_usage.py"
 _TEST_RULES = "tests/relay/accounts/test_rules.py"
 _TEST_LIMITS = "tests/relay/accounts/test_enforcing.py"
 
@@ -295,5 +299,54 @@ ACCOUNTS = (
             "tests/tunnel/test_relay_token.py"
             "::test_a_slip_of_the_hand_is_noticed_and_nothing_is_shown",
         ),
+    ),
+    Mutation(
+        "guests at other relays do not count",
+        _QUOTAS,
+        "meter.guests + there.guests",
+        "meter.guests",
+        (f"{_TEST_THERE}::test_guests_and_streams_elsewhere_count",),
+    ),
+    Mutation(
+        "bytes at other relays do not end what is under way",
+        _QUOTAS,
+        "        moved = meter.moved + self._there(meter).moved\n",
+        "        moved = meter.moved\n",
+        (f"{_TEST_THERE}::test_bytes_elsewhere_end_what_uses_them_here",),
+    ),
+    Mutation(
+        "shares of a user at other relays do not count",
+        _QUOTAS,
+        "            there = self.elsewhere.shares(meter.holder, name, key_hash)\n",
+        "            there = 0\n",
+        (f"{_TEST_THERE}::test_a_users_shares_elsewhere_count",),
+    ),
+    Mutation(
+        "each relay of a cluster gives the whole of a bandwidth",
+        _ELSEWHERE,
+        "left * here / (here + there.wanting)",
+        "left",
+        (f"{_TEST_THERE}::test_relays_have_the_bandwidth_together_and_each_its_part",),
+    ),
+    Mutation(
+        "what a relay had counts when it lives no more",
+        _USAGE,
+        "if lives else ()",
+        "if True else ()",
+        (f"{_TEST_USAGE}::test_what_is_said_is_counted_as_long_as_it_is_so",),
+    ),
+    Mutation(
+        "what a relay said is heard again after it said something else",
+        _USAGE,
+        "        if stamp < self._stamps.get(home, 0):\n",
+        "        if False:\n",
+        (f"{_TEST_USAGE}::test_what_is_said_is_counted_as_long_as_it_is_so",),
+    ),
+    Mutation(
+        "Redis is told where shares come from",
+        _USAGE,
+        "            return SOURCE + self._member.seals.hide(holder.removeprefix(SOURCE))\n",
+        "            return holder\n",
+        (f"{_TEST_USAGE}::test_what_is_said_has_no_addresses_and_is_said_once",),
     ),
 )
