@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -17,12 +18,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from relay.cluster.member import Member
+from relay.cluster.records import LOCAL_BITS, at
 from relay.website.sealed import KEY_SIZE
 from relay.website.sign_outs import MOST, SignOuts
 from tunnel.errors import RemoteProtocolError
 
 TOPIC = "sign-outs"
 MAX_NOTICE = 2 * 1024 * 1024  # bytes of one node's; MOST of them have half of that
+TOKENS = "tokens"  # the topic of questions about them
+ANSWER_WITHIN = 2.0  # seconds: a page waits
 _INFO = b"vshare-cluster-pages/1"
 
 _Id: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,32}\Z")]
@@ -46,6 +50,32 @@ class PagesTogether:
         sign_outs.not_before = time.time()
         sign_outs.on_change = self._say
         self._member.listen(TOPIC, self._heard)
+
+    # -- tokens
+
+    def answer_tokens(self, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """See Together."""
+        self._member.questions.answer(TOKENS, answer)
+
+    def is_elsewhere(self, account: int) -> bool:
+        """See Together."""
+        return bool(at(account, self._member.info.home) >> LOCAL_BITS)
+
+    async def ask_home(self, account: int, question: bytes) -> bytes | None:
+        """See Together. A node that was started again is known twice for a while."""
+        others = self._member.directory.others()
+        nodes = [node for node in others if not at(account, node.home) >> LOCAL_BITS]
+        answers = await self._member.ask_all(nodes, TOKENS, question, ANSWER_WITHIN)
+        return next((answer for _, answer in answers if answer is not None), None)
+
+    async def ask_others(self, question: bytes) -> list[bytes | None]:
+        """See Together."""
+        others, home = self._member.directory.others(), self._member.info.home
+        nodes = {node.home: node for node in others if node.home != home}
+        asked = await self._member.ask_all(nodes.values(), TOKENS, question, ANSWER_WITHIN)
+        return [answer for _, answer in asked]
+
+    # -- sign-outs
 
     def _say(self) -> None:
         text, home = msgspec.json.encode(self._sign_outs.rows()), self._member.info.home

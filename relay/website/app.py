@@ -31,6 +31,7 @@ from relay.website.sessions import Sessions
 from relay.website.shares import SharePages, StatesOf
 from relay.website.sign_outs import SignOuts
 from relay.website.together import Together
+from relay.website.token_desk import TokenDesk
 from relay.website.tokens import TokenPages
 
 
@@ -70,11 +71,12 @@ def make_website(host: str, parts: Parts) -> ASGIApp:
     others = parts.histories
     histories: Histories = OwnHistory(records) if others is None else AllHistories(records, others)
     history = HistoryPages(door, records, histories)
+    desk = TokenDesk(permits, records, parts.defaults)
     routes = [
         *door.routes,
         *SharePages(door, holdings, urls, history, parts.states_of).routes,
         *history.routes,
-        *TokenPages(door, permits, records, parts.defaults).routes,
+        *TokenPages(door, desk, parts.defaults, together).routes,
         Route("/static/{file}", pages.static),
     ]
 

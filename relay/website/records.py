@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from relay.accounts.book import AccountBook, TokenEntry, account_book
 from relay.accounts.permits import Permits
@@ -78,12 +78,24 @@ class Records:
             return await asyncio.to_thread(work)
 
 
-def user_of(book: AccountBook, viewer: Viewer) -> str | None:
+class Owner(Protocol):
+    """Who asks."""
+
+    @property
+    def account(self) -> int:
+        """Whose things are shown."""
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether everybody's are."""
+
+
+def user_of(book: AccountBook, viewer: Owner) -> str | None:
     """What his account is called; None: it is gone."""
     return next((each.name for each in book.users() if each.id == viewer.account), None)
 
 
-def tokens_of(book: AccountBook, viewer: Viewer) -> list[TokenEntry]:
+def tokens_of(book: AccountBook, viewer: Owner) -> list[TokenEntry]:
     """His, the newest first; an administrator's are everybody's."""
     entries = list(reversed(book.tokens()))
     if viewer.is_admin:

@@ -9,6 +9,7 @@ _SESSIONS = "relay/website/sessions.py"
 _TEST_DOOR = "tests/relay/website/test_door.py"
 _TEST_OWNERS = "tests/relay/website/test_owners.py"
 _TEST_SESSIONS = "tests/relay/website/test_sessions.py"
+_TEST_TOGETHER = "tests/relay/cluster/test_pages.py"
 _TEST_TOKENS = "tests/relay/website/test_tokens.py"
 
 PAGING = (
@@ -120,9 +121,23 @@ PAGING = (
     ),
     Mutation(
         "a token that is made at the pages may do more than its maker's",
-        "relay/website/tokens.py",
+        "relay/website/token_desk.py",
         "        wanted = _within(wanted, own.limits, defaults)\n",
         "",
         (f"{_TEST_TOKENS}::test_nobody_makes_himself_more_than_he_has",),
+    ),
+    Mutation(
+        "anybody's token of another relay is revoked at the pages",
+        "relay/website/token_desk.py",
+        "found is not None and (asker.is_admin or found.account == asker.account)",
+        "found is not None",
+        (f"{_TEST_TOGETHER}::test_tokens_are_listed_made_and_revoked_at_another_node",),
+    ),
+    Mutation(
+        "a token for sharing alone has another relay make tokens",
+        "relay/website/token_desk.py",
+        "if permit is None or not permit.scopes & {PAGES, ADMIN}:",
+        "if permit is None:",
+        (f"{_TEST_TOGETHER}::test_who_asks_about_tokens_is_told_no_more_than_the_token_is_for",),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,11 +20,20 @@ from relay.control import Urls
 from relay.server import Relay
 from relay.website.app import Parts, make_website
 from relay.website.sessions import COOKIE
+from relay.website.token_asking import (
+    ListAsked,
+    Listed,
+    MakeAsked,
+    Refused,
+    Told,
+    parse_told,
+    serialize,
+)
 from tests.loops import run, until
 from tests.relay.cluster.redis_server import RedisServer, needs_redis, redis_server
 from tests.relay.cluster.test_cluster import configured, member
 from tests.relay.website.browser import HOST, Browser
-from tunnel.relay_token import RelayToken
+from tunnel.relay_token import RelayToken, parse_token
 
 pytestmark = [pytest.mark.programs, needs_redis]
 
@@ -112,5 +122,96 @@ def test_who_is_signed_in_at_one_node_is_at_all_and_is_signed_out_at_all(tmp_pat
                     await answers(three, "/shares", 200)
                     three.browser.cookies = {COOKIE: cookie}
                     assert (await three.browser.get("/shares")).status == 303
+
+    run(main)
+
+
+def test_tokens_are_listed_made_and_revoked_at_another_node(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+
+    async def main() -> None:
+        with redis_server(tmp_path) as redis:
+            async with node(tmp_path, redis, "two") as two:
+                async with node(tmp_path, redis, "one") as one:
+                    ada, bob = token_of(one.folder), token_of(one.folder, "bob")
+                    eve = token_of(two.folder, "eve")  # her account has the same number there
+                    await knows(two, bob)
+                    await until(lambda: member(two.relay).directory.others())
+                    browser = two.browser
+                    assert (await browser.sign_in(ada.text)).status == 303
+                    page = (await browser.get("/tokens")).text
+                    assert "ada&#39;s" in page
+                    for other in (bob, eve):
+                        assert other.id not in page
+                        assert (await browser.post(f"/tokens/{other.id}/revoke")).status == 404
+                    answer = await browser.post("/tokens", note="laptop", shares="2")
+                    assert (answer.status, answer.get("location")) == (303, "/tokens")
+                    page = (await browser.get("/tokens")).text
+                    assert "laptop" in page
+                    found = re.search(r"vsr_[a-z2-7]{67}", page)
+                    assert found is not None
+                    made = parse_token(found[0])
+                    assert made.text not in (await browser.get("/tokens")).text
+                    await knows(two, made)
+                    answer = await browser.post("/tokens", shares="many")
+                    assert answer.status == 400
+                    assert "not a number of shares" in answer.text
+                    assert (await browser.post(f"/tokens/{made.id}/revoke")).status == 303
+                    assert "<td>revoked" in (await browser.get("/tokens")).text
+                    await until(lambda: one.permits.get(made.id, time.time()) is None)
+                # Their relay is away: what is known is shown, and can be revoked.
+                await until(lambda: not member(two.relay).directory.others())
+                page = (await browser.get("/tokens")).text
+                assert "does not answer now" in page
+                assert ada.id in page
+                assert made.id not in page
+                answer = await browser.post("/tokens")
+                assert answer.status == 409
+                assert "does not answer now" in answer.text
+                assert (await browser.post(f"/tokens/{bob.id}/revoke")).status == 404
+                assert (await browser.post(f"/tokens/{ada.id}/revoke")).status == 303
+                await answers(two, "/tokens", 303)  # his very own: he is signed out
+            with account_book(tmp_path / "one") as book:
+                assert book.token(made.id).revoked_at is not None
+            assert made.text not in caplog.text
+
+    run(main)
+
+
+def test_who_asks_about_tokens_is_told_no_more_than_the_token_is_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        with redis_server(tmp_path) as redis:
+            async with node(tmp_path, redis, "one") as one, node(tmp_path, redis, "two") as two:
+                ada, sharing = token_of(one.folder), token_of(one.folder, scope="share")
+                other, admin = token_of(two.folder, "eve"), token_of(two.folder, "root", "admin")
+                await knows(one, admin)
+                await knows(two, sharing)
+                await until(lambda: member(two.relay).directory.others())
+                together = two.relay._together
+                assert together is not None
+
+                async def ask(question: bytes) -> Told | None:
+                    (answer,) = await together.ask_others(question)
+                    return parse_told(answer) if answer is not None else None
+
+                for token in (sharing.id, "abcdefgh"):
+                    for question in (ListAsked(token), MakeAsked(token, {})):
+                        assert isinstance(await ask(serialize(question)), Refused)
+                told = await ask(serialize(ListAsked(ada.id)))
+                assert isinstance(told, Listed)
+                assert {each.id for each in told.rows} == {ada.id, sharing.id}
+                told = await ask(serialize(ListAsked(other.id)))
+                assert told == Listed([])  # her account is not kept there
+                assert isinstance(await ask(serialize(MakeAsked(other.id, {}))), Refused)
+                told = await ask(serialize(ListAsked(admin.id)))
+                assert isinstance(told, Listed)
+                assert len(told.rows) == 2
+                for junk in (b"", b"{}", b"[]", b'{"type":"make","token":"%s"}' % ada.id.encode()):
+                    assert await ask(junk) is None
+                assert (await two.browser.sign_in(admin.text)).status == 303
+                page = (await two.browser.get("/tokens")).text
+                assert all(each.id in page for each in (ada, sharing, other, admin))
 
     run(main)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from relay.accounts.book import TokenEntry, account_book
 from relay.accounts.limits import Limits
-from relay.website import tokens
+from relay.website import token_desk as tokens
 from tests.relay.website.scene import Scene, act
 
 
