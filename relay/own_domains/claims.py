@@ -55,6 +55,7 @@ class Holder:
     since: float
     proven_at: float
     gone_since: float | None = None  # when the record was first seen to be missing
+    payer: str = ""  # whom its certificate counts for (relay.own_domains.desk.Shown)
 
 
 class Claim:

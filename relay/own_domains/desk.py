@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from relay.certificate import ServerIdentity
 from relay.own_domains.claims import Claim, Holder, State
+from relay.own_domains.proofs import Proof, ProofBook
 from relay.own_domains.rules import own_domain
 from relay.registry import LocalRegistry, Share
 from relay.routes import Site
@@ -28,6 +30,10 @@ NEW_AT_ONCE = 32  # that one token, or without tokens one source, asks for anew
 NEW_REFILL_SECONDS = 60.0  # for one more: each costs somebody's DNS servers some queries
 LOOKS_AT_ONCE = 16  # under way: 9 s each at worst
 HOUSE_EVERY = 5.0  # seconds between looks at which shares have gone
+SAVE_EVERY = 60.0  # seconds between writes of nothing but when domains were proven last
+# Seconds for which a proof is believed by the relay's next start: one that was looked at an hour
+# ago, and an hour without a relay.
+REMEMBERED = 7200.0
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +85,21 @@ class _Asked:
 
 
 class OwnDomainDesk:
-    """`run` must be running. `relays` are the relay's own names, which nobody else gets."""
+    """`run` must be running. `relays` are the relay's own names, which nobody else gets. What is
+    proven is kept in `book`; `restore` takes up what an earlier relay has kept there."""
 
     def __init__(
-        self, registry: LocalRegistry, dns: Texts, shown: Shown, relays: Sequence[str]
+        self,
+        registry: LocalRegistry,
+        dns: Texts,
+        shown: Shown,
+        relays: Sequence[str],
+        *,
+        book: ProofBook | None = None,
     ) -> None:
+        self._book = book or ProofBook(None)
+        self._kept: dict[str, bytes] = {}  # whose key has which host, as it is in the book, or soon
+        self._save_at = math.inf  # loop time
         self._registry, self._dns, self._shown = registry, dns, shown
         self._relays = tuple(relays)
         self._claims: dict[str, Claim] = {}
@@ -96,6 +112,25 @@ class OwnDomainDesk:
         self._looking = 0
         self.on_change: Callable[[], None] = lambda: None  # somebody has what he had not, or lost
         self.elsewhere: Callable[[str], Elsewhere | None] = lambda host: None
+
+    def restore(self) -> None:
+        """Who had which domain a moment ago has it still, until the DNS, which is asked at once,
+        says something else."""
+        now, today = asyncio.get_running_loop().time(), time.time()
+        for proof in self._book.read()[:MAX_CLAIMS]:
+            age = today - proof.proven_at
+            if not 0 <= age < REMEMBERED:
+                continue
+            try:
+                host = own_domain(proof.host, self._relays)
+            except UsageError:  # the relay has other names by now
+                continue
+            since = now - (today - proof.since)
+            claim = self._claims[host] = Claim(host, now)
+            name = ShareName(proof.name)
+            claim.holder = Holder(name, proof.key_hash, since, now - age, payer=proof.payer)
+            self._look_at(claim, now)
+            self._changed(claim)
 
     # -- for those who bring visitors
 
@@ -187,7 +222,12 @@ class OwnDomainDesk:
             self._shown.want(claim.host, self._payer(holder))
         else:
             self._shown.drop(claim.host)
+        has = holder.key_hash if holder is not None else b""
+        if self._kept.get(claim.host, b"") != has:
+            self._kept[claim.host] = has
+            self._save_within(HOUSE_EVERY)
         if claim.is_over:
+            self._kept.pop(claim.host, None)
             self._claims.pop(claim.host, None)
             self._when.pop(claim, None)
         self._tell_all(claim)
@@ -196,7 +236,9 @@ class OwnDomainDesk:
     def _payer(self, holder: Holder) -> str:
         """Its account, or without accounts where it comes from."""
         share = self._registry.get(holder.name)
-        return share.holders[-1] if share is not None and share.holders else ""
+        if share is not None and share.holders:
+            holder.payer = share.holders[-1]
+        return holder.payer
 
     def _tell_all(self, claim: Claim) -> None:
         for asker in list(claim.asking):
@@ -239,6 +281,9 @@ class OwnDomainDesk:
                 if now >= house_at:
                     self._keep_house(now)
                     house_at = now + HOUSE_EVERY
+                    if now >= self._save_at:
+                        self._save_at = math.inf
+                        await self._save()
                 while self._looking < LOOKS_AT_ONCE and (claim := self._next_due(now)):
                     self._looking += 1
                     group.create_task(self._look(claim), name=f"DNS for {claim.host}")
@@ -251,6 +296,25 @@ class OwnDomainDesk:
                         await self._wake.wait()
                 except TimeoutError:
                     pass
+
+    async def _save(self) -> None:
+        if self._registry.is_handed_over:  # what another process knows by now is better
+            return
+        proofs = [
+            Proof(
+                host,
+                holder.name,
+                holder.key_hash,
+                epoch_of(holder.since),
+                epoch_of(holder.proven_at),
+                holder.payer,
+            )
+            for host, holder in self.holders()
+        ]
+        await asyncio.to_thread(self._book.write, proofs)
+
+    def _save_within(self, seconds: float) -> None:
+        self._save_at = min(self._save_at, asyncio.get_running_loop().time() + seconds)
 
     def _look_at(self, claim: Claim, when: float) -> None:
         self._when[claim] = when
@@ -284,6 +348,8 @@ class OwnDomainDesk:
         has = claim.holder and claim.holder.name
         if had != has:
             log.info("the domain %s is %s", claim.host, f"for share {has}" if has else "let go")
+        if claim.holder is not None:
+            self._save_within(SAVE_EVERY)
         if claim in self._when:  # else it was forgotten meanwhile
             self._look_at(claim, loop.time() + claim.again_in(loop.time()))
             self._changed(claim)

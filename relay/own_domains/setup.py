@@ -12,6 +12,7 @@ from relay.certificate_files import ShownIdentity
 from relay.config import RelayConfig
 from relay.own_domains.certificates import OwnCertificates
 from relay.own_domains.desk import OwnDomainDesk
+from relay.own_domains.proofs import ProofBook
 from relay.registry import LocalRegistry
 from relay.routes import Sites
 
@@ -80,7 +81,12 @@ def own_domains_of(
             folder / "own", lambda wanted: authority.certify(wanted, proof), is_covered
         )
     desk = OwnDomainDesk(
-        registry, Lookup(config.resolvers), certificates, (domain, config.pages_host)
+        registry,
+        Lookup(config.resolvers),
+        certificates,
+        (domain, config.pages_host),
+        book=ProofBook(config.state_dir and config.state_dir / "own-domains.json"),
     )
     certificates.on_change = desk.certificate_changed
+    desk.restore()
     return OwnDomainService(proof, desk, certificates)

@@ -141,6 +141,13 @@ OWNING = (
         ("tests/relay/own_domains/test_certificates.py::test_all_of_them_are_bounded",),
     ),
     Mutation(
+        "a proof of long ago is believed after a restart",
+        _DESK,
+        "            if not 0 <= age < REMEMBERED:\n",
+        "            if age < 0:\n",
+        ("tests/relay/own_domains/test_restart.py::test_only_what_was_proven_lately_is_believed",),
+    ),
+    Mutation(
         "one account orders certificates until nobody can",
         "relay/own_domains/certificates.py",
         "        return orders[0] + DAY if orders and len(orders) >= MAX_OF_ONE else 0.0\n",
