@@ -147,6 +147,7 @@ class LocalRegistry:
         self._shares: dict[ShareName, Share] = {}
         self.on_change: Callable[[ShareName], None] = lambda name: None  # a share came or went
         self._by_route: dict[str, Share] = {}
+        self.is_handed_over = False
         self.expected = Expected()  # by their names, with what they publish, and by their routes
         self._by_token: dict[str, set[Share]] = {}  # by its ID; no empty sets
         self._carried_by_token = Carried()  # by its ID, too
@@ -237,6 +238,7 @@ class LocalRegistry:
 
     def hand_over(self) -> None:
         """Another process registers shares from now on."""
+        self.is_handed_over = True
         self._names.hand_over()
 
     def remove(self, share: Share) -> None:
