@@ -7,6 +7,7 @@ from tests.mutations.mutation import Mutation
 _DOOR = "relay/website/door.py"
 _SESSIONS = "relay/website/sessions.py"
 _TEST_DOOR = "tests/relay/website/test_door.py"
+_TEST_HISTORIES = "tests/relay/cluster/test_histories.py"
 _TEST_OWNERS = "tests/relay/website/test_owners.py"
 _TEST_SESSIONS = "tests/relay/website/test_sessions.py"
 _TEST_TOGETHER = "tests/relay/cluster/test_pages.py"
@@ -139,5 +140,26 @@ PAGING = (
         "if permit is None or not permit.scopes & {PAGES, ADMIN}:",
         "if permit is None:",
         (f"{_TEST_TOGETHER}::test_who_asks_about_tokens_is_told_no_more_than_the_token_is_for",),
+    ),
+    Mutation(
+        "anybody's history at another relay is listed at the pages",
+        "relay/website/histories.py",
+        "asked = ListAsked(asked.of, tokens,",
+        "asked = ListAsked(asked.of, None,",
+        (f"{_TEST_HISTORIES}::test_nobody_sees_what_is_anothers_at_another_relay",),
+    ),
+    Mutation(
+        "anybody's session at another relay is told at the pages",
+        "relay/website/histories.py",
+        "StoryAsked(tokens, asked.session, asked.name)",
+        "StoryAsked(None, asked.session, asked.name)",
+        (f"{_TEST_HISTORIES}::test_nobody_sees_what_is_anothers_at_another_relay",),
+    ),
+    Mutation(
+        "a relay shows everybody's history to the pages of another",
+        "relay/cluster/histories.py",
+        'history_reader(self._folder or Path("/nowhere"), tokens)',
+        'history_reader(self._folder or Path("/nowhere"), None)',
+        (f"{_TEST_HISTORIES}::test_nobody_sees_what_is_anothers_at_another_relay",),
     ),
 )
