@@ -11,7 +11,7 @@ from typing import cast
 import h11
 
 from relay.doors import Doors
-from relay.http_events import BodyEvents, maybe_event
+from relay.http_events import BodyEvents
 from relay.http_ledger import HttpLedger
 from relay.http_rules import (
     FRAMING,
@@ -29,15 +29,15 @@ from relay.http_rules import (
 from relay.pages import answer_with, error_page
 from relay.quick_path import ANSWER_WITHIN, SAFE, QuickPath, Sent, Way
 from relay.routes import Sites, strip_port
+from relay.share_http import ShareHttp
+from relay.silence import SilenceWatch
 from relay.source_buckets import SourceBuckets
-from relay.streams import ByteStream, UpstreamStream, VisitorStream
+from relay.streams import ByteStream, VisitorStream
 from relay.strict_heads import MAX_REQUEST_HEAD, check_head, cut_empty_lines, maybe_head
 from relay.uploads import Upload, without_framing
 from relay.upstreams import Door, Upstreams
 from tunnel.errors import LostError, RemoteProtocolError, VshareError
 
-HALF_CLOSED_SILENCE = 10.0  # seconds that an answer may pause once the visitor ended its side
-MAX_ANSWER_HEAD = 64 * 1024  # bytes: servers with many cookies
 MAX_STATUS = 599  # RFC 9110 15
 # An answer that comes before the request's end is not overtaken by a reset: the visitor may send
 # on for a while, as it does until it has read the answer (RFC 9112 9.6).
@@ -50,40 +50,6 @@ _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _NOTHING = h11.Request(method="GET", target="/", headers=[("Host", "a")])
 
 log = logging.getLogger(__name__)
-
-
-class _Upstream:
-    """A stream to a share and the HTTP spoken on it."""
-
-    def __init__(self, door: Door, stream: UpstreamStream) -> None:
-        self.door, self.stream = door, stream
-        self.http = h11.Connection(h11.CLIENT, MAX_ANSWER_HEAD)
-        self.heard = False  # something of the answer to the last request
-        self.is_head = False  # whether that asked for a head alone
-
-    def is_reusable(self) -> bool:
-        return self.http.states == {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE} and (
-            self.stream.is_quiet and not self.http.trailing_data[0]
-        )
-
-    def begin(self, request: h11.Request) -> bytes:
-        """The head for the share. To `http` it is the whole request: bodies are counted apart."""
-        self.heard, self.is_head = False, request.method == b"HEAD"
-        bare = request
-        if has_body(request):
-            kept = request.headers.raw_items()
-            kept = [(name, value) for name, value in kept if name.lower() not in FRAMING]
-            bare = h11.Request(method=request.method, target=request.target, headers=kept)
-        head = self.http.send(bare) or b""
-        self.http.send(h11.EndOfMessage())
-        return head if bare is request else h11.Connection(h11.CLIENT).send(request) or b""
-
-    async def next_event(self) -> h11.Event:
-        while (event := maybe_event(self.http)) is None:
-            data = await self.stream.receive_some()
-            self.heard = self.heard or bool(data)
-            self.http.receive_data(data)
-        return event
 
 
 class Conversation:
@@ -105,9 +71,9 @@ class Conversation:
         self._http = h11.Connection(h11.SERVER, MAX_REQUEST_HEAD)
         self._upload = Upload(_NOTHING, b"")  # the last request's body
         self._fault: HttpError | None = None  # of that
-        self._upstream: _Upstream | None = None
+        self._upstream: ShareHttp | None = None
         self._host = ""  # what the request under way asked for
-        self._watch: asyncio.TimerHandle | None = None
+        self._silence = SilenceWatch(lambda: self._upstream.stream if self._upstream else None)
         self._waiting: asyncio.Timeout | None = None  # for a request's head
         self._doors = Doors(origin, upstreams, sites, misses)
         self._quick = QuickPath(visitor, self._doors, self._opened, ledger)
@@ -116,8 +82,7 @@ class Conversation:
 
     def close(self) -> None:
         """Give the stream to the share up."""
-        if self._watch is not None:
-            self._watch.cancel()
+        self._silence.stop()
         self._abort_upstream()
         if self._ledger is not None:
             self._ledger.close()
@@ -129,7 +94,7 @@ class Conversation:
         self._quick.retire(at_once=at_once)
 
     def _opened(self, way: Way) -> None:
-        self._upstream = _Upstream(way.door, way.stream)
+        self._upstream = ShareHttp(way.door, way.stream)
         flow, sock = way.stream.flow, self._visitor.sock
         if flow is not None and sock is not None:
             flow.pace_also(sock)
@@ -139,22 +104,12 @@ class Conversation:
         self._quick.visitor_ended()
 
     def _visitor_ended(self) -> None:
-        self._watch_silence()
+        self._silence.begin()
         self._quick.visitor_ended()
 
     def _abort_upstream(self) -> None:
         if self._upstream is not None:
             self._upstream.stream.abort()
-
-    def _watch_silence(self, before: int = -1) -> None:
-        """After the visitor's FIN, a silent answer is given up: it has most likely gone."""
-        upstream = self._upstream
-        received = upstream.stream.received if upstream else 0
-        if upstream is not None and received == before:
-            upstream.stream.abort()
-            return
-        loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(HALF_CLOSED_SILENCE, self._watch_silence, received)
 
     async def run(self) -> None:
         """Answer requests until the connection ends. Raises LostError when it breaks off."""
@@ -244,7 +199,8 @@ class Conversation:
 
     def _is_complete(self) -> bool:
         states = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
-        return self._http.states == states and self._upload.is_whole
+        is_whole = self._http.states == states and self._upload.is_whole
+        return is_whole and not self._silence.has_given_up
 
     async def _forward(self, request: h11.Request, sent: Sent | None) -> bool:
         """Forward a request and its answer; True if the connection was turned over to another
@@ -268,7 +224,7 @@ class Conversation:
         except LostError as error:
             mute = reused and self._upstream is not None and not self._upstream.heard
             safe = not has_body(request) and request.method in SAFE
-            if mute and safe and self._unanswered():
+            if mute and safe and self._unanswered() and not self._silence.has_given_up:
                 self._abort_upstream()
                 await self._open_upstream(door)
                 return await self._try_again(request, door)
@@ -343,7 +299,7 @@ class Conversation:
             raise failure
         return switched
 
-    async def _send_body(self, upstream: _Upstream) -> None:
+    async def _send_body(self, upstream: ShareHttp) -> None:
         """The request's body to the share, as it comes."""
         fault: HttpError | None = None
         try:
@@ -360,7 +316,7 @@ class Conversation:
         self._fault = fault
         upstream.stream.abort()
 
-    async def _receive_answer(self, upstream: _Upstream, *, begun: bool = False) -> bool:
+    async def _receive_answer(self, upstream: ShareHttp, *, begun: bool = False) -> bool:
         """The answer to the visitor, as it comes, but for a head that it has (`begun`); True after
         another protocol has ended."""
         try:
@@ -395,7 +351,7 @@ class Conversation:
             upstream.stream.abort()
         return False
 
-    async def _answer_head(self, upstream: _Upstream) -> h11.Response | h11.InformationalResponse:
+    async def _answer_head(self, upstream: ShareHttp) -> h11.Response | h11.InformationalResponse:
         """The final answer's head, or that of 101; others of 1xx are passed on."""
         for _ in range(MAX_INFORMATIONAL):
             event = await upstream.next_event()
@@ -420,7 +376,7 @@ class Conversation:
                 )
         raise LostError(f"more than {MAX_INFORMATIONAL} informational answers")
 
-    async def _answer_body(self, upstream: _Upstream) -> None:
+    async def _answer_body(self, upstream: ShareHttp) -> None:
         body = BodyEvents(upstream.http, upstream.stream)
         while True:
             event = await body.next_event()
@@ -433,7 +389,7 @@ class Conversation:
             else:
                 raise LostError("the answer ended early")
 
-    async def _switch(self, upstream: _Upstream, answer: h11.InformationalResponse) -> None:
+    async def _switch(self, upstream: ShareHttp, answer: h11.InformationalResponse) -> None:
         """101: pass it on and move bytes both ways until both have ended."""
         if not self._upload.is_whole:
             raise LostError("the protocol was changed before the request's end")
@@ -467,7 +423,7 @@ class Conversation:
         page = error_page(error.status, error.text, error.hint, domain, error.retry_after)
         headers, body = answer_with(page, accept)
         is_whole = self._http.their_state is h11.DONE and self._upload.is_whole
-        if not is_whole or self._quick.is_retired:
+        if not is_whole or self._quick.is_retired or self._silence.has_given_up:
             headers.append((b"Connection", b"close"))
         with contextlib.suppress(LostError, h11.LocalProtocolError):
             status, reason = error.status, error.status.phrase.encode()
@@ -477,7 +433,7 @@ class Conversation:
             await self._send(h11.EndOfMessage())
 
 
-def _given_up(upstream: _Upstream) -> HttpError:
+def _given_up(upstream: ShareHttp) -> HttpError:
     """No answer came in time."""
     upstream.stream.abort()
     return HttpError(

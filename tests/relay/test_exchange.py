@@ -117,3 +117,38 @@ def test_only_who_was_not_answered_at_all_is_asked_again() -> None:
         server.close()
 
     with_world(test)
+
+
+@pytest.mark.parametrize("tail", [b"", b"GET /later HTTP/1.1\r\nHost: HOST\r\n\r\n"])
+def test_who_ended_its_side_and_gets_no_answer_is_given_up_for_good(
+    tail: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked again for it, which nobody would watch any more."""
+    monkeypatch.setattr("relay.silence.HALF_CLOSED_SILENCE", 0.1)
+
+    async def test(world: World) -> None:
+        asked: list[bytes] = []
+
+        async def serve(reader: Reader, writer: Writer) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while head := await reader.readuntil(b"\r\n\r\n"):
+                    asked.append(head.split()[1])
+                    if head.startswith(b"GET /ok "):
+                        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with tiny_share(world.relay.address, port) as link, world.browser() as browser:
+            browser.host = f"{link.registered.name}.localhost"
+            assert b" 200 " in (await browser.ask("GET /ok"))[0]
+            browser.send("GET /silent")
+            browser.writer.write(tail.replace(b"HOST", browser.host.encode()))
+            browser.writer.write_eof()
+            answer = await browser.reader.read()
+        assert answer.startswith(b"HTTP/1.1 502 ")
+        assert b"connection: close" in answer.lower()
+        assert asked == [b"/ok", b"/silent"]
+        server.close()
+
+    with_world(test)

@@ -555,7 +555,7 @@ def test_a_short_answer_is_not_taken_for_a_whole_one() -> None:
 
 @pytest.mark.parametrize("how", ["reset", "close"])
 def test_a_visitor_who_leaves_is_passed_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.exchange.HALF_CLOSED_SILENCE", 0.1)
+    monkeypatch.setattr("relay.silence.HALF_CLOSED_SILENCE", 0.1)
 
     async def test(world: World) -> None:
         async with world.browser() as browser:
