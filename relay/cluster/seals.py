@@ -14,6 +14,7 @@ import msgspec
 from relay.cluster.records import NodeInfo
 from tunnel.errors import RemoteProtocolError
 
+PROOF = 64  # bytes that what is sealed begins with, and that nothing else does
 _STAMP = 20  # digits at most of when something was said
 _HIDDEN = 32  # characters, of 4 bits: no two are the same
 

@@ -125,7 +125,7 @@ def test_what_a_node_said_before_is_not_heard_again() -> None:
             self.heard.append(others)
 
     told = Told()
-    SharedAccounts(cast(Member, told), cast(AccountWatch, told))
+    shared = SharedAccounts(cast(Member, told), cast(AccountWatch, told))
     nobody = msgspec.json.encode(told.own)
     older = told.seals.seal(TOPIC, "two", 1, forged("id", b"hash"))
     newer = told.seals.seal(TOPIC, "two", 2, nobody)
@@ -133,6 +133,9 @@ def test_what_a_node_said_before_is_not_heard_again() -> None:
         told.tell(notices)
     counts = [[len(each.permits) for each in heard] for heard in told.heard]
     assert counts == [[], [1], [1], [1], [0], [0]]  # nor is what was lost taken for nothing
+    with pytest.MonkeyPatch.context() as patched:  # what is there still is not read again
+        patched.setattr(shared, "_parse", lambda home, sealed: pytest.fail("it was"))
+        told.tell({"two": newer})
     # What it said itself when its clock was later is said again, so that the others hear it.
     future = time.time_ns() + 10**18
     told.tell({"one": told.seals.seal(TOPIC, "one", future, nobody)})

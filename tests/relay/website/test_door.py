@@ -137,9 +137,9 @@ def test_a_cookie_of_before_is_nobodys(tmp_path: Path, monkeypatch: pytest.Monke
         assert browser.cookies[COOKIE] == first  # it is new enough
         for _ in range(3):
             later += sessions.IDLE - 60
-            assert (await browser.get("/shares")).status == 200
-            answer = await browser.get("/shares", **{door.LIVE: "1"})
-            assert not answer.all("set-cookie")
+            answer = await browser.get("/shares", **{door.LIVE: "1"})  # nobody has clicked
+            assert (answer.status, answer.all("set-cookie")) == (200, [])
+            assert (await browser.get("/shares")).all("set-cookie")
         thief = scene.browser()
         thief.cookies[COOKIE] = first
         assert (await thief.get("/shares")).status == 303
