@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 FLOOR = 0.1  # of a bandwidth: so that who is new at a relay gets going
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(msgspec.Struct, frozen=True):  # of which ten thousand are made in one go
     """Of one holder, those alone that it has limits for.
 
     `moved`: bytes, today. Now: its guests, all its visitors (`streams`), how many of them want more

@@ -72,14 +72,18 @@ class Meter:
     @property
     def fullness(self) -> float:
         """What part of a limit is reached, of that which is reached most."""
-        limits, active = self.limits, sum(bool(flow.lately) for flow in self.flows)
-        reached = (
-            (limits.bytes_per_day, self.moved),
-            (limits.guests, self.guests),
-            (limits.streams, len(self.flows)),
-            (limits.bandwidth, limits.bandwidth if active else 0),
-        )
-        return max((count or 0) / limit if limit else 0.0 for limit, count in reached)
+        limits, most = self.limits, 0.0
+        if limits.bytes_per_day:
+            most = self.moved / limits.bytes_per_day
+        if not self.flows:
+            return most
+        if limits.guests:
+            most = max(most, self.guests / limits.guests)
+        if limits.streams:
+            most = max(most, len(self.flows) / limits.streams)
+        if limits.bandwidth and any(flow.lately for flow in self.flows):
+            most = max(most, 1.0)
+        return most
 
     def tell(self, code: str, text: str) -> None:
         """Tell its sharers."""
