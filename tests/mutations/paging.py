@@ -128,6 +128,33 @@ PAGING = (
         (f"{_TEST_TOKENS}::test_nobody_makes_himself_more_than_he_has",),
     ),
     Mutation(
+        "a token that was revoked elsewhere is good as long as its relay says so",
+        "relay/accounts/watch.py",
+        "            permits.pop(token, None)\n",
+        "            pass\n",
+        (
+            "tests/relay/accounts/test_watch.py::test_what_another_relay_has_revoked_is_void_and_stays_so",
+        ),
+    ),
+    Mutation(
+        "what another relay has revoked is forgotten with it",
+        "relay/accounts/watch.py",
+        "            keep_revocations(self._db, new, now)\n",
+        "            pass\n",
+        (
+            "tests/relay/accounts/test_watch.py::test_what_another_relay_has_revoked_is_void_and_stays_so",
+        ),
+    ),
+    Mutation(
+        "who signs out often enough is signed in again",
+        "relay/website/sign_outs.py",
+        "        self._ended = {**rest, (token, _ALL): latest}\n",
+        "        self._ended = rest\n",
+        (
+            "tests/relay/website/test_sign_outs.py::test_where_there_are_too_many_more_is_ended_and_never_less",
+        ),
+    ),
+    Mutation(
         "anybody's token of another relay is revoked at the pages",
         "relay/website/token_desk.py",
         "found is not None and (asker.is_admin or found.account == asker.account)",
