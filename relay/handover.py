@@ -191,6 +191,8 @@ class Successors:
                     await self._hand_over(sock)
                 except (OSError, TimeoutError) as error:
                     log.warning("another relay did not take over: %s", error or "it was silent")
+                except Exception:  # this one serves on, and can still be taken over from
+                    log.exception("another relay did not take over: this is a bug")
 
     async def _hand_over(self, sock: socket.socket) -> None:
         """Raises OSError, TimeoutError."""
@@ -211,7 +213,13 @@ class Successors:
         pid, _, _ = _UCRED.unpack(
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         )
-        self._stand_back()
+        with contextlib.suppress(BlockingIOError):  # it is there, and says nothing more
+            if not sock.recv(1, socket.MSG_PEEK):
+                raise ConnectionResetError("it ended when it was ready")
+        try:
+            self._stand_back()
+        except Exception:  # doors may be closed by now, which only the other one can open
+            log.exception("this relay stands back, not as it should: this is a bug")
         self.pid = pid
         self.taken.set()
         await loop.sock_sendall(sock, YOURS)

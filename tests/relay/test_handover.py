@@ -1,13 +1,14 @@
 import asyncio
 import contextlib
 import logging
+import select
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from relay.handover import FILE, HELLO, HandoverError, Successors, predecessor
+from relay.handover import FILE, HELLO, READY, HandoverError, Successors, predecessor
 from relay.listening import Listening
 from tests.loops import run, until
 
@@ -112,5 +113,67 @@ def test_a_relay_that_hands_nothing_over(tmp_path: Path) -> None:
                     with pytest.raises(HandoverError, match="hands nothing over"):
                         async with predecessor(tmp_path):
                             pass
+
+    run(main)
+
+
+def test_a_relay_that_fails_to_stand_back_still_leaves_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its doors may be closed by then."""
+
+    def fails() -> None:
+        raise RuntimeError("a fault")
+
+    async def main() -> None:
+        old = Old(tmp_path)
+        old.successors = Successors(tmp_path, old.listening, fails)
+        async with old.running(), predecessor(tmp_path) as before:
+            assert before is not None
+            await before.stand_back()
+            await before.serving()
+            await old.successors.taken.wait()
+
+    run(main)
+    assert "a fault" in caplog.text
+
+
+def test_a_fault_before_it_stands_back_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        old = Old(tmp_path)
+        async with old.running():
+            with monkeypatch.context() as patch:
+                patch.setattr("relay.handover.json.dumps", lambda _: 1 / 0)
+                with pytest.raises(HandoverError):
+                    async with predecessor(tmp_path):
+                        pass
+            assert not old.successors.taken.is_set()
+            assert not old.stood_back
+            async with predecessor(tmp_path) as before:  # it still waits for one
+                assert before is not None
+                await before.stand_back()
+            assert len(old.stood_back) == 1
+
+    run(main)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_who_ends_as_soon_as_it_is_ready_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        old = Old(tmp_path)
+        async with old.running():
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(tmp_path / FILE))
+                sock.sendall(HELLO)
+                await until(lambda: bool(select.select([sock], [], [], 0)[0]))
+                sock.recv(4096)
+                sock.sendall(READY)
+            await until(lambda: "when it was ready" in caplog.text)
+            assert not old.stood_back
+            assert not old.successors.taken.is_set()
 
     run(main)
