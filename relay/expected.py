@@ -38,6 +38,10 @@ class Expected:
             async with asyncio.timeout_at(until):
                 await event.wait()
 
+    def comes(self, who: str) -> None:
+        """It is on its way, also if it was here before: it is awaited."""
+        self._came.discard(who)
+
     def came(self, who: str) -> None:
         """It has."""
         if self.is_on:

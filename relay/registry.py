@@ -224,6 +224,7 @@ class LocalRegistry:
             earlier.end("evicted", text)
             self.remove(earlier)
         self._shares[share.name] = share
+        self.expected.comes(share.name)
         self.on_change(share.name)
         if share.route:
             self._by_route[share.route] = share

@@ -149,13 +149,20 @@ class Upstreams:
         except BaseException as error:
             self._release(holder)
             if isinstance(error, ShareNotFoundError):
-                self._published(site)  # raises what is known of it now
-                raise _away(site) from error  # it has come back this moment
+                return await self._open_after(share, door)
             if isinstance(error, VshareError):
                 raise _explain(door, error) from error
             raise
         end.finished.add_done_callback(lambda _: self._release(holder))
         return self._counted(share, end)
+
+    async def _open_after(self, left: Share, door: Door) -> UpstreamStream:
+        """As `open`, once that session of the share is over: in the one that follows it."""
+        if self.expects(door.site):
+            await self.wait_for(door.site)
+        if self._published(door.site)[0] is left:
+            raise _away(door.site)
+        return await self.open(door)
 
     def maybe_open(self, door: Door, begin: bytes) -> UpstreamStream | None:
         """As `open`, of a stream on which `begin` was sent already; None: that is not possible now.

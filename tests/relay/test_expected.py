@@ -19,6 +19,12 @@ def test_a_visitor_waits_for_a_share_that_is_to_come_back() -> None:
             shares.came("another")
             shares.came("one")
         await shares.wait("one")  # it was here: who leaves after that is away
+        shares.comes("one")
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(shares.wait("one"))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            shares.came("one")
 
     run(main)
 
