@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import Sequence
 
-import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
@@ -25,10 +25,11 @@ from tunnel.errors import VshareError
 ASK_WITHIN = 3.0  # seconds for one resolver, over UDP and then TCP
 MAX_RESOLVERS = 3  # that are asked, one after another: as many as the C library's
 UDP_SIZE = 1232  # bytes that an answer over UDP may have: DNS Flag Day 2020
-# Bytes of one over TCP: forty records like ours. The worst of that size takes 70 ms to read, in
+# Bytes of one, over TCP: forty records like ours. The worst of that size takes 70 ms to read, in
 # which the relay does nothing else.
 MAX_ANSWER = 4 * 1024
 DNS_PORT = 53
+_TRUNCATED = 0x02  # in the third byte of a message (RFC 1035 4.1.1)
 
 Place = tuple[str, int]
 
@@ -79,18 +80,28 @@ class Lookup:
 async def _ask(name: str, host: str, port: int) -> dns.message.Message:
     """What one resolver says. Raises OSError, EOFError, DNSException, UnansweredError."""
     query = dns.message.make_query(name, dns.rdatatype.TXT, use_edns=0, payload=UDP_SIZE)
-    try:
-        return await dns.asyncquery.udp(
-            query,
-            host,
-            timeout=ASK_WITHIN,
-            port=port,
-            ignore_unexpected=True,  # of whoever guesses
-            raise_on_truncation=True,
-            ignore_errors=True,
-        )
-    except dns.message.Truncated:
-        return await _ask_with_tcp(query, host, port)
+    return await _ask_with_udp(query, host, port) or await _ask_with_tcp(query, host, port)
+
+
+async def _ask_with_udp(
+    query: dns.message.Message, host: str, port: int
+) -> dns.message.Message | None:
+    """None: the answer is truncated. With a socket of its own: a datagram endpoint of uvloop's that
+    is cancelled while it is made keeps the loop from closing."""
+    loop = asyncio.get_running_loop()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((host, port))  # so nobody else's are received
+        await loop.sock_sendall(sock, query.to_wire())
+        while True:
+            wire = await loop.sock_recv(sock, MAX_ANSWER)
+            if wire[:2] == query.id.to_bytes(2, "big") and wire[2:3] and wire[2] & _TRUNCATED:
+                return None
+            with contextlib.suppress(UnansweredError):  # of whoever guesses
+                answer = parse_answer(wire)
+                if query.is_response(answer):
+                    return answer
 
 
 def parse_answer(wire: bytes) -> dns.message.Message:
