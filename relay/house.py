@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sqlite3
@@ -14,7 +15,7 @@ from relay.accounts.database import FILE, unusable
 from relay.accounts.permits import Permits
 from relay.accounts.quotas import Quotas
 from relay.accounts.rules import Rules
-from relay.accounts.watch import AccountWatch, watched_accounts
+from relay.accounts.watch import LOOK_EVERY, AccountWatch, watched_accounts
 from relay.config import RelayConfig
 from relay.registry import LocalRegistry, Share
 from tunnel.errors import LocalProtocolError, VshareError
@@ -67,6 +68,9 @@ class House:
         self._entrances = entrances
         if self._accounts is not None:
             await self._accounts.run(self._registry.end_without, self._look)
+        while True:  # nothing is kept, and limits count
+            self._registry.quotas.look()
+            await asyncio.sleep(LOOK_EVERY)
 
     def _look(self) -> None:
         if self._accounts is None or self._accounts.bans.version == self._bans_seen:

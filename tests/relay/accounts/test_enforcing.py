@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from relay.accounts import watch
+from relay.accounts import rules, watch
 from relay.accounts.book import account_book
 from relay.accounts.limits import Limits
 from relay.accounts.orders import Orders
+from relay.config import RelayConfig
 from relay.front import ACCESS_DENIED, QUOTA_SPENT
 from relay.server import Relay
 from tests.loops import run, until
@@ -295,5 +296,21 @@ def test_limits_of_the_relay_are_for_who_has_none_of_his_own(scene: Scene) -> No
                     assert await (await shares.guest(link)).alert() == ACCESS_DENIED
                 else:
                     await is_good(*await shares.guest_inside(link))
+
+    run(main)
+
+
+def test_limits_count_where_nothing_is_kept(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "is_loopback", lambda source: False)
+
+    async def main() -> None:
+        config = RelayConfig(limits=Limits(bytes_per_day=LIMIT))
+        async with Relay(config) as relay, contextlib.AsyncExitStack() as stack:
+            shares = Shares(relay, stack)
+            link = await shares.link(scene.token())
+            guest, inside = await shares.guest_inside(link)
+            with contextlib.suppress(ConnectionError):
+                await asyncio.get_running_loop().sock_sendall(inside, bytes(LIMIT))
+            assert await guest.is_ended()
 
     run(main)
