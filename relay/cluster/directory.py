@@ -22,6 +22,7 @@ class Directory:
         self.own, self._secret = own, secret
         self.records: dict[ShareName, Record] = {}
         self.nodes: dict[str, NodeInfo] = {}  # that live, by their IDs
+        self._seen: set[str] = set()  # nodes that lived at some time
         self._routes: dict[str, ShareName] = {}
         self._names: dict[str, set[ShareName]] = {}  # by their accounts
 
@@ -72,6 +73,7 @@ class Directory:
         """These nodes live; unless they `are_all`, those that did before as well."""
         before = {} if are_all else self.nodes
         self.nodes = {**before, **{node.id: node for node in nodes}}
+        self._seen.update(self.nodes)
 
     def others(self) -> list[NodeInfo]:
         """The nodes that live, but for this one."""
@@ -83,6 +85,18 @@ class Directory:
         if record is None or record.node == self.own:
             return None
         return self.nodes.get(record.node)
+
+    def is_at_newcomer(self, name: ShareName) -> bool:
+        """Whether the share of that name is at a node that was not heard of yet: who that is, the
+        next beat tells."""
+        record = self.records.get(name)
+        if record is None or not record.node or record.node == self.own:
+            return False
+        return record.node not in self._seen
+
+    def name_of_route(self, route: str) -> ShareName | None:
+        """The name of the share with that route, wherever it is."""
+        return self._routes.get(route)
 
     def node_of_route(self, route: str) -> NodeInfo | None:
         """The other node that has the share with that route."""

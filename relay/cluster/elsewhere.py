@@ -53,6 +53,8 @@ class Elsewhere:
                 refuse(visitor, ACCESS_DENIED)
                 return
             ends = asyncio.get_running_loop().time() + MOVES_WITHIN
+            if node is None and self._is_at_newcomer(visitor):
+                node = await self._find_next(visitor, None, ends)
             while node is not None:
                 if await self._carry(visitor, node):
                     return
@@ -61,13 +63,24 @@ class Elsewhere:
 
         return answer
 
-    async def _find_next(self, visitor: Visitor, gone: NodeInfo, ends: float) -> NodeInfo | None:
+    def _is_at_newcomer(self, visitor: Visitor) -> bool:
+        """Whether its share is at a node that nobody has told of yet, as after an upgrade."""
+        route, name = visitor.route, visitor.route.name
+        if route.answerer is Answerer.SHARE:
+            name = self._directory.name_of_route(route.share_route)
+        if not name or self._registry.get(name) is not None:
+            return False
+        return self._directory.is_at_newcomer(name)
+
+    async def _find_next(
+        self, visitor: Visitor, gone: NodeInfo | None, ends: float
+    ) -> NodeInfo | None:
         """Where the share of node `gone`, which was killed or ended, is next; None: here, or
         nowhere until `ends` (loop time)."""
         loop = asyncio.get_running_loop()
         while visitor.route.answerer is not Answerer.JOIN and loop.time() < ends:
             node = self._find(visitor)
-            if node is not None and node.id != gone.id:
+            if node is not None and (gone is None or node.id != gone.id):
                 return node
             if self._is_here(visitor):
                 return None

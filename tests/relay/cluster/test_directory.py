@@ -40,6 +40,20 @@ def test_a_share_is_found_where_it_was_last() -> None:
     assert found.node_of_route(ROUTE) is None
 
 
+def test_a_node_that_was_never_heard_of_is_a_newcomer() -> None:
+    found = directory()
+    found.note(OLD, record("c", 1, route=ROUTE))
+    assert found.is_at_newcomer(OLD)
+    assert found.name_of_route(ROUTE) == OLD
+    assert not found.is_at_newcomer(NEW)
+    found.living([HERE, THERE, LATER])
+    assert not found.is_at_newcomer(OLD)
+    found.living([HERE, THERE])  # it was killed
+    assert not found.is_at_newcomer(OLD)
+    found.note(OLD, record("a", 2))
+    assert not found.is_at_newcomer(OLD)
+
+
 def test_nodes_that_were_not_heard_yet_live() -> None:
     found = directory()
     found.note(OLD, record("b", 1))

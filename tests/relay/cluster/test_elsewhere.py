@@ -76,6 +76,41 @@ def test_a_visitor_waits_for_a_share_whose_node_has_gone(
     run(main)
 
 
+@pytest.mark.parametrize("answerer", [Answerer.GATEWAY, Answerer.SHARE])
+def test_a_visitor_waits_for_a_share_at_a_node_that_is_new(
+    monkeypatch: pytest.MonkeyPatch, answerer: Answerer
+) -> None:
+    """Its shares may be heard of before it is."""
+    monkeypatch.setattr("relay.cluster.elsewhere.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("relay.cluster.elsewhere.MOVES_WITHIN", 30.0)
+
+    async def main() -> None:
+        directory, name, share_route = Directory("own", b"secret"), ShareName("some-name"), "5e" * 8
+        there = replace(GONE, id="there")
+        directory.note(name, Record("aa", 1e12, node=there.id, route=share_route))
+        dialler = NodeDialler(ClusterTrust("s" * 32, "own", datetime.datetime.now(datetime.UTC)))
+        here: list[Visitor] = []
+
+        async def answer(visitor: Visitor) -> None:
+            here.append(visitor)
+
+        with NameBook(None) as book:
+            admission = Admission(Budget(9, 1, 9, 9, 9))
+            elsewhere = Moving(LocalRegistry(book), directory, dialler, admission)
+            elsewhere.there = there
+            ours, theirs = tcp_pair()
+            with ours, theirs:
+                is_guest = answerer is Answerer.SHARE
+                route = Route(answerer, True, None if is_guest else name, None, share_route)
+                asyncio.get_running_loop().call_later(0.05, directory.living, [there])
+                await elsewhere.around({answerer: answer})[answerer](
+                    Visitor(ours, route, "203.0.113.7")
+                )
+        assert not here
+
+    run(main)
+
+
 def test_one_source_has_others_dialled_for_joins_so_often_and_no_more() -> None:
     async def main() -> None:
         directory = Directory("own", b"secret")
