@@ -217,6 +217,9 @@ class Store:
     async def _told(self, pubsub: redis.asyncio.client.PubSub) -> AsyncIterator[Change]:
         while True:
             message = await _answered(pubsub.get_message(timeout=None), None)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # redis-py may keep that to itself
+                raise asyncio.CancelledError
             if message is None:
                 continue
             try:
