@@ -66,7 +66,7 @@ def test_a_node_is_upgraded_under_load(tmp_path: Path) -> None:
                 for place in places:
                     await answers(*place)
                 assert [link.registered.name for link in links] == names
-            # The old process may hear that a share moved before its last visitors are answered.
+            # While a share moves, a visitor at the other node may still be told that it is away.
             lost = [each for each in tally.failures if " 503 " not in each]
             assert not lost, (len(lost), tally.answers, lost[:10])
 
