@@ -217,9 +217,6 @@ class Store:
     async def _told(self, pubsub: redis.asyncio.client.PubSub) -> AsyncIterator[Change]:
         while True:
             message = await _answered(pubsub.get_message(timeout=None), None)
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # redis-py may keep that to itself
-                raise asyncio.CancelledError
             if message is None:
                 continue
             try:
@@ -250,12 +247,21 @@ def _parse_entry(entry: tuple[bytes, bytes]) -> tuple[ShareName, Record]:
 
 
 async def _answered(asked: Awaitable[T], within: float | None = ANSWER_WITHIN) -> T:
-    """What Redis answers. Raises StoreError."""
+    """What Redis answers. Raises StoreError.
+
+    redis-py may keep a cancellation to itself, or tell of the connection that it closes then in
+    place of it: who asks is cancelled all the same, and ends.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
     try:
         async with asyncio.timeout(within):
             return await asked
     except (RedisError, OSError, TimeoutError, RemoteProtocolError) as error:
         raise StoreError(f"Redis cannot be asked: {error or 'no answer in time'}") from error
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def open_store(config: ClusterConfig) -> Store:

@@ -20,6 +20,7 @@ from relay.cluster.store import (
     StoreError,
     open_store,
 )
+from relay.cluster.store import _answered as answered
 from tests.loops import run
 from tests.relay.cluster.redis_server import RedisServer, needs_redis, redis_server
 from tunnel.errors import UsageError
@@ -220,5 +221,26 @@ def test_what_a_restarted_redis_has_may_be_old(tmp_path: Path) -> None:
                 ours = Claimed(lease.name, lease.record, True)
                 (fence,) = await found.say_again(NODES[0].id, [ours])
                 assert fence not in ("lost", lease.record.fence)
+
+    run(main)
+
+
+@pytest.mark.parametrize("tells", [None, ConnectionError("closed")])
+def test_who_is_cancelled_ends_whatever_redis_py_makes_of_it(tells: Exception | None) -> None:
+    async def asked() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if tells is not None:
+                raise tells from None
+
+    async def main() -> None:
+        task = asyncio.create_task(answered(asked()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(StoreError):
+            await answered(asyncio.sleep(60), 0.01)
 
     run(main)
