@@ -69,6 +69,7 @@ def test_a_node_is_upgraded_under_load(tmp_path: Path) -> None:
             # While a share moves, a visitor at the other node may still be told that it is away.
             lost = [each for each in tally.failures if " 503 " not in each]
             assert not lost, (len(lost), tally.answers, lost[:10])
+            assert len(tally.failures) < tally.answers / 4  # 2 of 376 were seen
 
         asyncio.run(asyncio.wait_for(main(), WITHIN))
         assert old.wait(WITHIN) == 0
