@@ -202,6 +202,8 @@ class OwnDomainDesk:
 
     def _check_limits(self, share: Share, source: str, now: float, *, is_new: bool) -> None:
         if is_new and len(self._claims) >= MAX_CLAIMS:
+            self._keep_house(now)  # of shares that have just gone
+        if is_new and len(self._claims) >= MAX_CLAIMS:
             raise UsageError("this relay has as many own domains as it can take")
         if share.token:
             others = self._registry.shares_of(share.token) & self._asked.keys()

@@ -14,6 +14,7 @@ from relay.own_domains.certificates import OwnCertificates
 from relay.own_domains.lookup import Lookup
 from tests.loops import until
 from tests.relay.own_domains.world import DOMAIN, HOST, World, with_world
+from tunnel.names import ShareName
 from tunnel.own_domains import OwnDomain, challenge_name
 from vshare.own_domains import NOT_OFFERED
 
@@ -179,6 +180,7 @@ def test_only_so_many_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         async with world.share("shop", "a.example.com", "b.example.com", "c.example.com") as shop:
             await until(lambda: shop.own.rows[-1].state == "refused")
             assert [each.state for each in shop.own.rows] == ["unproven", "unproven", "refused"]
+        await until(lambda: world.relay.registry.get(ShareName("shop")) is None)
         async with world.share("next", "d.example.com") as following:  # they are forgotten
             await following.is_("unproven")
 
