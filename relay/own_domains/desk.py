@@ -201,9 +201,7 @@ class OwnDomainDesk:
             self._look_at(claim, now)
 
     def _check_limits(self, share: Share, source: str, now: float, *, is_new: bool) -> None:
-        if is_new and len(self._claims) >= MAX_CLAIMS:
-            self._keep_house(now)  # of shares that have just gone
-        if is_new and len(self._claims) >= MAX_CLAIMS:
+        if is_new and self._is_full(now):
             raise UsageError("this relay has as many own domains as it can take")
         if share.token:
             others = self._registry.shares_of(share.token) & self._asked.keys()
@@ -212,6 +210,12 @@ class OwnDomainDesk:
                 raise UsageError(f"a token is for {MAX_OF_TOKEN} own domains at once")
         if not self._new.take(share.token or source, now):
             raise UsageError("there were too many new own domains lately")
+
+    def _is_full(self, now: float) -> bool:
+        """Whether there may be no more domains, those of shares that have gone aside."""
+        if len(self._claims) >= MAX_CLAIMS:
+            self._keep_house(now)
+        return len(self._claims) >= MAX_CLAIMS
 
     def _leave(self, claim: Claim, share: Share, *, gives_up: bool) -> None:
         claim.leave(share, gives_up=gives_up)

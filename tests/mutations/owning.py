@@ -81,8 +81,8 @@ OWNING = (
     Mutation(
         "there may be any number of domains",
         _DESK,
-        "        if is_new and len(self._claims) >= MAX_CLAIMS:\n",
-        "        if is_new and len(self._claims) < 0:\n",
+        "        if is_new and self._is_full(now):\n",
+        "        if is_new and self._is_full(now) and False:\n",
         (f"{_TEST_OWN}::test_only_so_many_are_asked_for",),
     ),
     Mutation(
