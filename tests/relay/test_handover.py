@@ -78,6 +78,23 @@ def test_who_hangs_up_before_it_is_ready_changes_nothing(
         run(main)
 
 
+def test_who_says_something_else_than_that_it_is_ready_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        old = Old(tmp_path)
+        async with old.running():
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(tmp_path / FILE))
+                sock.send(HELLO)
+                sock.send(b"?" * len(READY))
+                await until(lambda: "before it was ready" in caplog.text)
+            assert not old.stood_back
+
+    with caplog.at_level(logging.WARNING):
+        run(main)
+
+
 def test_where_no_relay_runs_there_is_none(tmp_path: Path) -> None:
     async def main() -> None:
         async with predecessor(tmp_path) as before:

@@ -54,6 +54,9 @@ def test_what_is_made_and_revoked_meanwhile_counts(tmp_path: Path) -> None:
                 book.revoke_token(token.id, 2.0)
                 await until(lambda: not good["now"])
                 assert accounts.permits.find(token.text, time.time()) is None
+                book.database.execute("DELETE FROM revocations")  # as long after it
+                await until(lambda: not accounts.own.revoked)
+                assert accounts.permits.find(token.text, time.time()) is None
 
     run(main)
 
