@@ -46,6 +46,7 @@ Time = Annotated[float, msgspec.Meta(ge=0, le=MAX_TIME)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
 Entry = SessionEntry | VisitEntry | RequestEntry
+Kind = Literal["sessions", "visits", "requests"]
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -59,7 +60,7 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 class ListAsked(msgspec.Struct, frozen=True, tag="list", forbid_unknown_fields=True):
     """Rows of one kind, the newest first. Of `tokens` alone; None: everybody's."""
 
-    of: Literal["sessions", "visits", "requests"]
+    of: Kind
     tokens: Tokens | None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST)]
     search: Annotated[str, msgspec.Meta(max_length=MAX_SEARCH)] = ""
@@ -213,7 +214,12 @@ def rows_of(reader: HistoryReader, asked: ListAsked, home: str) -> Sequence[Entr
     """Those that the relay at `home` has, as a reader for the tokens of the question reads them."""
     wanted = Wanted(search=asked.search, status=asked.status)
     page = Page(limit=asked.limit, by_time=True, below=_below(asked.after, home))
-    match asked.of:
+    return read(reader, asked.of, wanted, page)
+
+
+def read(reader: HistoryReader, of: Kind, wanted: Wanted, page: Page) -> Sequence[Entry]:
+    """Rows of that kind."""
+    match of:
         case "sessions":
             return reader.sessions(wanted, page)
         case "visits":

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from relay.history.reader import HistoryReader, Page, Wanted
+from relay.history.reader import Page, Wanted
 from relay.website.asking import (
     MAX_TOKENS,
     Asked,
@@ -27,6 +27,7 @@ from relay.website.asking import (
     parse_rows,
     parse_tokens,
     parse_told,
+    read,
     rows_of,
     serialize,
     session_of,
@@ -115,17 +116,9 @@ class OwnHistory:
         wanted = Wanted(search=asked.search, status=asked.status)
         number = _number(before)
         page = Page(number, asked.limit)
-
-        def act(reader: HistoryReader) -> Sequence[Entry]:
-            match asked.of:
-                case "sessions":
-                    return reader.sessions(wanted, page)
-                case "visits":
-                    return reader.visits(wanted, page)
-                case "requests":
-                    return reader.requests(wanted, page)
-
-        found = await self._records.history(viewer, act)
+        found = await self._records.history(
+            viewer, lambda reader: read(reader, asked.of, wanted, page)
+        )
         rows = [Row(each, str(session_of(each))) for each in found[: asked.limit - 1]]
         older = rows[-1].entry.id if len(found) == asked.limit else None
         return Listing(rows, older, is_first=number is None)
