@@ -299,13 +299,11 @@ class Relay:
         from relay.cluster.ends import SharesElsewhere  # with what speaks to Redis
         from relay.cluster.histories import HistoriesElsewhere
         from relay.cluster.node import ClusterNode
-        from relay.cluster.pages import PagesTogether
-        from relay.cluster.store import read_secret
 
         node = ClusterNode(config.cluster, self.registry, names, admission, config.state_dir)
         self._elsewhere = SharesElsewhere(node.member, self.registry, control.end_lease)
         self._histories = HistoriesElsewhere(node.member, self.registry, config.state_dir)
-        self._together = PagesTogether(node.member, read_secret(config.cluster.secret_file))
+        self._together = node.pages
         control.cluster = self.cluster = node
         return node
 

@@ -34,6 +34,7 @@ from relay.website.asking import (
     serialize,
     story_in,
 )
+from relay.website.records import tokens_at
 from tunnel.errors import LocalProtocolError
 from tunnel.names import ShareName
 
@@ -133,9 +134,7 @@ class HistoriesElsewhere:
         if self._folder is None or not (self._folder / FILE).exists():
             return []
         with account_book(self._folder) as book:
-            user = next((each.name for each in book.users() if each.id == account), None)
-            tokens = [each.id for each in reversed(book.tokens()) if each.user == user]
-        return tokens[:MAX_TOKENS]
+            return [each.id for each in tokens_at(book, account)[:MAX_TOKENS]]
 
     async def _read(self, tokens: Collection[str] | None, act: Callable[[HistoryReader], T]) -> T:
         def work() -> T:

@@ -23,6 +23,7 @@ from relay.cluster.directory import Directory
 from relay.cluster.elsewhere import Elsewhere
 from relay.cluster.member import Member
 from relay.cluster.node_port import NodeDialler, NodePort
+from relay.cluster.pages import PagesTogether
 from relay.cluster.records import Lease, NodeInfo, Wish
 from relay.cluster.seals import Seals
 from relay.cluster.store import NotGrantedError, StoreError, open_store, read_secret
@@ -72,6 +73,7 @@ class ClusterNode:
         )
         self.member.info = NodeInfo(self.id, home, config.host, config.port, config.public_address)
         self._usage = SharedUsage(self.member, registry.quotas)
+        self.pages = PagesTogether(self.member, secret)
         self._admission = admission
         self.place = (config.host, config.port)  # where other nodes are to come
         self._elsewhere = Elsewhere(registry, directory, dialler, admission)

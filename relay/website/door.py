@@ -40,10 +40,9 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Viewer:
-    """Who looks: a session, and what its token is for."""
+class Asker:
+    """Who has signed in, here or at another relay of the cluster, and what the token is for."""
 
-    session: Session
     permit: Permit
 
     @property
@@ -55,6 +54,13 @@ class Viewer:
     def is_admin(self) -> bool:
         """Whether everybody's are."""
         return ADMIN in self.permit.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer(Asker):
+    """Who looks: also the session."""
+
+    session: Session
 
 
 Look = Callable[[Request, Viewer], Awaitable[Response]]
@@ -169,7 +175,7 @@ class Door:
         if session is None or permit is None:
             return None
         session.fresh = self._sessions.fresh(session, request.cookies.get(ONCE, ""))
-        return Viewer(session, permit)
+        return Viewer(permit, session)
 
     def _let_in(self, token: str, now: float) -> bool:
         permit = self._permits.get(token, now)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from relay.accounts.book import AccountBook, TokenEntry, account_book
 from relay.accounts.permits import Permits
 from relay.history.reader import HistoryReader, history_reader
 from relay.history.tables import FILE
-from relay.website.door import Viewer
+from relay.website.door import Asker, Viewer
 
 AT_ONCE = 2  # of the threads that wait for a disk: all that the pages may take
 T = TypeVar("T")
@@ -78,27 +78,17 @@ class Records:
             return await asyncio.to_thread(work)
 
 
-class Owner(Protocol):
-    """Who asks."""
-
-    @property
-    def account(self) -> int:
-        """Whose things are shown."""
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether everybody's are."""
+def user_of(book: AccountBook, account: int) -> str | None:
+    """What that account is called; None: it is gone."""
+    return next((each.name for each in book.users() if each.id == account), None)
 
 
-def user_of(book: AccountBook, viewer: Owner) -> str | None:
-    """What his account is called; None: it is gone."""
-    return next((each.name for each in book.users() if each.id == viewer.account), None)
+def tokens_at(book: AccountBook, account: int) -> list[TokenEntry]:
+    """Those of that account, the newest first."""
+    user = user_of(book, account)
+    return [each for each in reversed(book.tokens()) if each.user == user]
 
 
-def tokens_of(book: AccountBook, viewer: Owner) -> list[TokenEntry]:
+def tokens_of(book: AccountBook, asker: Asker) -> list[TokenEntry]:
     """His, the newest first; an administrator's are everybody's."""
-    entries = list(reversed(book.tokens()))
-    if viewer.is_admin:
-        return entries
-    user = user_of(book, viewer)
-    return [each for each in entries if each.user == user]
+    return list(reversed(book.tokens())) if asker.is_admin else tokens_at(book, asker.account)

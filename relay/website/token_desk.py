@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TypeVar
 
 from relay.accounts.book import MAX_NOTE, AccountBook, Allowance, TokenEntry
@@ -14,6 +14,7 @@ from relay.accounts.permits import ADMIN, NAMES, PAGES, SHARE, Permit, Permits
 from relay.accounts.revocations import revocations
 from relay.operation.events import Event, tell
 from relay.registry import MAX_SHARES
+from relay.website.door import Asker
 from relay.website.forms import Form
 from relay.website.records import Records, tokens_of, user_of
 from relay.website.token_asking import (
@@ -49,23 +50,6 @@ class NotMadeError(Exception):
     def __init__(self, text: str, *, is_wish: bool = False) -> None:
         super().__init__(text)
         self.text, self.is_wish = text, is_wish
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who has signed in with the token of that permit. See Owner."""
-
-    permit: Permit
-
-    @property
-    def account(self) -> int:
-        """Whose tokens are shown."""
-        return self.permit.account
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether everybody's are."""
-        return ADMIN in self.permit.scopes
 
 
 class TokenDesk:
@@ -114,7 +98,7 @@ class TokenDesk:
             raise NotMadeError(f"There are {MAX_TOKENS} tokens already: revoke some of them.")
 
         def create(book: AccountBook) -> RelayToken:
-            user, now = user_of(book, asker), time.time()
+            user, now = user_of(book, asker.account), time.time()
             if user is None:
                 raise NotMadeError(NOT_HERE)
             if not asker.is_admin:

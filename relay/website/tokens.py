@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from relay.accounts.book import TokenEntry
 from relay.accounts.limits import Limits
-from relay.website.door import Door, Viewer
+from relay.website.door import Asker, Door, Viewer
 from relay.website.forms import Form
 from relay.website.paging import page_of
 from relay.website.together import Together
@@ -30,7 +30,7 @@ from relay.website.token_asking import (
     serialize,
     token_in,
 )
-from relay.website.token_desk import NOT_HERE, Asker, NotMadeError, TokenDesk
+from relay.website.token_desk import NOT_HERE, NotMadeError, TokenDesk
 from tunnel.errors import RemoteProtocolError
 from tunnel.relay_token import RelayToken
 
@@ -62,7 +62,7 @@ class TokenPages:
         ]
 
     async def _list(self, request: Request, viewer: Viewer) -> Response:
-        entries, is_whole = await self._entries(Asker(viewer.permit))
+        entries, is_whole = await self._entries(viewer)
         part = page_of(entries, request.query_params.get("page", ""), PER_PAGE)
         made = viewer.session.fresh.pop("token", "")
         return self._door.show(
@@ -98,7 +98,7 @@ class TokenPages:
 
     async def _create(self, request: Request, viewer: Viewer, form: Form) -> Response:
         try:
-            made = await self._make(Asker(viewer.permit), form)
+            made = await self._make(viewer, form)
         except NotMadeError as error:
             status = HTTPStatus.BAD_REQUEST if error.is_wish else HTTPStatus.CONFLICT
             return self._door.refuse(viewer, status, NOT_MADE, error.text)
@@ -125,7 +125,7 @@ class TokenPages:
 
     async def _revoke(self, request: Request, viewer: Viewer, form: Form) -> Response:
         token = request.path_params["id"]
-        if not await self._desk.revoke(Asker(viewer.permit), token):
+        if not await self._desk.revoke(viewer, token):
             return self._door.not_found(viewer)
         return self._door.done(viewer, f"The token {token} was revoked: its shares end.", "tokens")
 

@@ -109,8 +109,8 @@ PAGING = (
     Mutation(
         "anybody's token is shown and revoked at the pages",
         "relay/website/records.py",
-        "return [each for each in entries if each.user == user]",
-        "return entries",
+        "return [each for each in reversed(book.tokens()) if each.user == user]",
+        "return list(reversed(book.tokens()))",
         (f"{_TEST_OWNERS}::test_each_thing_is_its_owners_alone",),
     ),
     Mutation(
