@@ -42,8 +42,9 @@ class Elsewhere(Protocol):
     def numbers(self, holder: str) -> Numbers:
         """What that holder has there."""
 
-    def shares(self, holder: str, name: str, key_hash: bytes) -> int:
-        """How many shares, but for the one that is to have that name, or has that key."""
+    def shares(self, holder: str, name: str, key_hash: bytes, room: int) -> int:
+        """How many shares, but for the one that is to have that name, or has that key; any number
+        below `room` where there are certainly fewer than that."""
 
 
 class Nowhere:
@@ -53,7 +54,7 @@ class Nowhere:
         """See Elsewhere."""
         return NOTHING
 
-    def shares(self, holder: str, name: str, key_hash: bytes) -> int:
+    def shares(self, holder: str, name: str, key_hash: bytes, room: int) -> int:
         """See Elsewhere."""
         return 0
 

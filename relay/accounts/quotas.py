@@ -111,7 +111,8 @@ class Quotas:
             limit = meter.limits.shares
             if not limit:
                 continue
-            there = self.elsewhere.shares(meter.holder, name, key_hash)
+            room = limit - len(meter.shares)
+            there = self.elsewhere.shares(meter.holder, name, key_hash, room)
             if not is_reached(limit, len(meter.shares) + there):
                 continue  # nearly always: no look at thousands
             others = [share for share in meter.shares if share.name != name]

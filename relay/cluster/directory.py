@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from relay.cluster.records import NodeInfo, Record
 from tunnel.names import ShareName
@@ -65,7 +65,7 @@ class Directory:
         if not names:
             self._names.pop(account, None)
 
-    def names_of(self, account: str) -> Iterable[ShareName]:
+    def names_of(self, account: str) -> Collection[ShareName]:
         """The names that are that account's, wherever their shares are."""
         return self._names.get(account, ())
 

@@ -317,7 +317,7 @@ ACCOUNTS = (
     Mutation(
         "shares of a user at other relays do not count",
         _QUOTAS,
-        "            there = self.elsewhere.shares(meter.holder, name, key_hash)\n",
+        "            there = self.elsewhere.shares(meter.holder, name, key_hash, room)\n",
         "            there = 0\n",
         (f"{_TEST_THERE}::test_a_users_shares_elsewhere_count",),
     ),

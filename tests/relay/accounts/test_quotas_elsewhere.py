@@ -27,7 +27,7 @@ class There:
     def numbers(self, holder: str) -> Numbers:
         return self.had.get(holder, NOTHING)
 
-    def shares(self, holder: str, name: str, key_hash: bytes) -> int:
+    def shares(self, holder: str, name: str, key_hash: bytes, room: int) -> int:
         return self.shared.get(holder, 0)
 
 

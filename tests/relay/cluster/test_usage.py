@@ -423,10 +423,12 @@ def test_a_users_shares_elsewhere_are_those_of_living_nodes() -> None:
         record = Record(f"{number:02x}", 1e12, account, node=node, version=str(number + 1))
         played.told.directory.note(ShareName(name), record)
     count = played.usage.shares
-    assert count("user:7", "new", b"\xff") == 1
-    assert count("user:7", "there", b"\xff") == 0  # it comes again
-    assert count("user:7", "new", b"\x01") == 0  # under another name
-    assert count("user:8", "new", b"\xff") == count("token:a", "new", b"\xff") == 0
+    assert count("user:7", "new", b"\xff", 1) == 1
+    assert count("user:7", "there", b"\xff", 1) == 0  # it comes again
+    assert count("user:7", "new", b"\x01", 1) == 0  # under another name
+    assert count("user:8", "new", b"\xff", 1) == count("token:a", "new", b"\xff", 1) == 0
+    assert count("user:7", "new", b"\xff", 4) == 1  # as many names: they are looked through
+    assert count("user:7", "new", b"\xff", 5) < 5
     played.told.directory.forget_old(1e13)
     assert not list(played.told.directory.names_of(account))
 
